@@ -1,0 +1,5 @@
+"""`python -m gdm_course` is `gdm`."""
+
+from gdm_course.cli import app
+
+app()

@@ -1,0 +1,212 @@
+"""A question is data: what to ask of a student's object, and a judgement of what comes back.
+
+The notebook runs the asks in its own process; the grader sends the very same asks, made from
+a secret seed, to a sealed box and judges outside of it. So a `judge` sees only arrays, never
+the student's object.
+"""
+
+import copy
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Arrays = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Make:
+    """An argument that the runner builds from the package, such as a toy density by name."""
+
+    path: str  # "gdm_course.data.toy.get"
+    args: tuple = ()
+
+    def resolve(self) -> Any:
+        """Import and call what `path` names."""
+        module, _, name = self.path.rpartition(".")
+        return getattr(importlib.import_module(module), name)(*self.args)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call: build the student's object if it is a class, then call it, under a seed.
+
+    Attributes:
+        args, kwargs: tensors, numbers, strings, None, tuples of these, or `Make`.
+        seed: of torch's global generator, just before the call.
+        init: constructor arguments when the student's object is a class; None for a function.
+        state: weights to load into the built module before the call.
+        method: the method of the built object to call.
+        jacobian: return the Jacobian of the call in its first argument, not its value.
+    """
+
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    init: tuple | None = None
+    state: dict[str, Tensor] | None = None
+    method: str = "__call__"
+    jacobian: bool = False
+
+
+def to_arrays(value: Any) -> Arrays:
+    """Turn what a student returns (tensor, array, number, or a tuple of these) into tensors."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+
+
+def run(ask: Ask, student: Any) -> Arrays:
+    """Carry out one ask on a private copy of its arguments."""
+    call = student
+    if ask.init is not None:
+        torch.manual_seed(ask.seed)
+        built = student(*ask.init)
+        if ask.state is not None:
+            built.load_state_dict(ask.state)
+        call = getattr(built, ask.method)
+    args, kwargs = copy.deepcopy((ask.args, ask.kwargs))
+    args = tuple(a.resolve() if isinstance(a, Make) else a for a in args)
+    torch.manual_seed(ask.seed)
+    if ask.jacobian:
+        first, *rest = args
+        f = lambda x: call(x, *rest, **kwargs)  # noqa: E731
+        return to_arrays(torch.autograd.functional.jacobian(f, first))
+    return to_arrays(call(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A plausible wrong answer and the hint for whoever made it."""
+
+    answer: Any
+    hint: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says of one question."""
+
+    right: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question. `asks(seed)` is what to do, `judge(asks, answers)` returns what is wrong.
+
+    Attributes:
+        name: of the function or class that the exercise asks for.
+        reference: the package's own answer; controls and hints are made with it.
+        asks: from a seed to the asks, with fresh inputs.
+        judge: from asks and answers to None (right) or a sentence naming the wrong property.
+        mistakes: plausible wrong answers; a test shows that each one fails.
+        kind: close, exact, statistical, property or trained: for the report only.
+    """
+
+    name: str
+    reference: Any
+    asks: Callable[[int], list[Ask]]
+    judge: Callable[[list[Ask], list[Arrays]], str | None]
+    mistakes: Sequence[Mistake] = ()
+    kind: str = "close"
+
+    def grade(self, student: Any, seed: int = 0) -> Verdict:
+        """Ask and judge in this process: for notebooks and tests, never for marks."""
+        asks, answers = self.asks(seed), []
+        for ask in asks:
+            try:
+                answers.append(run(ask, student))
+            except NotImplementedError:
+                return Verdict(False, "not answered yet")
+            except Exception as error:  # any error of the student's is an answer
+                return Verdict(False, f"it raises {type(error).__name__}: {error}")
+        wrong = self.judge(asks, answers)
+        if wrong is None:
+            return Verdict(True, f"right, on {len(asks)} fresh inputs")
+        return Verdict(False, self._hint(asks, answers) or wrong)
+
+    def _hint(self, asks: list[Ask], answers: list[Arrays]) -> str | None:
+        for mistake in self.mistakes:
+            try:
+                made = [run(ask, mistake.answer) for ask in asks]
+            except Exception:  # this mistake does not run on these inputs: not the one made
+                continue
+            if all(same(a, m) for a, m in zip(answers, made)):
+                return mistake.hint
+        return None
+
+    def __call__(self, student: Any) -> None:
+        """Check a student's object in a notebook and print one green or red line."""
+        verdict = self.grade(student)
+        colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
+        print(f"\x1b[{colour}m{mark} {self.name}: {verdict.message}\x1b[0m")
+        if not verdict.right and (os.environ.get("GDM_CHECK") or "NBGRADER_EXECUTION" in os.environ):
+            raise AssertionError(f"{self.name}: {verdict.message}")
+
+
+def same(a: Arrays, b: Arrays, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
+    """Say whether two answers agree in number, shape and value (NaN never agrees)."""
+    return len(a) == len(b) and all(
+        s.shape == t.shape and torch.allclose(s.double(), t.double(), rtol, atol)
+        for s, t in zip(a, b)
+    )
+
+
+def describe(given: Arrays, wanted: Arrays, rtol: float, atol: float) -> str | None:
+    """Name the first property in which an answer differs, or None: number, shape, values."""
+    if len(given) != len(wanted):
+        return f"it returns {len(given)} values, expected {len(wanted)}"
+    for i, (g, w) in enumerate(zip(given, wanted)):
+        which = f"value {i + 1} of the result" if len(wanted) > 1 else "the result"
+        if g.shape != w.shape:
+            return f"{which} has shape {tuple(g.shape)}, expected {tuple(w.shape)}"
+        if not g.double().isfinite().all() and w.double().isfinite().all():
+            return f"{which} is not finite"
+        if not torch.allclose(g.double(), w.double(), rtol, atol):
+            return f"{which} has the right shape but wrong values"
+    return None
+
+
+def close(
+    name: str,
+    reference: Callable,
+    inputs: Callable[[torch.Generator], tuple],
+    mistakes: Sequence[Mistake] = (),
+    n: int = 3,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> Question:
+    """Make a question whose answer is a function, compared with a reference in float64.
+
+    Args:
+        name: of the function.
+        reference: the package's function.
+        inputs: draws the arguments of one call from a generator.
+        mistakes: plausible wrong functions with their hints.
+        n: how many calls, each with fresh inputs.
+        rtol, atol: tolerances of the comparison.
+    """
+
+    def asks(seed: int) -> list[Ask]:
+        g = torch.Generator().manual_seed(seed)
+        return [Ask(args=inputs(g), seed=seed + i) for i in range(n)]
+
+    def judge(asks: list[Ask], answers: list[Arrays]) -> str | None:
+        for ask, answer in zip(asks, answers):
+            if wrong := describe(answer, run(_double(ask), reference), rtol, atol):
+                return wrong
+        return None
+
+    return Question(name, reference, asks, judge, mistakes)
+
+
+def _double(ask: Ask) -> Ask:
+    """The same ask with floating-point inputs in float64."""
+    args = tuple(
+        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in ask.args
+    )
+    return Ask(args, ask.kwargs, ask.seed, ask.init, ask.state, ask.method, ask.jacobian)

@@ -1,0 +1,62 @@
+"""Find a definition's source text by its dotted name, without importing (so without torch)."""
+
+import ast
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+ROOT = PACKAGE.parent  # the checkout, when the package is installed with `pip install -e`
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One top-level function, class or assignment of the package."""
+
+    name: str  # "autoregressive.nade.NADE"
+    path: Path
+    source: str  # exactly as in the file, decorators included, no trailing newline
+    line: int
+    node: ast.stmt
+
+    @property
+    def length(self) -> int:
+        """Lines of source."""
+        return self.source.count("\n") + 1
+
+
+@lru_cache
+def definitions(path: Path) -> dict[str, Definition]:
+    """Return every top-level definition of a source file, by its short name, in order."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    found = {}
+    for node in ast.parse(text).body:
+        decorators = getattr(node, "decorator_list", [])
+        first = min([node.lineno, *(d.lineno for d in decorators)])
+        source = "\n".join(lines[first - 1 : node.end_lineno])
+        for name in _names(node):
+            found[name] = Definition(f"{module}.{name}", path, source, first, node)
+    return found
+
+
+def definition(dotted: str) -> Definition:
+    """Look up `family.module.Name` (relative to the package) and return its definition."""
+    module, _, name = dotted.rpartition(".")
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    if not path.is_file():
+        raise LookupError(f"no module gdm_course/{module.replace('.', '/')}.py for '{dotted}'")
+    if name not in (known := definitions(path)):
+        raise LookupError(f"gdm_course.{module} defines no '{name}'; it has {', '.join(known)}")
+    return known[name]
+
+
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [t.id for t in node.targets if isinstance(t, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []

@@ -1,0 +1,121 @@
+"""The training loop of the course, as a generator, and the few tools around it."""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Batch = Tensor | tuple[Tensor, ...]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators (CPU and GPU)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def budget(full: int, smoke: int) -> int:
+    """Return `full`, or `smoke` when the environment says `GDM_SMOKE=1` (CI's quick run)."""
+    return smoke if os.environ.get("GDM_SMOKE", "") not in ("", "0") else full
+
+
+def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    """Go once through data that fits in memory, in random order, `B` rows at a time.
+
+    Every row appears exactly once per call; the last batch may be smaller. A tuple of
+    tensors with equally many rows, such as images and labels, is shuffled together.
+
+    Args:
+        x: data (N, *D), or a tuple of tensors with N rows each.
+        B: rows in a batch.
+        generator: draws the order; the global one if None.
+    """
+    rows = x[0] if isinstance(x, tuple) else x
+    order = torch.randperm(len(rows), generator=generator).to(rows.device)
+    for chosen in order.split(B):
+        yield tuple(t[chosen] for t in x) if isinstance(x, tuple) else x[chosen]
+
+
+def forever(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    """Repeat `batches` without end, in a new order every epoch."""
+    if len(x[0] if isinstance(x, tuple) else x) == 0:
+        raise ValueError("the data has no rows: nothing to train on")
+    while True:
+        yield from batches(x, B, generator)
+
+
+@torch.no_grad()
+def ema(average: nn.Module, model: nn.Module, decay: float = 0.999) -> None:
+    """Move `average`, a deep copy of `model`, one step: a <- decay * a + (1 - decay) * m.
+
+    Buffers (such as running statistics) are copied.
+    """
+    for a, m in zip(average.parameters(), model.parameters()):
+        a.lerp_(m.to(a.dtype), 1 - decay)
+    for a, m in zip(average.buffers(), model.buffers()):
+        a.copy_(m)
+
+
+def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
+    """AdamW in torch's fused form, which is 1.05 to 1.35 times as fast, where torch has it."""
+    parameters = [p for p in parameters if p.requires_grad]
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused or None)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    steps: int,
+    lr: float | Callable[[int], float] = 1e-3,
+    optimizer: torch.optim.Optimizer | None = None,
+    clip: float | None = None,
+) -> Iterator[tuple[int, float]]:
+    """Minimise `model.loss` with Adam, handing every step back to the caller.
+
+    The caller's `for` loop is where logging, plotting, early stopping and averaging live:
+
+        for step, loss in train(model, forever(x, 128), steps=1000):
+            ...
+
+    Args:
+        model: anything Trainable.
+        batches: an iterable of batches; training ends with it, if that comes before `steps`.
+        steps: how many optimiser steps to take.
+        lr: the learning rate, or a function from the step (0, 1, ...) to it.
+        optimizer: used instead of Adam when given.
+        clip: largest norm of the gradient, or None.
+
+    Yields:
+        (step, loss): the step just taken, counted from 1, and its loss in the model's unit.
+
+    Raises:
+        FloatingPointError: the loss is not finite any more; the weights are those before it.
+    """
+    schedule = lr if callable(lr) else lambda step: lr
+    optimizer = optimizer or adam(model.parameters(), schedule(0))
+    last = math.nan
+    for step, batch in enumerate(batches, start=1):
+        if step > steps:
+            return
+        model.train()
+        loss = model.loss(*batch) if isinstance(batch, tuple) else model.loss(batch)
+        if not math.isfinite(value := loss.item()):
+            raise FloatingPointError(
+                f"{type(model).__name__}: the loss is {value} at step {step} (the last finite "
+                f"one was {last:.4g}): lower the learning rate or clip the gradient"
+            )
+        last = value
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step - 1) if callable(lr) else group["lr"]
+        optimizer.step()
+        yield step, value

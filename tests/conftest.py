@@ -1,0 +1,26 @@
+"""Shared by all tests: few threads, the data folder, and which tests wait for a full run."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what is marked `full` unless GDM_FULL=1, and `data` without GDM_DATA_DIR."""
+    no_data = not os.environ.get("GDM_DATA_DIR")
+    for item in items:
+        if item.get_closest_marker("full") and not os.environ.get("GDM_FULL"):
+            item.add_marker(pytest.mark.skip(reason="full budget: set GDM_FULL=1 to run it"))
+        if item.get_closest_marker("data") and no_data:
+            item.add_marker(pytest.mark.skip(reason="needs the data sets: set GDM_DATA_DIR"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parent.parent
