@@ -1,0 +1,233 @@
+"""The course's figures: one look, and one short function for each kind of picture.
+
+Every function draws into `ax` (a new one if None) and returns it, so figures compose:
+
+    from gdm_course import plotting as plot
+
+    plot.style()                                            # once per notebook
+    truth, model = plot.panels("truth", "model")            # two axes side by side
+    plot.density(toy.log_prob, toy.bounds, ax=truth)
+    plot.density(rnade.log_prob, toy.bounds, ax=model)
+    plot.scatter(rnade.sample(500), ax=model, color=plot.ORANGE)
+    plot.curves({"training": losses, "validation": valid}, ylabel="nats")
+
+The colours are Okabe and Ito's, which colour-blind readers can tell apart.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#8C8C8C"
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+DENSITY = "Blues"  # white where nothing is: the density reads as ink
+
+HOUSE = {
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "image.cmap": DENSITY,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "white",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+}
+
+Interval = tuple[float, float]
+
+
+def style() -> ExitStack:
+    """Put the course's look on all figures from now on; as `with style():` only inside."""
+    before = {key: matplotlib.rcParams[key] for key in HOUSE}
+    matplotlib.rcParams.update(HOUSE)
+    restore = ExitStack()
+    restore.callback(matplotlib.rcParams.update, before)
+    return restore
+
+
+def panels(
+    *titles: str, columns: int = 4, width: float = 3.2, height: float = 3.0
+) -> list[Axes]:
+    """Make one figure with an axes per title, `columns` in a row; sizes in inches."""
+    columns = min(columns, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    _, grid = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False
+    )
+    axes = list(grid.flat)
+    for ax in axes[len(titles) :]:
+        ax.remove()
+    for ax, title in zip(axes, titles):
+        ax.set_title(title)
+    return axes[: len(titles)]
+
+
+def to_numpy(x: Tensor | np.ndarray | Sequence[float]) -> np.ndarray:
+    """Detach a tensor, of any device, into an array; lists become arrays too."""
+    return x.detach().float().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def mesh(bounds: tuple[Interval, Interval], n: int) -> Tensor:
+    """Return the centres of n x n cells of a rectangle, (n * n, 2); x varies fastest."""
+    at = (torch.arange(n) + 0.5) / n
+    x, y = (lo + (hi - lo) * at for lo, hi in bounds)
+    return torch.cartesian_prod(y, x).flip(1)
+
+
+def plane(bounds: tuple[Interval, Interval], ax: Axes) -> Axes:
+    """Frame a rectangle of the plane with equal scales and without ticks."""
+    ax.set(xlim=bounds[0], ylim=bounds[1], aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)
+    ax.spines[:].set_color("#CCCCCC")
+    return ax
+
+
+def scatter(
+    x: Tensor,
+    ax: Axes | None = None,
+    bounds: tuple[Interval, Interval] | None = None,
+    color: str = BLUE,
+    label: str | None = None,
+    size: float = 4.0,
+) -> Axes:
+    """Draw points of the plane, (N, 2); `bounds` fixes the frame."""
+    ax = ax or panels("")[0]
+    x = to_numpy(x)
+    alpha = float(np.clip(30 / max(len(x), 1) ** 0.5, 0.15, 0.8))  # many points: paler ones
+    ax.scatter(*x.T, s=size, color=color, alpha=alpha, linewidths=0, label=label)
+    ax.set_aspect("equal")
+    return plane(bounds, ax) if bounds else ax
+
+
+@torch.no_grad()
+def density(
+    log_prob: Callable[[Tensor], Tensor],
+    bounds: tuple[Interval, Interval],
+    ax: Axes | None = None,
+    n: int = 150,
+    vmax: float | None = None,
+) -> Axes:
+    """Draw a density of the plane as ink: exp(log_prob) on n x n cells.
+
+    Args:
+        log_prob: (B, 2) -> (B,) in nats.
+        bounds: the rectangle ((x_lo, x_hi), (y_lo, y_hi)).
+        ax: where to draw.
+        n: cells along a side.
+        vmax: density (per unit of area) of the darkest ink: give panels that are to be
+            compared the same one; None takes the largest value on the grid.
+    """
+    ax = ax or panels("")[0]
+    p = to_numpy(log_prob(mesh(bounds, n)).exp()).reshape(n, n)
+    extent = (*bounds[0], *bounds[1])
+    ax.imshow(p, origin="lower", extent=extent, vmin=0, vmax=vmax, interpolation="bilinear")
+    return plane(bounds, ax)
+
+
+@torch.no_grad()
+def density_1d(
+    log_prob: Callable[[Tensor], Tensor],
+    bounds: Interval,
+    ax: Axes | None = None,
+    color: str | None = None,
+    label: str | None = None,
+    fill: bool = True,
+    n: int = 400,
+) -> Axes:
+    """Draw a density of the line as a curve: exp(log_prob) at n points, (n,) -> (n,)."""
+    ax = ax or panels("")[0]
+    x = torch.linspace(*bounds, n)
+    p = to_numpy(log_prob(x).exp())
+    (line,) = ax.plot(to_numpy(x), p, color=color, label=label)
+    if fill:
+        ax.fill_between(to_numpy(x), p, color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.set(xlim=bounds, xlabel="x", ylabel="density")
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def curves(
+    series: Mapping[str, Tensor | Sequence[float]],
+    ax: Axes | None = None,
+    x: Tensor | Sequence[float] | None = None,
+    xlabel: str = "step",
+    ylabel: str = "loss (nats)",
+) -> Axes:
+    """Draw named curves over common abscissae (1, 2, ... if None), with a legend."""
+    ax = ax or panels("", width=5)[0]
+    for name, values in series.items():
+        values = to_numpy(values)
+        ax.plot(
+            np.arange(1, len(values) + 1) if x is None else to_numpy(x), values, label=name
+        )
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="y", color="#EEEEEE")
+    if len(series) > 1:
+        ax.legend()
+    return ax
+
+
+def vector_field(
+    field: Callable[[Tensor], Tensor],
+    bounds: tuple[Interval, Interval],
+    ax: Axes | None = None,
+    n: int = 20,
+    color: str = BLACK,
+) -> Axes:
+    """Draw arrows of a field (B, 2) -> (B, 2), such as a score, on an n x n grid.
+
+    Directions are exact; lengths are shrunk to |v|^(1/2), so that the small stay visible.
+    """
+    ax = ax or panels("")[0]
+    at = mesh(bounds, n)
+    v = field(at).detach()
+    v = v / v.norm(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
+    ax.quiver(*to_numpy(at).T, *to_numpy(v).T, color=color, alpha=0.7, width=0.004)
+    return plane(bounds, ax)
+
+
+def image_grid(
+    x: Tensor, ax: Axes | None = None, columns: int | None = None, vmax: float | None = None
+) -> Axes:
+    """Draw images (N, H, W) or (N, C, H, W), C = 1 or 3, as one tile picture.
+
+    Integers are scaled by 255 and floats by 1, unless `vmax` says what is white.
+    """
+    x = x[:, None] if x.ndim == 3 else x
+    columns = columns or math.ceil(len(x) ** 0.5)
+    ax = (
+        ax
+        or panels(
+            "", width=min(0.8 * columns, 9), height=0.8 * math.ceil(len(x) / columns)
+        )[0]
+    )
+    top = vmax or (1.0 if x.is_floating_point() or x.dtype == torch.bool else 255.0)
+    x = to_numpy(x) / top
+    N, C, H, W = x.shape
+    tiles = np.ones((math.ceil(N / columns) * columns, C, H + 1, W + 1), dtype=x.dtype)
+    tiles[:N, :, :H, :W] = x.clip(0, 1)
+    rows = tiles.reshape(-1, columns, C, H + 1, W + 1).transpose(0, 3, 1, 4, 2)
+    whole = rows.reshape(-1, columns * (W + 1), C)[:-1, :-1]
+    ax.imshow(whole.squeeze(-1) if C == 1 else whole, cmap="gray", vmin=0, vmax=1)
+    ax.set_axis_off()
+    return ax

@@ -1,0 +1,228 @@
+"""Figures that move: `play` with sliders, `watch` training, `progress` of anything slow.
+
+All three also work where nobody can move a slider (a script, `nbval`, a web page): they
+leave exactly one static figure, or one line.
+
+    def draw(shift, sigma):                                  # any pyplot figure
+        ax = plot.density_1d(Normal(shift, sigma).log_prob, (-5, 5))
+        ax.set_title(f"shift {shift:.1f}")
+
+    play(draw, shift=(-3.0, 3.0, 0.1), sigma=[0.5, 1.0, 2.0])
+
+    panels = {"model": lambda ax: plot.density(model.log_prob, toy.bounds, ax)}
+    for step, loss in watch(train(model, forever(x, 256), 2000), every=200, panels=panels):
+        ...                                                   # the loop is still yours
+"""
+
+import base64
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gdm_course import plotting
+
+Panels = Mapping[str, Callable[[Axes], Any]]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def live() -> bool:
+    """Say whether figures may move: in a Jupyter kernel, without GDM_SMOKE or CI set."""
+    return in_kernel() and not quiet()
+
+
+def in_kernel() -> bool:
+    """Say whether this process is a Jupyter kernel (JupyterLab, Colab, nbclient)."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def quiet() -> bool:
+    """Say whether GDM_SMOKE or CI asks for still figures and single lines."""
+    return any(os.environ.get(name, "") not in ("", "0") for name in ("GDM_SMOKE", "CI"))
+
+
+def png(figure: Figure) -> bytes:
+    """Render a figure and close it, so that the notebook does not show it a second time."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def show(figure: Figure, handle: Any = None) -> Any:
+    """Show a figure, or put it in place of an earlier one; returns its handle."""
+    if not in_kernel():
+        if plt.get_backend().lower() != "agg":
+            plt.show()
+        plt.close(figure)
+        return None
+    from IPython.display import Image, display
+
+    image = Image(data=png(figure), format="png")
+    if handle is None:
+        return display(image, display_id=True)
+    handle.update(image)
+    return handle
+
+
+def play(draw: Callable[..., Any], **sliders: Any) -> None:
+    """Draw a figure with sliders above it; it is drawn again when one is let go.
+
+    Without a front end, or with GDM_SMOKE or CI set, only the first figure is drawn.
+    Readers of a saved page see that figure too.
+
+    Args:
+        draw: called with one keyword per slider; draws one pyplot figure (words belong into
+            its titles: what it prints piles up).
+        **sliders: `(low, high, step)`, starting half way, or `(low, high, step, start)`;
+            whole numbers if all are int. A list is a slider over its items, starting at the
+            first; a bool is a check box.
+    """
+    draw(**{name: _start(spec) for name, spec in sliders.items()})
+    if live():
+        _interactive(draw, sliders, png(plt.gcf()))
+    else:
+        show(plt.gcf())
+
+
+def _interactive(
+    draw: Callable[..., Any], sliders: Mapping[str, Any], first: bytes
+) -> None:
+    """Display the sliders over an output that holds the figure, and wire them."""
+    import ipywidgets
+    from IPython.display import Image, display
+
+    controls = {name: _control(name, spec) for name, spec in sliders.items()}
+    output = ipywidgets.Output()
+
+    def redraw(_change: Any) -> None:
+        with output:
+            draw(**{name: control.value for name, control in controls.items()})
+            output.clear_output(wait=True)
+            display(Image(data=png(plt.gcf()), format="png"))
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    box = ipywidgets.VBox([*controls.values(), output])
+    with output:  # not `redraw()`: an Output would swallow the error of a wrong `draw`
+        display(Image(data=first, format="png"))
+    # one output with two faces: live sliders, or the still figure where there is no kernel
+    still = {"image/png": base64.b64encode(first).decode(), "text/plain": "figure"}
+    display({WIDGET: _view(box)} | still, raw=True)
+
+
+def _view(widget: Any) -> dict[str, Any]:
+    """What a notebook stores to say: here is this widget."""
+    return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+
+
+def _start(spec: Any) -> Any:
+    """Return the value a slider starts with."""
+    if isinstance(spec, list):
+        return spec[0]
+    if not isinstance(spec, tuple):
+        return spec
+    if len(spec) == 4:
+        return spec[3]
+    low, high, step = spec
+    return low + (round((high - low) / step) // 2) * step
+
+
+def _control(name: str, spec: Any) -> Any:
+    """Make the ipywidget for one keyword of `play`."""
+    import ipywidgets
+
+    common = {"description": name.replace("_", " "), "continuous_update": False}
+    if isinstance(spec, bool):
+        return ipywidgets.Checkbox(value=spec, description=common["description"])
+    if isinstance(spec, list):
+        return ipywidgets.SelectionSlider(options=spec, **common)
+    if not (isinstance(spec, tuple) and len(spec) in (3, 4)):
+        raise TypeError(
+            f"{name}={spec!r}: give (low, high, step), a list or a bool to `play`"
+        )
+    whole = all(isinstance(v, int) for v in spec)
+    slider = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return slider(value=_start(spec), min=spec[0], max=spec[1], step=spec[2], **common)
+
+
+def watch(
+    steps: Iterable[tuple[int, float]],
+    every: int = 100,
+    panels: Panels | None = None,
+    unit: str = "nats",
+) -> Iterator[tuple[int, float]]:
+    """Hand on (step, loss) pairs while one figure shows the loss and the model so far.
+
+    The figure is drawn again in place after every `every` steps, but so seldom that drawing
+    takes a fifth of the time at most. However the loop ends, the last figure stays; without
+    a front end it is the only one. Drawing does not touch the random numbers of training.
+
+    Args:
+        steps: what `train` yields.
+        every: steps between two drawings.
+        panels: title -> function that draws the model's state into an `Axes`.
+        unit: of the loss.
+    """
+    losses: list[float] = []
+    handle, rest, last = None, 0.0, time.perf_counter()
+    try:
+        for step, loss in steps:
+            losses.append(loss)
+            yield step, loss
+            now = time.perf_counter()
+            if live() and step % every == 0 and now - last > rest:
+                handle = show(_progress_figure(losses, panels or {}, unit), handle)
+                last = time.perf_counter()
+                rest = 4 * (last - now)
+    finally:
+        if losses:
+            show(_progress_figure(losses, panels or {}, unit), handle)
+
+
+def _progress_figure(losses: list[float], panels: Panels, unit: str) -> Figure:
+    """Draw the loss, pale, its running mean over the last fiftieth, and every panel."""
+    first, *others = plotting.panels("", *panels, width=3.4)
+    y = np.asarray(losses)
+    k = max(1, len(y) // 50)
+    mean = np.convolve(y, np.ones(k) / k, mode="valid")
+    first.plot(np.arange(1, len(y) + 1), y, color=plotting.BLUE, alpha=0.25, linewidth=0.8)
+    first.plot(np.arange(k, len(y) + 1), mean, color=plotting.BLUE)
+    low, high = np.quantile(y, [0.0, 0.98])  # a wild first loss must not flatten the rest
+    first.set_ylim(low - 0.05 * (high - low) - 1e-9, high + 0.2 * (high - low) + 1e-9)
+    first.set(xlabel="step", ylabel=f"loss ({unit})")
+    first.set_title(f"step {len(y):,}: loss {mean[-1]:.3f}")
+    gpus = range(torch.cuda.device_count())
+    for ax, draw in zip(others, panels.values()):
+        with torch.no_grad(), torch.random.fork_rng(gpus):
+            torch.manual_seed(0)  # the same noise in every frame: only the model moves
+            draw(ax)
+    return first.figure
+
+
+def progress(
+    items: Iterable[Any], total: int | None = None, label: str = ""
+) -> Iterator[Any]:
+    """Hand on items under a progress bar, which appears after 2 s.
+
+    With GDM_SMOKE or CI set there is no bar but one line at the end.
+    """
+    from tqdm.auto import tqdm
+
+    total = total if total is not None else getattr(items, "__len__", lambda: None)()
+    began, done = time.perf_counter(), 0
+    still = quiet()
+    for done, item in enumerate(tqdm(items, label, total, delay=2, disable=still), 1):  # noqa: B007
+        yield item
+    if still:
+        print(f"{label or 'done'}: {done:,} in {time.perf_counter() - began:.1f} s")
