@@ -1,0 +1,1 @@
+"""The data rooms: toy densities, images, sound and text. Loads nothing by itself."""
