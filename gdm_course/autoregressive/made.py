@@ -1,0 +1,169 @@
+"""MADE: all conditionals of an autoregressive model from one masked network.
+
+References:
+    Germain, Gregor, Murray, Larochelle (2015). MADE: masked autoencoder for distribution
+        estimation. arXiv:1502.03509.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli
+
+
+def degrees(order: Tensor, hidden: Sequence[int]) -> list[Tensor]:
+    """Give every unit its degree: how far into the order it may look.
+
+    An input's degree is its place in the order, 1..D. Hidden degrees 1..D-1 are spread
+    evenly, so that every conditional gets its share of units.
+
+    Args:
+        order: the dimensions in the order of the conditionals, a permutation of 0..D-1.
+        hidden: number of units H in each hidden layer.
+
+    Returns:
+        The degrees of the inputs (D,), then of every hidden layer (H,), ascending.
+    """
+    last = max(len(order) - 1, 1)
+    spread = [1 + torch.arange(H, device=order.device) * last // H for H in hidden]
+    return [order.argsort() + 1, *spread]
+
+
+def masks(m: Sequence[Tensor]) -> list[Tensor]:
+    """Return one mask (out, in) per layer from the degrees m: True where a unit may look.
+
+    A hidden unit looks at degrees up to its own; output d only at degrees below input d's.
+    """
+    hidden = [above[:, None] >= below for below, above in pairwise(m)]
+    return [*hidden, m[0][:, None] > m[-1]]
+
+
+class MaskedMLP(nn.Module):
+    """A perceptron with `outputs` numbers per dimension, which see earlier dimensions only.
+
+    Args:
+        D: number of dimensions.
+        hidden: number of units in each hidden layer.
+        outputs: numbers per dimension.
+        dropout: probability that a hidden unit is silenced in training.
+    """
+
+    def __init__(
+        self,
+        D: int,
+        *,
+        hidden: Sequence[int] = (500,),
+        outputs: int = 1,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        sizes = [D, *hidden]
+        layers = [nn.Linear(i, o) for i, o in pairwise(sizes)]
+        self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
+        self.hidden, self.outputs, self.dropout = tuple(hidden), outputs, dropout
+
+    def masked_weights(self, m: Sequence[Tensor]) -> list[Tensor]:
+        """Return the weights with everything forbidden set to 0, layer by layer."""
+        *hidden, out = masks(m)
+        allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
+        return [layer.weight * mask for layer, mask in zip(self.layers, allowed)]
+
+    def forward(self, x: Tensor, m: Sequence[Tensor]) -> Tensor:
+        """Run the network under the degrees m: (B, D) -> (B, D, outputs)."""
+        *hidden, out = zip(self.masked_weights(m), [layer.bias for layer in self.layers])
+        for weight, bias in hidden:
+            x = F.dropout(F.relu(F.linear(x, weight, bias)), self.dropout, self.training)
+        return F.linear(x, *out).unflatten(-1, (-1, self.outputs))
+
+
+@torch.no_grad()
+def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
+    """Draw x one dimension at a time, computing every hidden unit exactly once.
+
+    A unit of degree k is final as soon as the k-th dimension of the order is drawn, so one
+    dimension costs its own slice of the network and n samples cost one forward pass.
+
+    Args:
+        net: the network.
+        m: degrees, hidden ones ascending.
+        n: number of samples.
+        draw: from the parameters of a conditional (n, outputs) to values (n,).
+
+    Returns:
+        Samples (n, D).
+    """
+    weights, biases = net.masked_weights(m), [layer.bias for layer in net.layers]
+    h = [weights[0].new_zeros(n, layer.in_features) for layer in net.layers]
+    counts = [torch.bincount(k, minlength=len(m[0]) + 1).tolist() for k in m[1:]]
+    done = [0] * len(counts)
+    for degree, d in enumerate(m[0].argsort().tolist(), start=1):
+        rows = slice(d * net.outputs, (d + 1) * net.outputs)
+        h[0][:, d] = draw(F.linear(h[-1], weights[-1][rows], biases[-1][rows]))
+        for i, count in enumerate(counts):
+            if ready := count[degree]:
+                rows = slice(done[i], done[i] + ready)
+                h[i + 1][:, rows] = F.relu(
+                    F.linear(h[i], weights[i][rows], biases[i][rows])
+                )
+                done[i] += ready
+    return h[0]
+
+
+class MADE(nn.Module):
+    """Masked autoencoder for binary data, shape (B, D).
+
+    With several orders the model is their mixture: p(x) = mean over orders o of p_o(x),
+    trained by drawing one order per batch.
+
+    Args:
+        D: number of dimensions.
+        hidden: number of units in each hidden layer.
+        orders: 1 for the natural order, more for that many random ones.
+        dropout: probability that a hidden unit is silenced in training.
+        seed: draws the random orders.
+    """
+
+    def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
+        super().__init__()
+        self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
+        g = torch.Generator().manual_seed(seed)
+        drawn = [torch.randperm(D, generator=g) for _ in range(orders)]
+        self.register_buffer(
+            "orders", torch.stack(drawn) if orders > 1 else torch.arange(D)[None]
+        )
+
+    def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
+        """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
+        m = degrees(self.orders[order], self.net.hidden)
+        return Bernoulli(logits=self.net(x, m).squeeze(-1))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
+        log_p = [
+            self.conditionals(x, o).log_prob(x).sum(-1) for o in range(len(self.orders))
+        ]
+        return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood in nats, under one order at random."""
+        order = int(torch.randint(len(self.orders), ()))
+        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+
+    def sample(self, n: int) -> Tensor:
+        """Draw n points (n, D), each under an order drawn at random."""
+        drawn = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        parts = [
+            fill(
+                self.net,
+                degrees(order, self.net.hidden),
+                k,
+                lambda a: a[:, 0].sigmoid().bernoulli(),
+            )
+            for order, k in zip(self.orders, drawn.tolist())
+            if k
+        ]
+        return torch.cat(parts)[torch.randperm(n)]
