@@ -1,0 +1,73 @@
+# `make help` lists the targets. Nothing is installed outside of .venv.
+
+PYTHON ?= python3
+PORT ?= 8888
+ARGS ?=
+UNIT ?= autoregressive/nade
+# Another index for torch alone: https://download.pytorch.org/whl/cpu spares 2 GB on Linux without GPU.
+TORCH_INDEX ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+GDM := $(VENV)/bin/gdm
+READY := $(VENV)/.installed
+PIP := $(PY) -m pip --disable-pip-version-check install -qq --log $(VENV)/pip.log -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval-lax
+# Jupyter refuses to start as root unless told: containers and CI are root.
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test sync check smoke full site slides bench clean
+
+help: ## list the targets
+	@echo "make TARGET [PYTHON=python3.12] [PORT=8888] [UNIT=family/unit] [ARGS=...]"
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+
+lab: $(READY) ## set up, build the notebooks, open JupyterLab at the index
+	@$(GDM) sync
+	@echo "Opening JupyterLab on port $(PORT); stop it with Ctrl-C."
+	@$(GDM) lab --port $(PORT) $(ROOT) $(ARGS)
+
+test: $(READY) ## set up, then run every test and every notebook (smoke budget)
+	@echo "Testing: unit tests, lectures, solutions, exercises and a browser."
+	@$(PYTEST) tests lectures solutions $(ARGS)
+
+sync: $(READY) ## derive notebooks, exercises and tables from their sources
+	@$(GDM) sync $(ARGS)
+
+check: $(READY) ## prove that nothing derived is stale; lint and format
+	@$(GDM) check $(ARGS)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+smoke: $(READY) ## run the notebooks only, with few training steps
+	@$(PYTEST) tests/test_notebooks.py lectures solutions $(ARGS)
+
+full: $(READY) ## run the notebooks at full budget; times to build/full.json
+	@$(PY) -m gdm_course.publishing.full $(ARGS)
+
+site: $(READY) ## execute the lectures and build a website in build/site
+	@$(PY) -m gdm_course.publishing.site $(ARGS)
+
+slides: $(READY) ## execute one lecture (UNIT=...) and build its deck in build/slides
+	@$(PY) -m gdm_course.publishing.slides $(UNIT) $(ARGS)
+
+bench: $(READY) ## speed against naive versions, as ratios, to build/bench.json
+	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks $(ARGS)
+
+clean: ## remove what was built (not .venv, not work/)
+	@rm -rf build dist .pytest_cache .ruff_cache
+	@find gdm_course tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  "This course needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: try make ... PYTHON=python3.12" % v)'
+	@echo "Setting up in $(VENV), once: 1.4 GB or more, one to ten minutes (details in $(VENV)/pip.log)."
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
+	@echo "  1/2 torch, the pinned version ..."
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@echo "  2/2 everything else ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
+	@echo "Set up: $$($(PY) -c 'import platform; print("Python", platform.python_version())')" \
+	  "with torch $$($(PY) -c 'from importlib.metadata import version; print(version("torch"))')."

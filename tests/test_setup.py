@@ -1,0 +1,119 @@
+"""What rots unseen: commands in the README, make targets, versions, the conda file."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+
+TARGETS = ("help lab test sync check smoke full site slides bench clean").split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def help_text(root):
+    done = subprocess.run(["make", "-s", "help"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def python_range(project) -> list[str]:
+    """The minor versions that `requires-python` lets in, among 3.8 to 3.20."""
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project["requires-python"]).groups()
+    return [f"3.{minor}" for minor in range(int(low), int(high))]
+
+
+def requirements(project, extra: str) -> set[str]:
+    """All requirement lines of an extra, its `gdm_course[...]` references resolved."""
+    lines = set()
+    for line in project["optional-dependencies"][extra]:
+        if inner := re.fullmatch(r"gdm_course\[(.+)\]", line):
+            lines = lines.union(
+                *(requirements(project, name) for name in inner[1].split(","))
+            )
+        else:
+            lines.add(line)
+    return lines
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_target_is_listed_and_can_be_planned(root, help_text, target):
+    assert re.search(rf"^  {target}\s+\S", help_text, re.M), f"make help omits {target}"
+    plan = ["make", "-n", target]
+    assert subprocess.run(plan, cwd=root, capture_output=True).returncode == 0
+
+
+def test_help_is_what_make_does_by_default(root, help_text):
+    assert (
+        subprocess.run(["make"], cwd=root, capture_output=True, text=True).stdout
+        == help_text
+    )
+
+
+def test_port_and_args_reach_the_command(root):
+    plan = ["make", "-n", "lab", "PORT=8123", "ARGS=--no-browser"]
+    lines = subprocess.run(plan, cwd=root, capture_output=True, text=True).stdout
+    assert re.search(r"gdm lab --port 8123 .*--no-browser", lines)
+
+
+def test_torch_is_installed_first_and_pinned(root):
+    """Otherwise pip resolves another torch first, then swaps gigabytes."""
+    lines = (root / "constraints.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["torch==2.13.0"]
+    plan = ["make", "-n", "-B", ".venv/.installed"]
+    steps = subprocess.run(plan, cwd=root, capture_output=True, text=True).stdout
+    installs = [line for line in steps.splitlines() if " -m pip " in line]
+    assert installs[0].rstrip().endswith("torch")
+    assert installs[1].rstrip().endswith("-e '.[dev]'")
+    assert all("-c constraints.txt" in line for line in installs)
+
+
+def test_workflow_covers_the_python_range(root, project):
+    text = (root / ".github/workflows/ci.yml").read_text()
+    matrix = re.search(r"python: \[(.*)\]", text)[1]
+    assert re.findall(r'"([\d.]+)"', matrix) == python_range(project)
+    assert "bash .ci/run" in text
+    assert "make full" in text
+
+
+def test_setup_asks_for_the_python_range(root, project):
+    low, *_, high = python_range(project)
+    asked = re.search(
+        r"\((\d), (\d+)\) <= v <= \((\d), (\d+)\)", (root / "Makefile").read_text()
+    )
+    assert f"{asked[1]}.{asked[2]}" == low
+    assert f"{asked[3]}.{asked[4]}" == high
+
+
+def test_conda_file_equals_pyproject(root, project):
+    lines = (root / "environment.yml").read_text().splitlines()
+    assert f"  - python{project['requires-python']}" in lines
+    listed = [line.strip()[2:] for line in lines if line.startswith("      - ")]
+    wanted = sorted(
+        {*project["dependencies"], *requirements(project, "dev")}, key=str.lower
+    )
+    assert listed == ["-c constraints.txt", "-e .", *wanted]
+
+
+def test_every_extra_is_there(project):
+    extras = set(project["optional-dependencies"])
+    assert extras >= {"lab", "test", "grading", "scale", "peers", "dev"}
+
+
+def test_core_needs_three_packages(project):
+    names = {re.match(r"\w+", line)[0] for line in project["dependencies"]}
+    assert names == {"torch", "numpy", "safetensors"}
+
+
+def test_ci_script_is_valid_bash_and_tests(root):
+    assert subprocess.run(["bash", "-n", ".ci/run"], cwd=root).returncode == 0
+    assert (root / ".ci/run").read_text().rstrip().endswith("make test")
+
+
+def test_licences(root):
+    assert "MIT License" in (root / "LICENSE").read_text()
+    assert "CC BY 4.0" in (root / "LICENSE-text").read_text()
