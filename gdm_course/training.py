@@ -4,6 +4,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ def seed_everything(seed: int) -> None:
 
 
 def budget(full: int, smoke: int) -> int:
-    """Return `full`, or `smoke` when the environment says `GDM_SMOKE=1` (CI's quick run)."""
+    """Return `full`, or `smoke` if the environment says `GDM_SMOKE=1` (CI's quick run)."""
     return smoke if os.environ.get("GDM_SMOKE", "") not in ("", "0") else full
 
 
@@ -62,10 +63,22 @@ def ema(average: nn.Module, model: nn.Module, decay: float = 0.999) -> None:
 
 
 def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
-    """AdamW in torch's fused form, which is 1.05 to 1.35 times as fast, where torch has it."""
+    """AdamW, in torch's fused form (1.05 to 1.35 times as fast) where torch has it."""
     parameters = [p for p in parameters if p.requires_grad]
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    fused = all(
+        p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters
+    )
     return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused or None)
+
+
+def finite(loss: Tensor, model: nn.Module, step: int, last: float) -> float:
+    """Return the loss as a number, or raise FloatingPointError and say at which step."""
+    if math.isfinite(value := loss.item()):
+        return value
+    raise FloatingPointError(
+        f"{type(model).__name__}: the loss is {value} at step {step} (the last finite one "
+        f"was {last:.4g}): lower the learning rate or clip the gradient"
+    )
 
 
 def train(
@@ -75,47 +88,35 @@ def train(
     lr: float | Callable[[int], float] = 1e-3,
     optimizer: torch.optim.Optimizer | None = None,
     clip: float | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Iterator[tuple[int, float]]:
-    """Minimise `model.loss` with Adam, handing every step back to the caller.
-
-    The caller's `for` loop is where logging, plotting, early stopping and averaging live:
-
-        for step, loss in train(model, forever(x, 128), steps=1000):
-            ...
+    """Minimise `model.loss` with Adam, handing every step back to the caller's `for` loop.
 
     Args:
         model: anything Trainable.
-        batches: an iterable of batches; training ends with it, if that comes before `steps`.
+        batches: an iterable of batches; training ends with it if it ends before `steps`.
         steps: how many optimiser steps to take.
         lr: the learning rate, or a function from the step (0, 1, ...) to it.
-        optimizer: used instead of Adam when given.
+        optimizer: used instead of Adam, with its own rate unless `lr` is a function.
         clip: largest norm of the gradient, or None.
+        backward: computes the gradients; large runs hand in their own.
 
     Yields:
         (step, loss): the step just taken, counted from 1, and its loss in the model's unit.
-
-    Raises:
-        FloatingPointError: the loss is not finite any more; the weights are those before it.
     """
     schedule = lr if callable(lr) else lambda step: lr
     optimizer = optimizer or adam(model.parameters(), schedule(0))
-    last = math.nan
-    for step, batch in enumerate(batches, start=1):
-        if step > steps:
-            return
+    loss = math.nan
+    for step, batch in enumerate(islice(batches, steps), start=1):
         model.train()
-        loss = model.loss(*batch) if isinstance(batch, tuple) else model.loss(batch)
-        if not math.isfinite(value := loss.item()):
-            raise FloatingPointError(
-                f"{type(model).__name__}: the loss is {value} at step {step} (the last finite "
-                f"one was {last:.4g}): lower the learning rate or clip the gradient"
-            )
-        last = value
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        now = model.loss(*batch)
+        loss = finite(now, model, step, last=loss)  # raises before it can spoil the weights
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        backward(now)
         if clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(step - 1) if callable(lr) else group["lr"]
+        for group in optimizer.param_groups if callable(lr) else []:
+            group["lr"] = schedule(step - 1)
         optimizer.step()
-        yield step, value
+        yield step, loss
