@@ -1,4 +1,4 @@
-"""Find a definition's source text by its dotted name, without importing (so without torch)."""
+"""Find a definition's source text by its dotted name, without importing it or torch."""
 
 import ast
 from dataclasses import dataclass
@@ -25,12 +25,36 @@ class Definition:
         return self.source.count("\n") + 1
 
 
-@lru_cache
-def definitions(path: Path) -> dict[str, Definition]:
+def definitions(path: Path, package: Path = PACKAGE) -> dict[str, Definition]:
     """Return every top-level definition of a source file, by its short name, in order."""
-    text = path.read_text(encoding="utf-8")
+    return _parse(path, path.read_text(encoding="utf-8"), package)
+
+
+def definition(dotted: str, package: Path = PACKAGE) -> Definition:
+    """Look up `family.module.Name`, relative to the package, and return its definition.
+
+    Raises:
+        LookupError: there is no such module, or it does not define the name.
+    """
+    module, _, name = dotted.rpartition(".")
+    base = package.joinpath(*module.split("."))
+    path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    if not module or not path.is_file():
+        raise LookupError(
+            f"no module gdm_course/{module.replace('.', '/')}.py for '{dotted}'"
+        )
+    if name not in (known := definitions(path, package)):
+        raise LookupError(
+            f"gdm_course.{module} defines no '{name}'; it has {', '.join(known)}"
+        )
+    return known[name]
+
+
+@lru_cache(maxsize=256)  # the text is part of the key: an edited file is read anew
+def _parse(path: Path, text: str, package: Path) -> dict[str, Definition]:
     lines = text.splitlines()
-    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    parts = path.relative_to(package).with_suffix("").parts
+    module = ".".join(part for part in parts if part != "__init__")
     found = {}
     for node in ast.parse(text).body:
         decorators = getattr(node, "decorator_list", [])
@@ -39,17 +63,6 @@ def definitions(path: Path) -> dict[str, Definition]:
         for name in _names(node):
             found[name] = Definition(f"{module}.{name}", path, source, first, node)
     return found
-
-
-def definition(dotted: str) -> Definition:
-    """Look up `family.module.Name` (relative to the package) and return its definition."""
-    module, _, name = dotted.rpartition(".")
-    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
-    if not path.is_file():
-        raise LookupError(f"no module gdm_course/{module.replace('.', '/')}.py for '{dotted}'")
-    if name not in (known := definitions(path)):
-        raise LookupError(f"gdm_course.{module} defines no '{name}'; it has {', '.join(known)}")
-    return known[name]
 
 
 def _names(node: ast.stmt) -> list[str]:

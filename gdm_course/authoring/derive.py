@@ -1,0 +1,120 @@
+"""Everything that is derived from scripts, package and course.toml; `sync` writes it."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gdm_course.authoring import cut, notebook, tables
+from gdm_course.authoring.course import Course, Unit, load
+from gdm_course.authoring.fill import fill
+from gdm_course.authoring.percent import AuthoringError, Script, write
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and the command that repairs it, if one does."""
+
+    what: str
+    repair: str = ""
+    diff: str = ""
+
+    def __str__(self) -> str:
+        """One line, the diff under it."""
+        repair = f" -> {self.repair}" if self.repair else ""
+        return f"{self.what}{repair}" + (f"\n{self.diff}" if self.diff else "")
+
+
+@dataclass
+class Plan:
+    """The derived files by path relative to the checkout, and what stood in the way."""
+
+    course: Course
+    files: dict[str, str] = field(default_factory=dict)
+    scripts: dict[str, Script] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def plan(root: Path) -> Plan:
+    """Derive every file in memory. One unit's mistake does not hinder the others."""
+    made = Plan(load(root))
+    for unit in made.course.units.values():
+        for kind in ("lectures", "solutions"):
+            if unit.has(kind):
+                _attempt(made, _derive, unit, kind)
+    _attempt(made, _tables)
+    return made
+
+
+def sync(root: Path, force: bool = False) -> tuple[list[str], list[Problem]]:
+    """Write what is not up to date.
+
+    Args:
+        root: the checkout.
+        force: overwrite notebooks that were edited by hand.
+
+    Returns:
+        The paths written, and what could not be derived or was not overwritten.
+    """
+    made, written = plan(root), []
+    for path, text in made.files.items():
+        if (old := _read(root / path)) == text:
+            continue
+        if path.endswith(".ipynb") and old is not None and not force and by_hand(old):
+            made.problems.append(
+                Problem(f"{path} was edited by hand and is left alone", f"gdm adopt {path}")
+            )
+            continue
+        replace_file(root / path, text)
+        written.append(path)
+    return written, made.problems
+
+
+def by_hand(text: str) -> bool:
+    """Whether a notebook's cells differ from what sync once wrote there."""
+    try:
+        return notebook.edited(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return True
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    Path(name).chmod(0o644)
+    os.replace(name, path)
+
+
+def _attempt(made: Plan, step, *args) -> None:
+    try:
+        step(made, *args)
+    except AuthoringError as error:
+        made.problems.append(Problem(str(error)))
+
+
+def _derive(made: Plan, unit: Unit, kind: str) -> None:
+    script = fill(unit.read(kind), unit, kind, made.course)
+    path = unit.script(kind)
+    plain = [(cell, {}) for cell in script.cells]
+    cells = plain if kind == "lectures" else cut.graded(script, unit)
+    made.scripts[path] = script
+    made.files[path] = write(script)
+    made.files[unit.notebook(kind)] = notebook.build(cells, f"{kind}/{unit.key}", path)
+    if kind == "solutions":
+        cells = cut.exercise(fill(script, unit, "exercises", made.course), unit)
+        text = notebook.build(cells, f"exercises/{unit.key}", path)
+        made.files[unit.notebook("exercises")] = text
+
+
+def _tables(made: Plan) -> None:
+    made.files[tables.INDEX] = tables.index(made.course)
+    if (old := _read(made.course.root / "README.md")) is not None:
+        made.files["README.md"] = tables.readme(old, made.course)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

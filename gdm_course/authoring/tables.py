@@ -1,0 +1,100 @@
+"""What is made from course.toml: the index of the lectures and the tables of the README."""
+
+import posixpath
+import re
+
+from gdm_course.authoring.course import Course, Unit
+from gdm_course.authoring.notebook import build
+from gdm_course.authoring.percent import AuthoringError, Cell
+from gdm_course.source import PACKAGE
+
+INDEX = "lectures/index.ipynb"
+
+
+def index(course: Course) -> str:
+    """The notebook that students open first."""
+    cells = [Cell("markdown", f"# {course.title}\n\n{course.subtitle}.\n\n" + _how_to())]
+    for family, name in course.families.items():
+        units = [unit for unit in course.written() if unit.family == family]
+        if units:
+            cells.append(
+                Cell("markdown", f"## {name}\n\n{table(units, course, 'lectures')}")
+            )
+    return build([(cell, {}) for cell in cells], "lectures/index", "gdm_course/course.toml")
+
+
+def table(units: list[Unit], course: Course, here: str) -> str:
+    """A markdown table of units, with links relative to the folder `here`."""
+    rows = ["| unit | what it is about | minutes | needs | open |", "|---|---|--:|---|---|"]
+    for unit in units:
+        title, summary = unit.heading
+        kinds = [kind for kind in ("lectures", "exercises", "solutions") if unit.has(kind)]
+        links = " · ".join(
+            _link(unit, kind, here, kind.removesuffix("s")) for kind in kinds
+        )
+        known = [
+            course.units[need] for need in unit.needs if course.units[need].has("lectures")
+        ]
+        needs = ", ".join(_link(need, "lectures", here, need.heading[0]) for need in known)
+        name = _link(unit, "lectures", here, title)
+        rows.append(
+            f"| {name} | {_cell(summary)} | {unit.minutes} | {needs or '–'} | {links} |"
+        )
+    return "\n".join(rows)
+
+
+def readme(text: str, course: Course) -> str:
+    """The README with its generated blocks filled; blocks without markers are left out."""
+    parts = []
+    for family, name in course.families.items():
+        if units := [unit for unit in course.written() if unit.family == family]:
+            parts.append(f"**{name}**\n\n{table(units, course, '.')}")
+    text = _block(text, "units", "\n\n".join(parts))
+    figures = measured(course)
+    return text if figures is None else _block(text, "measured", figures)
+
+
+def lacking(text: str) -> list[str]:
+    """The markers that a README should have and has not."""
+    pairs = [(f"<!-- gdm:{n} -->", f"<!-- /gdm:{n} -->") for n in ("units", "measured")]
+    return [f"{a} ... {b}" for a, b in pairs if not 0 <= text.find(a) < text.find(b)]
+
+
+def measured(course: Course) -> str | None:
+    """The table of trained models, from their cards; None where nobody can say."""
+    if course.root.resolve() != PACKAGE.parent.resolve():
+        return None  # the cards imported here are another checkout's
+    try:
+        from gdm_course import checkpoints
+
+        return checkpoints.table()
+    except (ImportError, AttributeError):
+        return None
+
+
+def _block(text: str, name: str, inside: str) -> str:
+    begin, end = f"<!-- gdm:{name} -->", f"<!-- /gdm:{name} -->"
+    pattern = re.escape(begin) + r".*?" + re.escape(end)
+    return re.sub(pattern, lambda _: f"{begin}\n{inside}\n{end}", text, flags=re.DOTALL)
+
+
+def _link(unit: Unit, kind: str, here: str, words: str) -> str:
+    return f"[{words}]({posixpath.relpath(unit.notebook(kind), here)})"
+
+
+def _cell(text: str) -> str:
+    """A text that fits into one cell of a table."""
+    if re.search(r"(?<!\\)\|", text) and "$" in text:
+        raise AuthoringError(
+            f"a lecture's first paragraph has | in a formula: '{text[:60]}'"
+        )
+    return text.replace("|", "\\|")
+
+
+def _how_to() -> str:
+    return (
+        "Read the units from top to bottom, or follow what each one needs. Open a lecture "
+        "and run it cell by cell. To work on an exercise, type `gdm start FAMILY/UNIT` in "
+        "a terminal: it makes your own copy under `work/`, so that an update of the course "
+        "never touches what you wrote."
+    )
