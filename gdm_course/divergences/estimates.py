@@ -1,0 +1,74 @@
+"""Expectations and divergences from samples, each with its standard error."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate: in 19 of 20 cases the truth is within 2 errors of it."""
+
+    value: Tensor
+    error: Tensor
+
+    def __str__(self) -> str:
+        return f"{self.value.item():.4f} ± {self.error.item():.4f}"
+
+
+def monte_carlo(values: Tensor) -> Estimate:
+    """Estimate E[v] from independent draws: their mean, and std / sqrt(n).
+
+    Args:
+        values: (n,) draws of v, n at least 2.
+
+    Returns:
+        The mean and its standard error, both scalars in the unit of v.
+    """
+    return Estimate(values.mean(), values.std() / len(values) ** 0.5)
+
+
+def importance(values: Tensor, log_w: Tensor) -> Estimate:
+    """Estimate E_p[v] from draws of q, with weights w = p / q known up to a factor.
+
+    The self-normalised estimate is sum(w v) / sum(w), and its standard error, to first
+    order in 1/n, is sqrt(sum(w^2 (v - estimate)^2)) / sum(w).
+
+    Args:
+        values: v(x_i) with x_i from q, (n,).
+        log_w: log p(x_i) - log q(x_i), each up to a constant, (n,).
+
+    Returns:
+        The estimate and its standard error, which is worth nothing when the weights have
+        no variance: look at `effective_sample_size`.
+    """
+    w = log_w.softmax(0)  # w / sum(w), safe against overflow
+    value = (w * values).sum()
+    return Estimate(value, (w * (values - value)).square().sum().sqrt())
+
+
+def effective_sample_size(log_w: Tensor) -> Tensor:
+    """Return (sum w)^2 / sum(w^2), in [1, n]: how many equal weights these are worth."""
+    return 1 / log_w.softmax(0).square().sum()
+
+
+def kl_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor) -> Estimate:
+    """Estimate KL(p || q) in nats from x ~ p, (n,) or (n, D); it may come out negative."""
+    return monte_carlo(log_p(x) - log_q(x))
+
+
+def js_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor, y: Tensor) -> Estimate:
+    """Estimate JS(p, q) in nats from x ~ p and y ~ q: two independent Monte Carlo means."""
+    log_m = lambda z: torch.logaddexp(log_p(z), log_q(z)) - math.log(2)  # noqa: E731
+    left, right = kl_estimate(log_p, log_m, x), kl_estimate(log_q, log_m, y)
+    error = (left.error**2 + right.error**2).sqrt() / 2
+    return Estimate((left.value + right.value) / 2, error)
+
+
+def total_variation_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor) -> Estimate:
+    """Estimate TV(p, q) from x ~ p alone: the mean of max(0, 1 - q(x) / p(x))."""
+    return monte_carlo((1 - (log_q(x) - log_p(x)).exp()).clamp_min(0))

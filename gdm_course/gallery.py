@@ -1,0 +1,134 @@
+"""One data set, every family: the figure that grows with the course.
+
+A family joins by defining, in `gdm_course/<family>/__init__.py`,
+
+    def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module
+
+which trains its model of the plane on points (N, 2). Nothing else needs an edit.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from gdm_course import plotting as plot
+from gdm_course.data import toy
+from gdm_course.divergences import Estimate, kl_estimate
+from gdm_course.protocols import Density, abilities
+
+STEPS = 2000
+
+
+def families() -> dict[str, str]:
+    """Return the titles of the families of `course.toml` by slug, in the course's order."""
+    text = files("gdm_course").joinpath("course.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["families"]
+
+
+def taxonomy() -> Iterator[tuple[str, str, dict[str, bool]]]:
+    """Say what the models of the package can do.
+
+    Yields:
+        (family, class name, protocol -> whether the class satisfies it), for every class of
+        a family's modules that samples or has a log-density.
+    """
+    for family, module in _modules():
+        for name, cls in inspect.getmembers(module, inspect.isclass):
+            able = abilities(cls)
+            own = cls.__module__ == module.__name__ and issubclass(cls, nn.Module)
+            if own and (able["Sampler"] or able["Density"]):
+                yield family, name, able
+
+
+def _modules() -> Iterator[tuple[str, object]]:
+    """Import the modules of every family that exists, in the course's order."""
+    for slug, title in families().items():
+        if package := _package(slug):
+            for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+                yield title, importlib.import_module(info.name)
+
+
+def _package(slug: str):
+    """Import the package of a family, or return None if the course does not have it yet."""
+    path = files("gdm_course").joinpath(slug, "__init__.py")
+    return importlib.import_module(f"gdm_course.{slug}") if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A family's fitted model; `gap` estimates KL(truth || model) in nats, if it can be."""
+
+    family: str
+    model: nn.Module
+    gap: Estimate | None
+
+
+def fit(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> list[Entry]:
+    """Fit every family that has a `fit_plane` to the same 10,000 points of a toy density.
+
+    The gap is measured on 10,000 other points, whose true log-density is known.
+    """
+    truth, g = toy.get(name), torch.Generator().manual_seed(seed)
+    x_train, x_test = truth.sample(10_000, g).float(), truth.sample(10_000, g).float()
+    entries = []
+    for slug, title in families().items():
+        if make := getattr(_package(slug), "fit_plane", None):
+            model = make(x_train, steps, seed).eval()
+            entries.append(Entry(title, model, _gap(truth, model, x_test)))
+    return entries
+
+
+@torch.no_grad()
+def _gap(truth: toy.Toy, model: nn.Module, x: Tensor) -> Estimate | None:
+    """Estimate KL(truth || model) from points of the truth; None without a `log_prob`."""
+    if not isinstance(model, Density):
+        return None
+    return kl_estimate(truth.log_prob, model.log_prob, x)
+
+
+def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure:
+    """Fit every family to one toy density and draw what each learnt by the truth."""
+    entries, truth = fit(name, steps, seed), toy.get(name)
+    titles = [f"{e.family}\n{_title(e)}" for e in entries]
+    first, *others = plot.panels(
+        f"The truth\n{name.replace('_', ' ')}", *titles, height=3.1
+    )
+    plot.density(truth.log_prob, truth.bounds, first)
+    darkest = first.images[0].get_clim()[1]
+    torch.manual_seed(seed)
+    for ax, entry in zip(others, entries):
+        _draw(entry.model, truth.bounds, ax, darkest)
+    return first.figure
+
+
+def _title(entry: Entry) -> str:
+    """Name the model, and its gap to the truth where there is one."""
+    name = type(entry.model).__name__
+    return f"{name}: KL {entry.gap.value:.3f} nats" if entry.gap else f"{name}: samples"
+
+
+@torch.no_grad()
+def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float) -> None:
+    """Draw a model's density on the truth's scale, or samples if it has no density."""
+    if isinstance(model, Density):
+        plot.density(model.log_prob, bounds, ax, vmax=darkest)
+    else:
+        plot.scatter(model.sample(2000), ax, bounds)
+
+
+def draw(path: Path, steps: int | None = None) -> None:
+    """Write the figure as a PNG, for the README: `gdm gallery --out docs/gallery.png`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plot.style():
+        figure(steps=steps or STEPS).savefig(path, dpi=110)
