@@ -1,0 +1,1 @@
+"""Execute notebooks and publish them: full-budget runs, the website, slide decks."""
