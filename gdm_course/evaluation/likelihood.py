@@ -1,0 +1,87 @@
+"""Likelihoods with their standard error, and the one conversion to bits per dimension."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course.protocols import Density
+from gdm_course.training import Batch
+
+
+class Estimate(NamedTuple):
+    """A mean over examples and its standard error, in one unit."""
+
+    value: float
+    error: float
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model lives: the device of its first parameter, or the CPU."""
+    for p in model.parameters():
+        return p.device
+    return torch.device("cpu")
+
+
+@torch.no_grad()
+def log_probs(model: Density, x: Batch, batch: int = 1000) -> Tensor:
+    """Return log p of every example in nats, in evaluation mode, `batch` rows at a time.
+
+    Args:
+        model: anything with `log_prob`; left in the mode (training or not) it was in.
+        x: examples (N, *D), or a tuple of tensors with N rows each for `log_prob(*x)`.
+        batch: rows at a time; lower it when memory is short.
+
+    Returns:
+        log p(x_i) in nats, (N,) float64 on the CPU.
+
+    Raises:
+        TypeError: the model has no `log_prob`: it knows no exact likelihood.
+    """
+    if not isinstance(model, Density):
+        name = type(model).__name__
+        raise TypeError(f"{name} has no log_prob, so no exact likelihood: use its bound")
+    parts, training, device = [], model.training, device_of(model)
+    rows = x if isinstance(x, tuple) else (x,)
+    model.eval()
+    for chunk in zip(*(t.split(batch) for t in rows)):
+        parts.append(model.log_prob(*(t.to(device) for t in chunk)).double().cpu())
+    model.train(training)
+    return torch.cat(parts)
+
+
+def estimate(values: Tensor) -> Estimate:
+    """Return the mean of independent values (N,) and its standard error sigma / sqrt(N)."""
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} example: a standard error needs at least 2")
+    values = values.double()
+    return Estimate(values.mean().item(), values.std().item() / math.sqrt(len(values)))
+
+
+def nll_estimate(model: Density, x: Batch, batch: int = 1000) -> Estimate:
+    """Return the mean negative log-likelihood in nats per example, with standard error."""
+    return estimate(-log_probs(model, x, batch))
+
+
+def nll(model: Density, x: Batch, batch: int = 1000) -> float:
+    """Return the mean negative log-likelihood of examples (N, *D) in nats per example."""
+    return nll_estimate(model, x, batch).value
+
+
+def bits_per_dim(nats: float | Tensor, shape: int | Sequence[int]) -> float | Tensor:
+    """Convert nats per example into bits per dimension: nats / (D ln 2).
+
+    This is the only conversion in the course. It is for discrete data: the nats are
+    -log P of integers. From the density of data rescaled to [0, 1] with K levels, go back
+    to -log P first, by adding D ln K nats.
+
+    Args:
+        nats: negative log-likelihood per example, a number or a tensor.
+        shape: of one example, such as (3, 32, 32), or its number of dimensions D.
+    """
+    D = shape if isinstance(shape, int) else math.prod(shape)
+    if D < 1:
+        raise ValueError(f"an example of shape {shape} has no dimensions to share the nats")
+    return nats / (D * math.log(2))

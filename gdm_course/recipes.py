@@ -1,0 +1,181 @@
+"""What is trained at scale, with which settings: plain data, importable without torch.
+
+A recipe names its model, its data and its metrics by dotted paths below `gdm_course`;
+`gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
+"""
+
+import importlib
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a trained model.
+
+    Attributes:
+        name: as tables print it.
+        function: dotted path of (model, split) -> Estimate(value, error).
+        unit: of the value and of its standard error.
+        lower: whether a lower value is better.
+    """
+
+    name: str
+    function: str
+    unit: str
+    lower: bool = True
+
+
+NLL = Metric("negative log-likelihood", "evaluation.likelihood.nll_estimate", "nats")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. The first metric, on the validation split, chooses the weights.
+
+    Attributes:
+        name: "family/recipe", also the name of its checkpoint.
+        unit: the unit of the course that tells about it.
+        model, args, kwargs: the class, dotted path below `gdm_course`, and its arguments.
+        data, data_args: a function that returns `scale.data.Splits`, and its arguments.
+        steps, batch: optimiser steps, and rows per step over all devices together.
+        lr, warmup: highest learning rate; steps over which it rises. It then falls to zero
+            as a cosine.
+        weight_decay, clip: of AdamW; largest norm of the gradient (None: no limit).
+        ema: decay of the averaged weights, which are evaluated and kept; 0 for no average.
+        every: steps between evaluations; the run can be resumed from each of them.
+        patience: evaluations without improvement before the run ends (None: never early).
+        precision: of Lightning Fabric, "32-true" or "bf16-mixed".
+        seed: of weights, order of the data and noise.
+        metrics: the figures; all are measured on the test split.
+        goal: value of the first metric to reach on the test split.
+        device, minutes: what it is meant for, "cpu" or "gpu", and about how long it takes.
+    """
+
+    name: str
+    unit: str
+    model: str
+    data: str
+    steps: int
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    data_args: tuple = ()
+    batch: int = 100
+    lr: float = 1e-3
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = None
+    ema: float = 0.0
+    every: int = 500
+    patience: int | None = None
+    precision: str = "32-true"
+    seed: int = 0
+    metrics: tuple[Metric, ...] = (NLL,)
+    goal: float | None = None
+    device: str = "cpu"
+    minutes: float = 2.0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of step 0, 1, ...: a linear rise, then a cosine to 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return self.lr * (1 + math.cos(math.pi * done)) / 2
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the result, as JSON has it (no goals, no estimates)."""
+        told = {"goal", "minutes", "device", "unit"}
+        return jsonable({k: v for k, v in asdict(self).items() if k not in told})
+
+    def build(self) -> Any:
+        """Make the untrained model."""
+        return resolve(self.model)(*self.args, **self.kwargs)
+
+
+def jsonable(value: Any) -> Any:
+    """Return the value as it comes back from a JSON file: tuples become lists."""
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
+    return [jsonable(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def resolve(dotted: str) -> Any:
+    """Import `module.Name`, named relative to `gdm_course`."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(f"gdm_course.{module}"), name)
+
+
+BINARIZED = {
+    "unit": "autoregressive/nade",
+    "data": "scale.data.binary_images",
+    "data_args": ("binarized_mnist",),
+    "args": (784,),
+}
+
+RECIPES = (
+    Recipe(
+        "autoregressive/nade-mnist",
+        model="autoregressive.nade.NADE",
+        kwargs={"hidden": 500},
+        steps=100_000,
+        batch=100,
+        lr=1e-3,
+        warmup=500,
+        ema=0.999,
+        every=1000,
+        patience=30,
+        goal=88.3,
+        device="gpu",
+        minutes=15,
+        **BINARIZED,
+    ),
+    Recipe(
+        "autoregressive/made-mnist",
+        model="autoregressive.made.MADE",
+        kwargs={"hidden": (2000, 2000), "orders": 16, "dropout": 0.3},
+        steps=100_000,
+        batch=200,
+        lr=1e-3,
+        warmup=1000,
+        weight_decay=0.01,
+        ema=0.999,
+        every=2000,
+        precision="bf16-mixed",
+        goal=86.6,
+        device="gpu",
+        minutes=20,
+        **BINARIZED,
+    ),
+    Recipe(
+        "autoregressive/made-mnist-cpu",
+        model="autoregressive.made.MADE",
+        kwargs={"hidden": (1000,), "dropout": 0.2},
+        steps=8000,
+        batch=100,
+        lr=2e-3,
+        warmup=200,
+        ema=0.998,
+        every=1000,
+        goal=91.7,
+        minutes=2,
+        **BINARIZED,
+    ),
+)
+
+
+def names() -> list[str]:
+    """List the names of all recipes, in the course's order."""
+    return [recipe.name for recipe in RECIPES]
+
+
+def get(name: str) -> Recipe:
+    """Look a recipe up by its name.
+
+    Raises:
+        LookupError: there is none of that name; the sentence lists those there are.
+    """
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise LookupError(f"no recipe '{name}'; there are: {', '.join(names())}")
