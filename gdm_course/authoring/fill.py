@@ -23,11 +23,11 @@ import sys
 from IPython import get_ipython
 
 if importlib.util.find_spec("gdm_course") is None:
+    page = "{page}"
     if "google.colab" not in sys.modules:
-        raise ImportError("gdm_course is not installed here: see {page}")
-    get_ipython().run_line_magic(  # Colab has torch already: it is left as it is
-        "pip", 'install -q "gdm_course[notebook] @ git+{page}@{branch}"'
-    )"""
+        raise ImportError(f"gdm_course is not installed here: {{page}} says how")
+    package = f"gdm_course[notebook] @ git+{{page}}@{branch}"
+    get_ipython().run_line_magic("pip", f'install -q "{{package}}"')"""
 
 
 def fill(script: Script, unit: Unit, kind: str, course: Course) -> Script:

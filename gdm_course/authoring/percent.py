@@ -103,7 +103,7 @@ def body(cell: Cell) -> tuple[str, ...]:
         return cell.raw
     lines = cell.source.splitlines()
     if cell.kind == "markdown":
-        return tuple(f"# {line}".rstrip() for line in lines)
+        return tuple(f"# {line}" if line.strip() else "#" for line in lines)
     return tuple(re.sub(r"^(\s*)([%!][a-zA-Z%./].*)$", r"\1# \2", line) for line in lines)
 
 

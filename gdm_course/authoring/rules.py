@@ -1,0 +1,144 @@
+"""Rules of the house that can be read off the sources: places, sizes, names, quotes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from gdm_course.authoring.course import KINDS, Unit
+from gdm_course.authoring.cut import checked
+from gdm_course.authoring.derive import Plan, Problem
+from gdm_course.authoring.percent import Cell
+from gdm_course.source import definitions
+
+LONGEST = 40  # lines of a definition: one cell under one paragraph
+
+
+def problems(made: Plan) -> list[Problem]:
+    """Everything that breaks a rule."""
+    found = [*_places(made), *_orphans(made), *_long(made)]
+    for path, script in made.scripts.items():
+        if path.startswith("lectures/"):
+            found += [
+                p for cell in script.cells for p in _model(cell, f"{path}:{cell.line}")
+            ]
+    for unit in made.course.units.values():
+        found += _questions(unit, made)
+    return found
+
+
+def _places(made: Plan) -> Iterator[Problem]:
+    for unit in made.course.units.values():
+        for path in (unit.script("lectures"), unit.script("solutions"), unit.checks):
+            if not (made.course.root / path).is_file():
+                yield Problem(f"{path} is missing: course.toml has the unit '{unit.key}'")
+
+
+def _orphans(made: Plan) -> Iterator[Problem]:
+    root, units = made.course.root, made.course.units.values()
+    known = {u.script(kind) for u in units for kind in KINDS} | {u.checks for u in units}
+    places = [root / kind for kind in KINDS] + [root / "gdm_course" / "checks"]
+    for path in sorted(p for place in places for p in place.rglob("*") if p.is_file()):
+        name = path.relative_to(root).as_posix()
+        script = path.suffix == ".py" and (
+            path.parent.name == "src" or name.count("/") == 3
+        )
+        if not (script or path.suffix == ".ipynb") or path.name == "__init__.py":
+            continue
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not hidden and name not in known and name not in made.files:
+            yield Problem(
+                f"{name} belongs to no unit of course.toml: add its line or delete it"
+            )
+
+
+def _long(made: Plan) -> Iterator[Problem]:
+    package = made.course.root / "gdm_course"
+    for family in made.course.families:
+        for path in sorted((package / family).rglob("*.py")):
+            for name, found in definitions(path, package).items():
+                if found.length > LONGEST and not isinstance(found.node, ast.Assign):
+                    where = f"{path.relative_to(package.parent)}:{found.line}"
+                    yield Problem(
+                        f"{where}: {name} has {found.length} lines, at most {LONGEST} "
+                        "fit under one paragraph: give its equations or parts names of their own"
+                    )
+
+
+def _model(cell: Cell, place: str) -> Iterator[Problem]:
+    """A model that a lecture defines instead of quoting it."""
+    if cell.kind != "code" or cell.quoted is not None or "Module" not in cell.source:
+        return
+    for node in ast.walk(parse(cell.source, place)):
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases}
+            if "Module" in bases:
+                yield Problem(
+                    f"{place}: the model {node.name} is defined in the lecture: move it to "
+                    f'the package and quote it with tags=["from:family.module.{node.name}"]'
+                )
+
+
+def parse(source: str, place: str) -> ast.Module:
+    """The syntax tree of a cell without its magics; an empty one if it is no Python."""
+    plain = [
+        ("pass" if ln.lstrip()[:1] in ("%", "!") else ln) for ln in source.splitlines()
+    ]
+    try:
+        return ast.parse("\n".join(plain), place)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _questions(unit: Unit, made: Plan) -> Iterator[Problem]:
+    """Names must agree: in the check file, in course.toml, in the solution."""
+    path, script = (
+        made.course.root / unit.checks,
+        made.scripts.get(unit.script("solutions")),
+    )
+    if not path.is_file() or script is None:
+        return
+    defined, asked = questions(path), {n for c in script.cells if (n := checked(c))}
+    points = {*unit.points}
+    pairs = [
+        (defined - points, "is a question but has no points in course.toml"),
+        (
+            points - defined,
+            f"has points in course.toml but is no question of {unit.checks}",
+        ),
+        (
+            defined - asked,
+            f"is a question that {script.name} never asks with check.NAME(NAME)",
+        ),
+        (asked - defined, f"is asked by {script.name} but is no question of {unit.checks}"),
+    ]
+    for names, what in pairs:
+        yield from (Problem(f"{unit.key}: '{name}' {what}") for name in sorted(names))
+
+
+def questions(path: Path) -> set[str]:
+    """The questions of a check file: names assigned from what makes a `Question`."""
+    makers = {"Question"} | _makers(path) | _makers(path.parents[1] / "question.py")
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if (
+            isinstance(call, ast.Call)
+            and ast.unparse(call.func).rsplit(".", 1)[-1] in makers
+        ):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _makers(path: Path) -> set[str]:
+    if not path.is_file():
+        return set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.returns
+    ]
+    return {
+        f.name
+        for f in functions
+        if ast.unparse(f.returns).strip("'\"").endswith("Question")
+    }
