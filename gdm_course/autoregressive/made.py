@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
+from gdm_course.autoregressive.nade import require_binary
+
 
 def degrees(order: Tensor, hidden: Sequence[int]) -> list[Tensor]:
     """Give every unit its degree: how far into the order it may look.
@@ -138,8 +140,9 @@ class MADE(nn.Module):
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
+        require_binary(x)
         m = degrees(self.orders[order], self.net.hidden)
-        return Bernoulli(logits=self.net(x, m).squeeze(-1))
+        return Bernoulli(logits=self.net(x, m).squeeze(-1), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""

@@ -44,6 +44,15 @@ def prefix_activations(
         a = a + x_now @ W_now
 
 
+def require_binary(x: Tensor) -> None:
+    """Refuse data other than 0 and 1: a grey pixel has no probability under a Bernoulli."""
+    if not ((x == 0) | (x == 1)).all():
+        raise ValueError(
+            f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
+            "binarise it first, for example (x > x.max() / 2).float()"
+        )
+
+
 class NADE(nn.Module):
     """Neural autoregressive distribution estimator for binary data, shape (B, D).
 
@@ -62,11 +71,12 @@ class NADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> Bernoulli:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
+        require_binary(x)
         logits = [
             (torch.sigmoid(a) * self.V[now]).sum(-1) + self.b[now]  # (B, chunk)
             for now, a in prefix_activations(x, self.W, self.c)
         ]
-        return Bernoulli(logits=torch.cat(logits, dim=1))
+        return Bernoulli(logits=torch.cat(logits, dim=1), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) = sum_d log p(x_d | x_<d) in nats: (B, D) -> (B,)."""
@@ -89,7 +99,9 @@ class NADE(nn.Module):
 def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
     """Read (..., 3 K) numbers as logits, means, log standard deviations of K Gaussians."""
     logits, mu, log_sigma = parameters.chunk(3, dim=-1)
-    return MixtureSameFamily(Categorical(logits=logits), Normal(mu, log_sigma.exp()))
+    weights = Categorical(logits=logits, validate_args=False)
+    parts = Normal(mu, log_sigma.exp(), validate_args=False)
+    return MixtureSameFamily(weights, parts, validate_args=False)
 
 
 class RNADE(nn.Module):
@@ -104,7 +116,7 @@ class RNADE(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 128, components: int = 16):
         super().__init__()
-        self.W = nn.Parameter(torch.randn(D, hidden))
+        self.W = nn.Parameter(torch.randn(D, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, 3 * components) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
         self.b = nn.Parameter(torch.randn(D, 3 * components))
@@ -140,7 +152,7 @@ class SoftmaxNADE(nn.Module):
 
     def __init__(self, D: int, K: int, *, hidden: int = 128):
         super().__init__()
-        self.W = nn.Parameter(torch.randn(D, K, hidden))
+        self.W = nn.Parameter(torch.randn(D, K, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, K) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
         self.b = nn.Parameter(torch.zeros(D, K))
@@ -149,7 +161,8 @@ class SoftmaxNADE(nn.Module):
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
         rows = self.W[torch.arange(x.shape[1], device=x.device), x]  # (B, D, H)
         a = self.c + rows.cumsum(dim=1) - rows  # the sum over k < d
-        return Categorical(logits=torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b)
+        logits = torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b
+        return Categorical(logits=logits, validate_args=False)
 
     log_prob = NADE.log_prob
     loss = NADE.loss
