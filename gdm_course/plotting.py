@@ -56,11 +56,18 @@ HOUSE = {
 Interval = tuple[float, float]
 
 
-def style() -> ExitStack:
+class Restore(ExitStack):
+    """Gives the old look back when a `with` ends; a notebook prints nothing for it."""
+
+    def _ipython_display_(self) -> None:
+        pass
+
+
+def style() -> Restore:
     """Put the course's look on all figures from now on; as `with style():` only inside."""
     before = {key: matplotlib.rcParams[key] for key in HOUSE}
     matplotlib.rcParams.update(HOUSE)
-    restore = ExitStack()
+    restore = Restore()
     restore.callback(matplotlib.rcParams.update, before)
     return restore
 
@@ -161,8 +168,8 @@ def density_1d(
     (line,) = ax.plot(to_numpy(x), p, color=color, label=label)
     if fill:
         ax.fill_between(to_numpy(x), p, color=line.get_color(), alpha=0.15, linewidth=0)
-    ax.set(xlim=bounds, xlabel="x", ylabel="density")
-    ax.set_ylim(bottom=0)
+    highest = max(drawn.get_ydata().max() for drawn in ax.lines)
+    ax.set(xlim=bounds, ylim=(0, 1.05 * highest), xlabel="x", ylabel="density")
     return ax
 
 

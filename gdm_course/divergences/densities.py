@@ -62,7 +62,7 @@ def kl(
     Infinite where p has mass and q has none.
     """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
-    return _p_log_ratio(p, q).sum() * cell
+    return p_log_ratio(p, q).sum() * cell
 
 
 def reverse_kl(
@@ -78,7 +78,7 @@ def js(
     """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats."""
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     m = torch.logaddexp(p, q) - math.log(2)
-    return (_p_log_ratio(p, m) + _p_log_ratio(q, m)).sum() * cell / 2
+    return (p_log_ratio(p, m) + p_log_ratio(q, m)).sum() * cell / 2
 
 
 def total_variation(
@@ -108,7 +108,7 @@ def f_divergence(
     return (q.exp() * f((p - q).exp())).sum() * cell
 
 
-def _p_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
+def p_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return p (log p - log q), which is 0 where p is."""
     somewhere = log_p.exp() > 0
     ratio = torch.where(somewhere, log_p, 0.0) - torch.where(somewhere, log_q, 0.0)

@@ -22,7 +22,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
         W_k, a scalar in the unit of x.
     """
     x, y = x.sort().values, y.sort().values
-    jumps = torch.cat([_levels(x), _levels(y)]).sort().values
+    jumps = torch.cat([levels(x), levels(y)]).sort().values
     width = jumps.diff(prepend=jumps.new_zeros(1))
     middle = jumps - width / 2  # of each interval of u on which both functions are constant
     i = (middle * len(x)).long().clamp_max(len(x) - 1)
@@ -30,7 +30,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     return ((x[i] - y[j]).abs() ** order * width).sum() ** (1 / order)
 
 
-def _levels(x: Tensor) -> Tensor:
+def levels(x: Tensor) -> Tensor:
     """Return 1/n, 2/n, ..., 1, where the quantile function of n points jumps."""
     return torch.arange(1, len(x) + 1, device=x.device, dtype=x.dtype) / len(x)
 
