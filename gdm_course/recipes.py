@@ -30,37 +30,22 @@ class Metric:
 NLL = Metric("negative log-likelihood", "evaluation.likelihood.nll_estimate", "nats")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One training run. The first metric, on the validation split, chooses the weights.
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """How a model is trained.
 
     Attributes:
-        name: "family/recipe", also the name of its checkpoint.
-        unit: the unit of the course that tells about it.
-        model, args, kwargs: the class, dotted path below `gdm_course`, and its arguments.
-        data, data_args: a function that returns `scale.data.Splits`, and its arguments.
         steps, batch: optimiser steps, and rows per step over all devices together.
-        lr, warmup: highest learning rate; steps over which it rises. It then falls to zero
-            as a cosine.
+        lr, warmup: highest learning rate; steps over which it rises, before it falls.
         weight_decay, clip: of AdamW; largest norm of the gradient (None: no limit).
-        ema: decay of the averaged weights, which are evaluated and kept; 0 for no average.
+        ema: decay of the averaged weights, which are evaluated and kept; 0: no average.
         every: steps between evaluations; the run can be resumed from each of them.
         patience: evaluations without improvement before the run ends (None: never early).
         precision: of Lightning Fabric, "32-true" or "bf16-mixed".
         seed: of weights, order of the data and noise.
-        metrics: the figures; all are measured on the test split.
-        goal: value of the first metric to reach on the test split.
-        device, minutes: what it is meant for, "cpu" or "gpu", and about how long it takes.
     """
 
-    name: str
-    unit: str
-    model: str
-    data: str
     steps: int
-    args: tuple = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    data_args: tuple = ()
     batch: int = 100
     lr: float = 1e-3
     warmup: int = 0
@@ -71,10 +56,6 @@ class Recipe:
     patience: int | None = None
     precision: str = "32-true"
     seed: int = 0
-    metrics: tuple[Metric, ...] = (NLL,)
-    goal: float | None = None
-    device: str = "cpu"
-    minutes: float = 2.0
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step 0, 1, ...: a linear rise, then a cosine to 0."""
@@ -82,6 +63,33 @@ class Recipe:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
         return self.lr * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Optimisation):
+    """One training run. The first metric, on the validation split, chooses the weights.
+
+    Attributes:
+        name: "family/recipe", also the name of its checkpoint.
+        unit: the unit of the course that tells about it.
+        model, args, kwargs: the class, dotted path below `gdm_course`, and its arguments.
+        data, data_args: a function that returns `scale.data.Splits`, and its arguments.
+        metrics: the figures; all are measured on the test split.
+        goal: value of the first metric to reach on the test split.
+        device, minutes: what it is meant for, "cpu" or "gpu", and about how long it takes.
+    """
+
+    name: str
+    unit: str
+    model: str
+    data: str
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    data_args: tuple = ()
+    metrics: tuple[Metric, ...] = (NLL,)
+    goal: float | None = None
+    device: str = "cpu"
+    minutes: float = 2.0
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the result, as JSON has it (no goals, no estimates)."""
@@ -115,7 +123,7 @@ BINARIZED = {
 
 RECIPES = (
     Recipe(
-        "autoregressive/nade-mnist",
+        name="autoregressive/nade-mnist",
         model="autoregressive.nade.NADE",
         kwargs={"hidden": 500},
         steps=100_000,
@@ -131,7 +139,7 @@ RECIPES = (
         **BINARIZED,
     ),
     Recipe(
-        "autoregressive/made-mnist",
+        name="autoregressive/made-mnist",
         model="autoregressive.made.MADE",
         kwargs={"hidden": (2000, 2000), "orders": 16, "dropout": 0.3},
         steps=100_000,
@@ -148,7 +156,7 @@ RECIPES = (
         **BINARIZED,
     ),
     Recipe(
-        "autoregressive/made-mnist-cpu",
+        name="autoregressive/made-mnist-cpu",
         model="autoregressive.made.MADE",
         kwargs={"hidden": (1000,), "dropout": 0.2},
         steps=8000,

@@ -1,0 +1,137 @@
+"""What `gdm train` made: half-precision weights, each with a card telling how good it is.
+
+    model = checkpoints.load("autoregressive/made-mnist-cpu")
+
+Nothing here imports torch before weights are loaded.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from gdm_course import recipes
+from gdm_course.checkpoints.fingerprint import changes, fingerprint
+
+FOLDER = Path(__file__).parent
+
+
+class StaleCheckpoint(RuntimeError):
+    """The weights are older than the code that would use them."""
+
+
+def paths(name: str, folder: Path = FOLDER) -> tuple[Path, Path]:
+    """Return where the weights and the card of a recipe lie."""
+    return folder / f"{name}.safetensors", folder / f"{name}.json"
+
+
+def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the card of a checkpoint: figures, settings, seed, time, device, data, code.
+
+    Raises:
+        LookupError: there is no recipe of that name.
+        FileNotFoundError: it has not been trained yet; the sentence says how.
+    """
+    weights, path = paths(name, folder)
+    if weights.is_file() and path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    if folder == FOLDER:
+        recipes.get(name)  # says which names there are, if it is not one of them
+    raise FileNotFoundError(f"{name} has not been trained yet: run 'gdm train {name}'")
+
+
+def stale(told: dict[str, Any]) -> str | None:
+    """Say what changed in the code since a card was written, or None."""
+    try:
+        changed = changes(told["code"], fingerprint(told["settings"]["model"]))
+    except LookupError as gone:
+        return str(gone)
+    return f"{', '.join(changed)} changed since it was trained" if changed else None
+
+
+def pending(name: str, folder: Path = FOLDER) -> str | None:
+    """Say why a recipe has to be run (again), or None when its checkpoint is current."""
+    try:
+        told = card(name, folder)
+    except FileNotFoundError:
+        return "not trained yet"
+    if reason := stale(told):
+        return f"older than its code: {reason}"
+    now, then = recipes.get(name).settings(), told["settings"]
+    differ = [k for k in now if now[k] != then.get(k)]
+    return f"its recipe changed: {', '.join(differ)}" if differ else None
+
+
+def available(name: str, folder: Path = FOLDER) -> bool:
+    """Say whether `load(name)` would succeed: trained, and not older than its code."""
+    try:
+        return stale(card(name, folder)) is None
+    except FileNotFoundError:
+        return False
+
+
+def load(name: str, stale_ok: bool = False, folder: Path = FOLDER) -> Any:
+    """Build the model of a checkpoint with its trained weights, float32, in eval mode.
+
+    Args:
+        name: of the recipe.
+        stale_ok: load weights that are older than the model's code, if they still fit.
+        folder: where `gdm train --out` wrote it, if elsewhere.
+
+    Raises:
+        FileNotFoundError: it has not been trained yet.
+        StaleCheckpoint: the weights are older than the code, or the file is not the card's.
+    """
+    from safetensors.torch import load as parse
+
+    told, (path, _) = card(name, folder), paths(name, folder)
+    if (reason := stale(told)) and not stale_ok:
+        raise StaleCheckpoint(
+            f"{name} is older than its code ({reason}): run 'gdm train {name}', "
+            "or pass stale_ok=True"
+        )
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != told["file"]["sha256"]:
+        raise StaleCheckpoint(
+            f"{path} is not the file that its card describes: get it again"
+        )
+    settings = told["settings"]
+    model = recipes.resolve(settings["model"])(*settings["args"], **settings["kwargs"])
+    model.load_state_dict({k: widen(v) for k, v in parse(data).items()})
+    return model.eval()
+
+
+def widen(tensor: Any) -> Any:
+    """Return a floating-point tensor as float32, anything else as it is."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def table(folder: Path = FOLDER) -> str:
+    """Draw the measured models as a markdown table, one row per recipe."""
+    head = "recipe|model|data|test figure|unit|goal|parameters|trained in|on|seed"
+    rows = [head.split("|"), ["---"] * 10, *(_row(r, folder) for r in recipes.RECIPES)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _row(recipe: recipes.Recipe, folder: Path) -> list[str]:
+    model, metric = recipe.model.rpartition(".")[2], recipe.metrics[0]
+    sign = "≤" if metric.lower else "≥"
+    goal = "" if recipe.goal is None else f"{sign} {recipe.goal}"
+    reason = pending(recipe.name, folder)
+    first = [f"`{recipe.name}`", model]
+    try:
+        told = card(recipe.name, folder)
+    except FileNotFoundError:
+        data = str(next(iter(recipe.data_args), recipe.data))
+        unknown = ["not yet measured", metric.unit, goal, "", "", "", str(recipe.seed)]
+        return [*first, data, *unknown]
+    figure = next(f for f in told["figures"] if f["split"] == "test")
+    value = f"{figure['value']:.2f} ± {figure['error']:.2f}"
+    if reason:
+        value += " (older than its code)" if "code" in reason else " (with older settings)"
+    made = [f"{told['parameters']:,}", _minutes(told["seconds"]), told["device"]]
+    return [*first, told["data"], value, figure["unit"], goal, *made, str(told["seed"])]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

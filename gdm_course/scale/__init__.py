@@ -1,0 +1,1 @@
+"""Training at scale: `gdm train` runs a recipe with Lightning Fabric, and can be killed."""

@@ -1,0 +1,96 @@
+"""What a recipe trains on: three splits, and an order of rows that any step can compute."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from gdm_course.training import Batch
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test data as the model wants them, and their source."""
+
+    train: Batch
+    valid: Batch
+    test: Batch
+    source: str
+
+    def to(self, device: torch.device) -> "Splits":
+        """Move all splits to a device."""
+        moved = [
+            tuple(t.to(device) for t in x) if isinstance(x, tuple) else x.to(device)
+            for x in (self.train, self.valid, self.test)
+        ]
+        return Splits(*moved, self.source)
+
+
+def binary_images(name: str) -> Splits:
+    """Load images as vectors of zeros and ones, float32 (N, D).
+
+    A data set that is not binary yet is cut at half of its largest value.
+    """
+    from gdm_course.data import images
+
+    data = images.load(name)
+    half = int(data.x_train.max()) / 2
+    splits = [
+        (x.flatten(1) > half).float() for x in (data.x_train, data.x_valid, data.x_test)
+    ]
+    return Splits(*splits, data.source)
+
+
+@lru_cache(maxsize=2)
+def permutation(N: int, seed: int, epoch: int) -> Tensor:
+    """Return the order of N rows in one epoch, the same on every process."""
+    return torch.randperm(N, generator=torch.Generator().manual_seed(seed * 2**20 + epoch))
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows belong to which step, as a function of the step alone.
+
+    The permutations of all epochs lie end to end and are cut every B rows, so each batch
+    is full, each epoch shows every row once, and a resumed run needs no position in it.
+
+    Args:
+        N: rows in the data.
+        B: rows in a batch, over all processes together.
+        seed: draws the permutations.
+        rank, world: this process, and how many there are; B is a multiple of `world`.
+    """
+
+    N: int
+    B: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self):
+        if self.N == 0:
+            raise ValueError("the data has no rows: nothing to train on")
+        if self.B % self.world:
+            shared = f"{self.B} rows cannot be shared equally by {self.world} processes"
+            raise ValueError(
+                f"a batch of {shared}: take a number of devices that divides it"
+            )
+
+    def batch(self, step: int) -> Tensor:
+        """Return all rows of step 0, 1, ...: (B,)."""
+        rows, at = [], step * self.B
+        while (missing := (step + 1) * self.B - at) > 0:
+            epoch, start = divmod(at, self.N)
+            rows.append(permutation(self.N, self.seed, epoch)[start : start + missing])
+            at += len(rows[-1])
+        return torch.cat(rows)
+
+    def shard(self, step: int) -> Tensor:
+        """Return this process's rows of a step: (B / world,)."""
+        return self.batch(step)[self.rank :: self.world]
+
+
+def rows_of(x: Batch, rows: Tensor) -> Batch:
+    """Pick rows from a tensor, or from every tensor of a tuple."""
+    return tuple(t[rows] for t in x) if isinstance(x, tuple) else x[rows]

@@ -1,0 +1,112 @@
+"""A run in progress: what it consists of, how it starts, and how it outlives a kill."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gdm_course.checkpoints.fingerprint import fingerprint
+from gdm_course.recipes import Recipe, resolve
+from gdm_course.scale.data import Splits
+from gdm_course.scale.state import chance, save, set_chance
+from gdm_course.training import adam, ema, seed_everything
+
+KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
+
+
+@dataclass
+class Run:
+    """A run in progress.
+
+    Attributes:
+        average: the averaged weights, None without.
+        step: optimiser steps taken so far.
+        best, best_step, value: the weights chosen so far and their validation figure.
+        waited: evaluations since then.
+        seconds: of training and evaluation, over all interruptions.
+        losses: of the steps since the last evaluation.
+    """
+
+    recipe: Recipe
+    model: nn.Module
+    average: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    splits: Splits
+    code: dict[str, str]
+    step: int = 0
+    best: dict[str, torch.Tensor] | None = None
+    best_step: int = 0
+    value: float = math.nan
+    waited: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """All steps are taken, or the validation figure has long stopped improving."""
+        patience = self.recipe.patience
+        return self.step >= self.recipe.steps or (
+            patience is not None and self.waited >= patience
+        )
+
+    def chosen(self) -> nn.Module:
+        """Return the module that is evaluated and kept: the average, if there is one."""
+        return self.model if self.average is None else self.average
+
+
+def prepare(recipe: Recipe, fabric: Any) -> Run:
+    """Build model, optimiser and data of a run at step 0."""
+    seed_everything(recipe.seed)
+    model = recipe.build().to(fabric.device)
+    average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
+    optimizer = adam(model.parameters(), recipe.lr, recipe.weight_decay)
+    splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
+    seed_everything(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
+    return Run(recipe, model, average, optimizer, splits, fingerprint(recipe.model))
+
+
+def count_step(run: Run, loss: float) -> None:
+    """Book one optimiser step, and move the average, whose memory grows at first."""
+    run.step += 1
+    run.losses.append(loss)
+    if run.average is not None:
+        ema(run.average, run.model, min(run.recipe.ema, (1 + run.step) / (10 + run.step)))
+
+
+def keep(run: Run, fabric: Any, path: Path) -> None:
+    """Write the whole state of a run; all processes take part, the first one writes."""
+    noise = [chance()]
+    if fabric.world_size > 1:
+        noise = [None] * fabric.world_size
+        torch.distributed.all_gather_object(noise, chance())
+    state = {name: getattr(run, name) for name in KEPT}
+    state |= {"settings": run.recipe.settings(), "code": run.code, "noise": noise}
+    state |= {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    state |= {"average": None if run.average is None else run.average.state_dict()}
+    if fabric.is_global_zero:
+        save(path, state)
+
+
+def restore(run: Run, state: dict[str, Any], fabric: Any) -> None:
+    """Put a run back to where `keep` saw it, after checking that it is the same run."""
+    now, then = run.recipe.settings(), state["settings"]
+    differ = [k for k in now if now[k] != then.get(k)] or ["code"] * (
+        state["code"] != run.code
+    )
+    if differ:
+        raise RuntimeError(
+            f"the unfinished run of {run.recipe.name} had another {', '.join(differ)}: "
+            "go back to it, or start over with --no-resume"
+        )
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    if run.average is not None:
+        run.average.load_state_dict(state["average"])
+    for name in KEPT:
+        setattr(run, name, state[name])
+    if len(state["noise"]) == fabric.world_size:
+        set_chance(state["noise"][fabric.global_rank])

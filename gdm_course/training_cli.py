@@ -1,0 +1,124 @@
+"""`gdm train`: run recipes here, on a GPU, or on many; light to import."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gdm_course import checkpoints, recipes
+
+Option = typer.Option
+
+
+def train_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes to run.")] = None,
+    show: Annotated[bool, Option("--list", help="Print the table of recipes.")] = False,
+    pending: Annotated[bool, Option(help="Run what is missing or stale.")] = False,
+    devices: Annotated[str, Option(help="How many devices per host.")] = "1",
+    num_nodes: Annotated[int, Option(help="How many hosts.")] = 1,
+    accelerator: Annotated[str, Option(help="auto, cpu, gpu ...")] = "auto",
+    precision: Annotated[str | None, Option(help="32-true or bf16-mixed.")] = None,
+    steps: Annotated[int | None, Option(help="A trial with other steps.")] = None,
+    minutes: Annotated[float | None, Option(help="Pause each recipe after that.")] = None,
+    resume: Annotated[bool, Option(help="Go on with an unfinished run.")] = True,
+    out: Annotated[Path | None, Option(help="Folder of checkpoints.")] = None,
+    runs: Annotated[Path | None, Option(help="Folder of unfinished runs.")] = None,
+) -> None:
+    """Train recipes and write their checkpoints and cards; killed runs go on.
+
+    With --steps or --precision it is a trial: results go to --out, or build/trials.
+    """
+    folder = out or checkpoints.FOLDER
+    if show or not (names or pending):
+        typer.echo(checkpoints.table(folder))
+        return
+    todo = _chosen(names or [], pending, folder)
+    if changed := {"steps": steps, "precision": precision}:
+        changed = {k: v for k, v in changed.items() if v is not None}
+    if changed:
+        folder = out or Path("build/trials")
+        todo = [_trial(recipe, changed) for recipe in todo]
+    machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
+    failed = [r.name for r in todo if not _run(r, machine, folder, runs, resume, minutes)]
+    if failed:
+        _say(f"failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def _chosen(names: list[str], pending: bool, folder: Path) -> list[recipes.Recipe]:
+    """Return the recipes asked for by name, and the pending ones that fit this machine."""
+    try:
+        todo = [recipes.get(name) for name in names]
+    except LookupError as error:
+        raise typer.BadParameter(str(error)) from None
+    for recipe in recipes.RECIPES if pending else ():
+        reason = checkpoints.pending(recipe.name, folder)
+        if reason is None or recipe in todo:
+            continue
+        if recipe.device == "gpu" and not _has_gpu():
+            _say(f"{recipe.name}: {reason}; skipped, for it wants a GPU (or give its name)")
+            continue
+        _say(f"{recipe.name}: {reason}")
+        todo.append(recipe)
+    return todo
+
+
+def _trial(recipe: recipes.Recipe, changed: dict) -> recipes.Recipe:
+    """Return the recipe with other settings, evaluated at least once."""
+    steps = changed.get("steps", recipe.steps)
+    return replace(recipe, **changed, every=min(recipe.every, steps))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _run(
+    recipe, machine: dict, out: Path, runs: Path | None, resume: bool, minutes
+) -> bool:
+    """Run one recipe, say how it ended, and return whether it did not fail."""
+    try:
+        from lightning.fabric import Fabric
+    except ImportError:
+        raise typer.BadParameter(
+            "training needs lightning: 'pip install -e .[scale]'"
+        ) from None
+    from gdm_course.scale.runner import RUNS, fit
+
+    devices = machine["devices"]
+    machine = machine | {"devices": int(devices) if devices.isdigit() else devices}
+    fabric = Fabric(**machine, precision=recipe.precision)
+    fabric.launch()
+    limit = float("inf") if minutes is None else minutes
+    try:
+        card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)
+    except (FloatingPointError, OverflowError, RuntimeError, OSError, ValueError) as error:
+        _say(f"✘ {recipe.name}: {error}")
+        return False
+    if card and fabric.is_global_zero:
+        _say(_result(recipe, card, out))
+    return True
+
+
+def _result(recipe: recipes.Recipe, card: dict, out: Path) -> str:
+    """Say in one line what a finished run reached, beside its goal."""
+    told = card["figures"][0]
+    text = f"✔ {recipe.name}: {told['metric']} {told['value']:.3f} ± {told['error']:.3f}"
+    text += f" {told['unit']} on the {told['n']} test examples, {card['seconds']:.0f} s"
+    if recipe.goal is not None:
+        better = told["value"] <= recipe.goal
+        if not recipe.metrics[0].lower:
+            better = told["value"] >= recipe.goal
+        text += f"; goal {recipe.goal} {'met' if better else 'missed'}"
+    return f"{text}; {checkpoints.paths(recipe.name, out)[1]}"
+
+
+def _say(line: str) -> None:
+    """Print from the first process only, at once."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        print(line, flush=True, file=sys.stdout)
