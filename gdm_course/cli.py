@@ -94,7 +94,7 @@ def start(
         f"made {page}" if new else f"{page} is there already: your work is untouched"
     )
     if show:
-        raise typer.Exit(lab(_root(), page, None, True, []))
+        raise typer.Exit(_say_errors(lab, _root(), page, None, True, []))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -109,7 +109,8 @@ def lab(
     written, problems = _say_errors(derive.sync, _root())
     for line in [f"wrote {path}" for path in written] + [str(p) for p in problems]:
         typer.echo(line)
-    raise typer.Exit(start.lab(_root(), "lectures/index.ipynb", port, browser, ctx.args))
+    page = "lectures/index.ipynb"
+    raise typer.Exit(_say_errors(start.lab, _root(), page, port, browser, ctx.args))
 
 
 @app.command()

@@ -58,14 +58,15 @@ class Unit:
     @cached_property
     def heading(self) -> tuple[str, str]:
         """Title and summary: the first heading and the first paragraph of the lecture."""
-        texts = [c.source for c in self.read("lectures").cells if c.kind == "markdown"]
+        cells = self.read("lectures").cells
+        texts = [c.source for c in cells if c.kind == "markdown" and not c.generated]
         parts = re.split(r"\n\s*\n", "\n\n".join(texts).strip())
         if not parts[0].startswith("# "):
             raise AuthoringError(
                 f"{self.script('lectures')}: must start with a '# Title' cell"
             )
         title, _, rest = parts[0].partition("\n")
-        plain = [p for p in [rest, *parts[1:]] if p and not p.startswith(("#", "*[", "[!"))]
+        plain = [p for p in [rest, *parts[1:]] if p and not p.startswith("#")]
         summary = " ".join(plain[0].split()) if plain else ""
         return title.removeprefix("# ").strip(), summary
 

@@ -11,7 +11,11 @@ from gdm_course.authoring import notebook
 from gdm_course.authoring.derive import Plan, Problem
 
 PAGES = ("README.md", "CONTRIBUTING.md")
-_LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)|(?:href|src)=[\"']([^\"']+)[\"']")
+_LINK = re.compile(
+    r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)|(?:href|src)=[\"']([^\"']+)[\"']"
+    r"|^\[[^\]]+\]: +(\S+)",
+    re.MULTILINE,
+)
 _NOT_TEXT = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|<!--.*?-->", re.DOTALL)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
@@ -37,7 +41,7 @@ def markdown(stored: str) -> str:
 def targets(text: str) -> Iterator[str]:
     """Relative link targets of a markdown text; code and formulas do not count."""
     for match in _LINK.finditer(_NOT_TEXT.sub("", text)):
-        target = match[1] or match[2]
+        target = next(filter(None, match.groups()))
         if not _ELSEWHERE.match(target):
             yield target
 

@@ -7,16 +7,24 @@ from pathlib import Path
 from gdm_course.authoring.course import KINDS, Unit
 from gdm_course.authoring.cut import checked
 from gdm_course.authoring.derive import Plan, Problem
-from gdm_course.authoring.percent import Cell
+from gdm_course.authoring.percent import Cell, Script
 from gdm_course.source import definitions
 
 LONGEST = 40  # lines of a definition: one cell under one paragraph
+TAGS = {"setup", "nav", "notes", "solution", "train", "skip-slide", "subslide"}
+TAGS |= {
+    "raises-exception",
+    "nbval-skip",
+    "nbval-ignore-output",
+    "hide-input",
+}  # others' tools
 
 
 def problems(made: Plan) -> list[Problem]:
     """Everything that breaks a rule."""
     found = [*_places(made), *_orphans(made), *_long(made)]
     for path, script in made.scripts.items():
+        found += _tags(script)
         if path.startswith("lectures/"):
             found += [
                 p for cell in script.cells for p in _model(cell, f"{path}:{cell.line}")
@@ -36,6 +44,7 @@ def _places(made: Plan) -> Iterator[Problem]:
 def _orphans(made: Plan) -> Iterator[Problem]:
     root, units = made.course.root, made.course.units.values()
     known = {u.script(kind) for u in units for kind in KINDS} | {u.checks for u in units}
+    known |= {u.notebook(kind) for u in units for kind in KINDS if u.has(kind)}
     places = [root / kind for kind in KINDS] + [root / "gdm_course" / "checks"]
     for path in sorted(p for place in places for p in place.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
@@ -56,12 +65,30 @@ def _long(made: Plan) -> Iterator[Problem]:
     for family in made.course.families:
         for path in sorted((package / family).rglob("*.py")):
             for name, found in definitions(path, package).items():
-                if found.length > LONGEST and not isinstance(found.node, ast.Assign):
+                size = (
+                    0
+                    if isinstance(found.node, ast.Assign | ast.AnnAssign)
+                    else found.length
+                )
+                if size > LONGEST:
                     where = f"{path.relative_to(package.parent)}:{found.line}"
                     yield Problem(
-                        f"{where}: {name} has {found.length} lines, at most {LONGEST} "
-                        "fit under one paragraph: give its equations or parts names of their own"
+                        f"{where}: {name} has {size} lines, at most {LONGEST} fit under "
+                        "one paragraph: give its equations or parts names of their own"
                     )
+
+
+def _tags(script: Script) -> Iterator[Problem]:
+    """Cells that every script has, and tags that nobody understands."""
+    for name in ("setup", "nav"):
+        if not any(name in cell.tags for cell in script.cells):
+            yield Problem(f"{script.name} has no cell tagged '{name}': add an empty one")
+    for cell in script.cells:
+        for tag in cell.tags:
+            if tag not in TAGS and not tag.startswith("from:"):
+                known = ", ".join(sorted(TAGS))
+                where = f"{script.name}:{cell.line}"
+                yield Problem(f"{where}: unknown tag '{tag}', known are from:..., {known}")
 
 
 def _model(cell: Cell, place: str) -> Iterator[Problem]:

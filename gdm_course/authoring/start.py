@@ -4,6 +4,7 @@ import difflib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from gdm_course.authoring.course import Unit, load
@@ -65,7 +66,12 @@ def lab(root: Path, page: str, port: int | None, browser: bool, args: list[str])
         port: to listen at; None lets Jupyter choose.
         browser: whether to open one.
         args: passed on to `jupyter lab`.
+
+    Raises:
+        AuthoringError: JupyterLab is not installed.
     """
+    if find_spec("jupyterlab") is None:
+        raise AuthoringError("JupyterLab is not installed here: pip install -e .[lab]")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
     command += [f"--LabApp.default_url=/lab/tree/{page}"]
     command += [f"--ServerApp.port={port}"] if port is not None else []
