@@ -25,6 +25,7 @@ from gdm_course import plotting as plot
 from gdm_course.data import toy
 from gdm_course.divergences import Estimate, kl_estimate
 from gdm_course.protocols import Density, abilities
+from gdm_course.widgets import progress
 
 STEPS = 2000
 
@@ -81,10 +82,13 @@ def fit(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> list[Entr
     truth, g = toy.get(name), torch.Generator().manual_seed(seed)
     x_train, x_test = truth.sample(10_000, g).float(), truth.sample(10_000, g).float()
     entries = []
-    for slug, title in families().items():
-        if make := getattr(_package(slug), "fit_plane", None):
-            model = make(x_train, steps, seed).eval()
-            entries.append(Entry(title, model, _gap(truth, model, x_test)))
+    makers = [
+        (title, getattr(_package(s), "fit_plane", None)) for s, title in families().items()
+    ]
+    makers = [(title, make) for title, make in makers if make]
+    for title, make in progress(makers, label="fitting every family"):
+        model = make(x_train, steps, seed).eval()
+        entries.append(Entry(title, model, _gap(truth, model, x_test)))
     return entries
 
 
@@ -100,9 +104,10 @@ def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure
     """Fit every family to one toy density and draw what each learnt by the truth."""
     entries, truth = fit(name, steps, seed), toy.get(name)
     titles = [f"{e.family}\n{_title(e)}" for e in entries]
-    first, *others = plot.panels(
-        f"The truth\n{name.replace('_', ' ')}", *titles, height=3.1
-    )
+    (left, right), (low, high) = truth.bounds
+    height = 3.2 * (high - low) / (right - left) + 0.6  # no empty band around the panels
+    about = f"The truth\n{name.replace('_', ' ')}"
+    first, *others = plot.panels(about, *titles, height=height)
     plot.density(truth.log_prob, truth.bounds, first)
     darkest = first.images[0].get_clim()[1]
     torch.manual_seed(seed)

@@ -544,7 +544,10 @@ for _ in watch(train(model, forever(x_train, 512), STEPS, lr=rate), 250, panels)
 # %%
 with torch.no_grad():
     exact = kl(
-        moons.log_prob, lambda x: model.log_prob(x.float()), ((-3.0, 4.0), (-2.5, 3.0))
+        moons.log_prob,
+        lambda x: model.log_prob(x.float()),
+        ((-3.0, 4.0), (-2.5, 3.0)),
+        n=300,
     )
     nll = monte_carlo(-model.log_prob(x_test))
     gap = divergences.kl_estimate(moons.log_prob, model.log_prob, x_test)
@@ -775,10 +778,11 @@ def draw(shift: float, sigma: float) -> None:
 play(draw, shift=(-5.0, 5.0, 0.25), sigma=widths)
 
 # %% [markdown]
-# With a wide model all six have one valley. With a narrow one, KL(p‖q) still prefers the
-# place *between* the modes, where there is no data, because there it forgets neither mode
-# altogether. KL(q‖p), JS and TV prefer a mode. And look at the edges: JS and TV are flat
-# there, while W₁ goes on falling towards the truth.
+# With the widest model all six have one valley. With the narrowest, KL(p‖q) still prefers
+# the place *between* the modes, at the mean of the truth, where there is no data: there it
+# forgets neither mode altogether. W₁ settles between them too, near the median, where the
+# ink has the shortest way. KL(q‖p), JS, TV and MMD have a valley at every mode. And look at
+# the edges: JS and TV are flat there, while W₁ goes on falling towards the truth.
 
 # %% [markdown]
 # ## 9. Break it
