@@ -160,7 +160,8 @@ class SoftmaxNADE(nn.Module):
     def conditionals(self, x: Tensor) -> Categorical:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
         rows = self.W[torch.arange(x.shape[1], device=x.device), x]  # (B, D, H)
-        a = self.c + rows.cumsum(dim=1) - rows  # the sum over k < d
+        before = rows[:, :-1].cumsum(dim=1)  # for d > 1: the sum over k < d
+        a = self.c + torch.cat([torch.zeros_like(rows[:, :1]), before], dim=1)
         logits = torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b
         return Categorical(logits=logits, validate_args=False)
 

@@ -1,8 +1,8 @@
-"""A question is data: what to ask of a student's object, and a judgement of what comes back.
+"""A question is data: what to ask of a student's object, and how to judge the answers.
 
-The notebook runs the asks in its own process; the grader sends the very same asks, made from
-a secret seed, to a sealed box and judges outside of it. So a `judge` sees only arrays, never
-the student's object.
+The notebook runs the asks in its own process; the grader sends the very same asks, made
+from a secret seed, to a sealed box and judges outside of it. So a `judge` sees only arrays,
+never the student's object.
 """
 
 import copy
@@ -20,7 +20,7 @@ Arrays = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Make:
-    """An argument that the runner builds from the package, such as a toy density by name."""
+    """An argument that the runner builds from the package: a toy density by name, say."""
 
     path: str  # "gdm_course.data.toy.get"
     args: tuple = ()
@@ -38,7 +38,7 @@ class Ask:
     Attributes:
         args, kwargs: tensors, numbers, strings, None, tuples of these, or `Make`.
         seed: of torch's global generator, just before the call.
-        init: constructor arguments when the student's object is a class; None for a function.
+        init: constructor arguments if the student's object is a class; None for a function.
         state: weights to load into the built module before the call.
         method: the method of the built object to call.
         jacobian: return the Jacobian of the call in its first argument, not its value.
@@ -54,7 +54,7 @@ class Ask:
 
 
 def to_arrays(value: Any) -> Arrays:
-    """Turn what a student returns (tensor, array, number, or a tuple of these) into tensors."""
+    """Turn an answer (tensor, array, number, or a tuple of these) into tensors."""
     parts = value if isinstance(value, tuple | list) else (value,)
     return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
 
@@ -96,13 +96,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `asks(seed)` is what to do, `judge(asks, answers)` returns what is wrong.
+    """One question: `asks(seed)` is what to do, `judge(asks, answers)` finds what is wrong.
 
     Attributes:
         name: of the function or class that the exercise asks for.
         reference: the package's own answer; controls and hints are made with it.
         asks: from a seed to the asks, with fresh inputs.
-        judge: from asks and answers to None (right) or a sentence naming the wrong property.
+        judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
     """
@@ -124,28 +124,34 @@ class Question:
                 return Verdict(False, "not answered yet")
             except Exception as error:  # any error of the student's is an answer
                 return Verdict(False, f"it raises {type(error).__name__}: {error}")
-        wrong = self.judge(asks, answers)
-        if wrong is None:
-            return Verdict(True, f"right, on {len(asks)} fresh inputs")
-        return Verdict(False, self._hint(asks, answers) or wrong)
-
-    def _hint(self, asks: list[Ask], answers: list[Arrays]) -> str | None:
-        for mistake in self.mistakes:
-            try:
-                made = [run(ask, mistake.answer) for ask in asks]
-            except Exception:  # this mistake does not run on these inputs: not the one made
-                continue
-            if all(same(a, m) for a, m in zip(answers, made)):
-                return mistake.hint
-        return None
+        if wrong := self.judge(asks, answers):
+            return Verdict(False, _hint(self.mistakes, asks, answers) or wrong)
+        return Verdict(True, f"right ({len(asks)} asked)")
 
     def __call__(self, student: Any) -> None:
-        """Check a student's object in a notebook and print one green or red line."""
-        verdict = self.grade(student)
-        colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-        print(f"\x1b[{colour}m{mark} {self.name}: {verdict.message}\x1b[0m")
-        if not verdict.right and (os.environ.get("GDM_CHECK") or "NBGRADER_EXECUTION" in os.environ):
-            raise AssertionError(f"{self.name}: {verdict.message}")
+        """Check a student's object in a notebook: print one green or red line."""
+        _announce(self.name, self.grade(student))
+
+
+def _hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:
+    """Return the hint of the mistake that gives these very answers, if there is one."""
+    for mistake in mistakes:
+        try:
+            made = [run(ask, mistake.answer) for ask in asks]
+        except Exception:  # this mistake does not run on these inputs: not the one made
+            continue
+        if all(same(a, m) for a, m in zip(answers, made)):
+            return mistake.hint
+    return None
+
+
+def _announce(name: str, verdict: Verdict) -> None:
+    """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
+    colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
+    print(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
+    strict = os.environ.get("GDM_CHECK") or "NBGRADER_EXECUTION" in os.environ
+    if not verdict.right and strict:
+        raise AssertionError(f"{name}: {verdict.message}")
 
 
 def same(a: Arrays, b: Arrays, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
@@ -157,7 +163,7 @@ def same(a: Arrays, b: Arrays, rtol: float = 1e-4, atol: float = 1e-5) -> bool:
 
 
 def describe(given: Arrays, wanted: Arrays, rtol: float, atol: float) -> str | None:
-    """Name the first property in which an answer differs, or None: number, shape, values."""
+    """Name the first property that differs, or None: number, shape, values."""
     if len(given) != len(wanted):
         return f"it returns {len(given)} values, expected {len(wanted)}"
     for i, (g, w) in enumerate(zip(given, wanted)):
@@ -207,6 +213,7 @@ def close(
 def _double(ask: Ask) -> Ask:
     """The same ask with floating-point inputs in float64."""
     args = tuple(
-        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in ask.args
+        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a
+        for a in ask.args
     )
     return Ask(args, ask.kwargs, ask.seed, ask.init, ask.state, ask.method, ask.jacobian)
