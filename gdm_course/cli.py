@@ -1,7 +1,6 @@
 """The command line of the course: `gdm --help`. Lazy imports, so that it starts at once."""
 
 import importlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,7 @@ class Lazy(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
         """All names."""
-        there = [name for name, (module, _) in ELSEWHERE.items() if find_spec(module)]
-        return [*super().list_commands(ctx), *there]
+        return [*super().list_commands(ctx), *ELSEWHERE]
 
     def get_command(self, ctx: typer.Context, name: str):
         """One command, imported now if it lives elsewhere."""

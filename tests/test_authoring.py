@@ -165,3 +165,18 @@ def test_one_units_mistake_does_not_hinder_the_others(course):
     assert "gdm_course.alpha.unit0 defines no 'x'; it has double, half, Model" in str(
         problems[0]
     )
+
+
+def test_a_script_saved_while_sync_runs_is_not_overwritten(course, monkeypatch):
+    mini.edit(course, SCRIPT, "x / 2", "x / 3")  # a quote to repair
+    plan = derive.plan
+
+    def slow(root):
+        made = plan(root)
+        mini.edit(course, SCRIPT, "slowly", "slower")
+        return made
+
+    monkeypatch.setattr(derive, "plan", slow)
+    _, problems = derive.sync(course)
+    assert "was saved while sync ran" in str(problems[0])
+    assert "slower" in (course / SCRIPT).read_text()

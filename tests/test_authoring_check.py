@@ -143,8 +143,8 @@ CASES = {
     ),
     "unclosed": (
         edited(SOLUTION, "    ### END SOLUTION\n", ""),
-        "BEGIN SOLUTION' ",
-        "pair",
+        "'### BEGIN SOLUTION' without",
+        "in this cell",
     ),
     "nameless": (
         edited(SOLUTION, "def square(x):", "if True:"),

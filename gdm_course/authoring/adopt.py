@@ -32,7 +32,7 @@ def adopt(root: Path, path: Path, dry_run: bool = False) -> str:
     course = load(root)
     unit, kind = _place(course, path)
     stored = _load(root / unit.notebook(kind))
-    old = fill(unit.read(kind), unit, kind, course)
+    old = fill(read(unit.text(kind), unit.script(kind)), unit, kind, course)
     base = json.loads(plan(root).files[unit.notebook(kind)])
     if not notebook.edited(stored):
         return ""

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gdm_course.authoring.percent import AuthoringError, Script, read
+from gdm_course.authoring.percent import AuthoringError, read
 
 KINDS = ("lectures", "solutions", "exercises")
 _KEYS = {"minutes", "needs", "points"}
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One unit: a line of course.toml. `key` is its name, such as "flows/realnvp"."""
+class Places:
+    """Where the five places of a unit are, relative to the checkout.
+
+    Attributes:
+        key: the unit's name, such as "flows/realnvp".
+    """
 
     key: str
-    minutes: int
-    needs: tuple[str, ...]
-    points: dict[str, float]
-    root: Path
 
     @property
     def family(self) -> str:
@@ -32,39 +32,47 @@ class Unit:
         """The part after the slash."""
         return self.key.split("/")[1]
 
+    @property
+    def checks(self) -> str:
+        """The file of its questions."""
+        return f"gdm_course/checks/{self.key}.py"
+
     def script(self, kind: str) -> str:
-        """The path of a script, relative to the checkout. `kind`: lectures or solutions."""
+        """A script. `kind`: lectures or solutions."""
         return f"{kind}/{self.family}/src/{self.slug}.py"
 
     def notebook(self, kind: str) -> str:
-        """The path of a notebook. `kind`: lectures, solutions or exercises."""
+        """A notebook. `kind`: lectures, solutions or exercises."""
         return f"{kind}/{self.key}.ipynb"
 
-    @property
-    def checks(self) -> str:
-        """The path of its questions."""
-        return f"gdm_course/checks/{self.key}.py"
+
+@dataclass(frozen=True)
+class Unit(Places):
+    """One unit: a line of course.toml, in the checkout `root`."""
+
+    minutes: int
+    needs: tuple[str, ...]
+    points: dict[str, float]
+    root: Path
 
     def has(self, kind: str) -> bool:
         """Whether its script is written; an exercise comes from the solution."""
         kind = "solutions" if kind == "exercises" else kind
         return (self.root / self.script(kind)).is_file()
 
-    def read(self, kind: str) -> Script:
-        """Read one of its scripts."""
-        path = self.script(kind)
-        return read((self.root / path).read_text(encoding="utf-8"), path)
+    def text(self, kind: str) -> str:
+        """The text of one of its scripts."""
+        return (self.root / self.script(kind)).read_text(encoding="utf-8")
 
     @cached_property
     def heading(self) -> tuple[str, str]:
         """Title and summary: the first heading and the first paragraph of the lecture."""
-        cells = self.read("lectures").cells
+        name = self.script("lectures")
+        cells = read(self.text("lectures"), name).cells
         texts = [c.source for c in cells if c.kind == "markdown" and not c.generated]
         parts = re.split(r"\n\s*\n", "\n\n".join(texts).strip())
         if not parts[0].startswith("# "):
-            raise AuthoringError(
-                f"{self.script('lectures')}: must start with a '# Title' cell"
-            )
+            raise AuthoringError(f"{name}: must start with a '# Title' cell")
         title, _, rest = parts[0].partition("\n")
         plain = [p for p in [rest, *parts[1:]] if p and not p.startswith("#")]
         summary = " ".join(plain[0].split()) if plain else ""

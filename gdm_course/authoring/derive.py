@@ -9,7 +9,7 @@ from pathlib import Path
 from gdm_course.authoring import cut, notebook, tables
 from gdm_course.authoring.course import Course, Unit, load
 from gdm_course.authoring.fill import fill
-from gdm_course.authoring.percent import AuthoringError, Script, write
+from gdm_course.authoring.percent import AuthoringError, Script, read, write
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Plan:
     course: Course
     files: dict[str, str] = field(default_factory=dict)
     scripts: dict[str, Script] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)  # the scripts as they were read
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -61,10 +62,8 @@ def sync(root: Path, force: bool = False) -> tuple[list[str], list[Problem]]:
     for path, text in made.files.items():
         if (old := _read(root / path)) == text:
             continue
-        if path.endswith(".ipynb") and old is not None and not force and by_hand(old):
-            made.problems.append(
-                Problem(f"{path} was edited by hand and is left alone", f"gdm adopt {path}")
-            )
+        if (problem := _theirs(made, path, old, force)) is not None:
+            made.problems.append(problem)
             continue
         replace_file(root / path, text)
         written.append(path)
@@ -89,6 +88,15 @@ def replace_file(path: Path, text: str) -> None:
     os.replace(name, path)
 
 
+def _theirs(made: Plan, path: str, old: str | None, force: bool) -> Problem | None:
+    """Why a file must not be overwritten: it holds work that is nowhere else."""
+    if old != made.before.get(path, old):
+        return Problem(f"{path} was saved while sync ran and is left alone", "gdm sync")
+    if path.endswith(".ipynb") and old is not None and not force and by_hand(old):
+        return Problem(f"{path} was edited by hand and is left alone", f"gdm adopt {path}")
+    return None
+
+
 def _attempt(made: Plan, step, *args) -> None:
     try:
         step(made, *args)
@@ -97,8 +105,9 @@ def _attempt(made: Plan, step, *args) -> None:
 
 
 def _derive(made: Plan, unit: Unit, kind: str) -> None:
-    script = fill(unit.read(kind), unit, kind, made.course)
-    path = unit.script(kind)
+    path, text = unit.script(kind), unit.text(kind)
+    script = fill(read(text, path), unit, kind, made.course)
+    made.before[path] = text
     plain = [(cell, {}) for cell in script.cells]
     cells = plain if kind == "lectures" else cut.graded(script, unit)
     made.scripts[path] = script
