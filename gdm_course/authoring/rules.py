@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from gdm_course.authoring.course import KINDS, Unit
@@ -144,9 +145,11 @@ def _questions(unit: Unit, made: Plan) -> Iterator[Problem]:
 
 def questions(path: Path) -> set[str]:
     """The questions of a check file: names assigned from what makes a `Question`."""
-    makers = {"Question"} | _makers(path) | _makers(path.parents[1] / "question.py")
+    base, text = path.parents[1] / "question.py", path.read_text(encoding="utf-8")
+    makers = {"Question"} | _makers(text)
+    makers |= _makers(base.read_text(encoding="utf-8")) if base.is_file() else set()
     found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(text).body:
         call = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if (
             isinstance(call, ast.Call)
@@ -157,15 +160,9 @@ def questions(path: Path) -> set[str]:
     return found
 
 
-def _makers(path: Path) -> set[str]:
-    if not path.is_file():
-        return set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.returns
-    ]
-    return {
-        f.name
-        for f in functions
-        if ast.unparse(f.returns).strip("'\"").endswith("Question")
-    }
+@lru_cache(maxsize=64)
+def _makers(text: str) -> frozenset[str]:
+    """Functions of a file that are annotated to return a `Question`."""
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    returns = {f.name: ast.unparse(f.returns).strip("'\"") for f in functions if f.returns}
+    return frozenset(name for name, kind in returns.items() if kind.endswith("Question"))
