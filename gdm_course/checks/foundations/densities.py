@@ -140,8 +140,8 @@ def _fit_by_descent(x: Tensor, steps: int, lr: float) -> tuple[Tensor, Tensor]:
 
 
 def _points(g: torch.Generator) -> tuple[Tensor, int, float]:
-    scale, shift = _uniform(g, 0.6, 1.4, 3), _uniform(g, -1, 1, 3)
-    return shift + scale * torch.randn(50, 3, generator=g), 12, 0.1
+    scale, shift = _uniform(g, 0.5, 0.9, 3), _uniform(g, -0.8, 0.8, 3)
+    return shift + scale * torch.randn(50, 3, generator=g), 8, 0.05
 
 
 fit_by_descent = close(

@@ -5,7 +5,9 @@
 # how far it is from the truth, each with what it sees and what it misses.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes
+# 55 minutes ·
+# [exercise](../../exercises/foundations/densities.ipynb) ·
+# [solution](../../solutions/foundations/densities.ipynb)
 #
 # [all units](../index.ipynb) ·
 # next: [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb)
@@ -33,8 +35,8 @@ from torch.distributions import (
     Independent,
     MixtureSameFamily,
     Normal,
+    kl_divergence,
 )
-from torch.distributions import kl_divergence
 
 from gdm_course import divergences, gallery
 from gdm_course import plotting as plot
@@ -410,7 +412,7 @@ class GaussianMixture(nn.Module):
 # %%
 torch.manual_seed(5)
 model = GaussianMixture(2)
-x, cell = divergences.grid(((-9.0, 9.0), (-9.0, 9.0)))
+x, cell = divergences.grid(((-9.0, 9.0), (-9.0, 9.0)), n=200)
 mass = model.log_prob(x.float()).exp().sum() * cell
 print(f"{sum(p.numel() for p in model.parameters())} parameters, ink {mass:.5f}")
 assert abs(mass - 1) < 1e-3
@@ -547,7 +549,7 @@ with torch.no_grad():
         moons.log_prob,
         lambda x: model.log_prob(x.float()),
         ((-3.0, 4.0), (-2.5, 3.0)),
-        n=300,
+        n=200,
     )
     nll = monte_carlo(-model.log_prob(x_test))
     gap = divergences.kl_estimate(moons.log_prob, model.log_prob, x_test)
@@ -715,8 +717,9 @@ pairs = lambda q: torch.stack(
 )
 same, other = pairs(p), pairs(Normal(0.5, 1.0))
 ax = plot.panels("400 estimates from 100 + 100 points", width=5)[0]
-ax.hist(same, 60, (-0.02, 0.18), alpha=0.7, label="q = p")
-ax.hist(other, 60, (-0.02, 0.18), alpha=0.7, label="q = N(0.5, 1)")
+bins = torch.linspace(-0.02, 0.18, 61).tolist()
+ax.hist(same, bins, alpha=0.7, label="q = p")
+ax.hist(other, bins, alpha=0.7, label="q = N(0.5, 1)")
 ax.axvline(0, color=plot.BLACK, lw=1)
 ax.set(xlabel="estimate of MMD²", ylabel="how many")
 ax.legend()
@@ -731,6 +734,11 @@ assert abs(monte_carlo(same).value) < 5 * monte_carlo(same).error  # unbiased: c
 # | TV | both densities | probability, to 1 | the most telling event | the same |
 # | W₁ | samples of both | the unit of x | how far the ink has to go | small, fine differences; dear beyond one dimension |
 # | MMD | samples of both | none, to √2 for a Gaussian kernel | differences of the size h | much finer and much wider ones |
+
+# %% [markdown] tags=["notes"]
+# Cover the two right columns of the table and let the room fill them in. The usual
+# mistake: that MMD needs no choice. It has one, the bandwidth, and section 9 makes it
+# fail.
 
 # %% [markdown]
 # ## 8. Play: move one density, see all six
@@ -779,10 +787,10 @@ play(draw, shift=(-5.0, 5.0, 0.25), sigma=widths)
 
 # %% [markdown]
 # With the widest model all six have one valley. With the narrowest, KL(p‖q) still prefers
-# the place *between* the modes, at the mean of the truth, where there is no data: there it
-# forgets neither mode altogether. W₁ settles between them too, near the median, where the
-# ink has the shortest way. KL(q‖p), JS, TV and MMD have a valley at every mode. And look at
-# the edges: JS and TV are flat there, while W₁ goes on falling towards the truth.
+# the place *between* the modes, at the mean of the truth, where there is no data: there
+# it forgets neither mode altogether. W₁ settles between them too, near the median, where
+# the ink has the shortest way. KL(q‖p), JS, TV and MMD have a valley at every mode. And
+# look at the edges: JS and TV are flat there, while W₁ goes on falling towards the truth.
 
 # %% [markdown]
 # ## 9. Break it
@@ -823,7 +831,7 @@ for (name, measure), style in zip(measures.items(), ("-", "-", "-", ":", "--")):
 value.set(xlabel="distance m", ylabel="value", ylim=(0, 8))
 slope.set(xlabel="distance m", ylabel="|d/dm|", ylim=(1e-12, 1e2))
 path.set(xlabel="step of size 0.5 x slope", ylabel="m")
-slope.legend(fontsize=7, loc="lower left")
+slope.legend(fontsize=8, loc="lower left")
 assert slopes["JS"] < 1e-6 < 0.99 < slopes["W₁"]  # where the walk starts
 
 # %% [markdown]
