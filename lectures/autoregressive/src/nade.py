@@ -2,12 +2,14 @@
 # # One dimension at a time: NADE, RNADE and MADE
 #
 # An image has an astronomical number of possible values, and still we will write down the
-# exact probability of every one of them. The trick is three centuries old, costs nothing and
-# loses nothing: predict one pixel from those before it, again and again.
+# exact probability of every one of them. The trick is three centuries old, costs nothing
+# and loses nothing: predict one pixel from those before it, again and again.
 
 # %% [markdown] tags=["nav"]
 # 60 minutes ·
-# before this: [Densities, samples and divergences](../foundations/densities.ipynb)
+# before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
+# [exercise](../../exercises/autoregressive/nade.ipynb) ·
+# [solution](../../solutions/autoregressive/nade.ipynb)
 #
 # previous: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [all units](../index.ipynb)
@@ -23,28 +25,35 @@ if importlib.util.find_spec("gdm_course") is None:
 
 # %%
 import itertools
+import math
 import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
-from torch.distributions import Bernoulli
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.functional import jacobian
+from torch.distributions import Bernoulli, Categorical, MixtureSameFamily, Normal
+from torch.nn.functional import relu
 
 from gdm_course import checkpoints, protocols
 from gdm_course import plotting as plot
 from gdm_course.data import images, toy
-from gdm_course.evaluation.likelihood import bits_per_dim, nll
-from gdm_course.training import adam, batches, budget, forever, seed_everything, train
+from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
+from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.widgets import play, watch
 
-plot.style();
-
+plot.style()
 # %% [markdown]
 # ## 1. The question
 #
-# Here are handwritten digits, eight pixels by eight, each pixel black or white. They ship with
-# scikit-learn, so this lecture needs no download; the same code meets MNIST at the end.
+# Here are handwritten digits, eight pixels by eight, each pixel black or white. They ship
+# with scikit-learn, so this lecture needs no download; the same code meets MNIST at the
+# end.
 #
-# We want a model of such images that can do three things: give a **number to minimise**
-# (so that we can train it), **draw** new digits, and tell the **exact probability** of any
+# We want a model of such images that can do three things: give a **number to minimise** (so
+# that we can train it), **draw** new digits, and tell the **exact probability** of any
 # digit you show it. In the words of the first lecture: Trainable, Sampler and Density.
 
 # %%
@@ -52,8 +61,7 @@ digits = images.load("digits")
 binary = lambda x: (x.flatten(1) >= 8).float()  # ink from 0 to 16; half ink is white
 x_train, x_valid, x_test = map(binary, (digits.x_train, digits.x_valid, digits.x_test))
 print(f"train {len(x_train)}, validation {len(x_valid)}, test {len(x_test)} digits")
-plot.image_grid(x_train[:40].view(-1, 8, 8), columns=20);
-
+ax = plot.image_grid(x_train[:40].view(-1, 8, 8), columns=20)
 # %% [markdown]
 # The most direct model is a table with one probability per image. It is worth counting once
 # how hopeless that is.
@@ -72,18 +80,22 @@ print(f"We own {len(x_train):,} of them.")
 #
 # Cover the image and uncover it pixel by pixel, in reading order. At every step, guess the
 # next pixel. At first the guess is poor. Once half of an "0" is uncovered, the rest hardly
-# surprises. A model of images is nothing but a good guesser, and the probability of an image
-# is what the guesser would have earned: the product of the probabilities it gave to what
-# really came.
+# surprises. A model of images is nothing but a good guesser, and the probability of an
+# image is what the guesser would have earned: the product of the probabilities it gave to
+# what really came.
 
 # %%
 digit = x_train[12]
-axes = plot.panels("nothing known", "16 known", "32 known", "48 known", width=2.1, height=2.2)
+axes = plot.panels(
+    "nothing known", "16 known", "32 known", "48 known", width=2.1, height=2.2
+)
 for ax, known in zip(axes, (0, 16, 32, 48)):
     picture = torch.full((64,), 0.5)  # grey: still covered
     picture[:known] = digit[:known]
     plot.image_grid(picture.view(1, 8, 8), ax)
-    ax.text(known % 8, known // 8, "?", color=plot.RED, ha="center", va="center", weight="bold")
+    ax.text(
+        known % 8, known // 8, "?", color=plot.RED, ha="center", va="center", weight="bold"
+    )
 
 # %% [markdown]
 # ## 3. The mathematics
@@ -93,26 +105,28 @@ for ax, known in zip(axes, (0, 16, 32, 48)):
 # $$p(x) = p(x_1)\,p(x_2 \mid x_1)\cdots p(x_D \mid x_1, \dots, x_{D-1})
 #        = \prod_{d=1}^{D} p(x_d \mid x_{<d}). \tag{1}$$
 #
-# It follows from $p(a, b) = p(a)\,p(b \mid a)$, applied $D - 1$ times. Nothing was assumed, so
-# nothing is lost. Nothing is gained either: a table for $p(x_d \mid x_{<d})$ needs one number
-# for each of the $2^{d-1}$ pasts, together $\sum_d 2^{d-1} = 2^D - 1$, as before.
+# It follows from $p(a, b) = p(a)\,p(b \mid a)$, applied $D - 1$ times. Nothing was assumed,
+# so nothing is lost. Nothing is gained either: a table for $p(x_d \mid x_{<d})$ needs one
+# number for each of the $2^{d-1}$ pasts, together $\sum_d 2^{d-1} = 2^D - 1$, as before.
 #
-# The gain comes from replacing each table by a **network with few parameters**. Whatever
-# it answers, (1) then defines a proper distribution. To see it, sum over $x_D$ first: only the
+# The gain comes from replacing each table by a **network with few parameters**. Whatever it
+# answers, (1) then defines a proper distribution. To see it, sum over $x_D$ first: only the
 # last factor depends on it, and that factor sums to 1. Then $x_{D-1}$, and so on:
 #
 # $$\sum_{x_1}p(x_1)\sum_{x_2}p(x_2\mid x_1)\cdots\sum_{x_D}p(x_D\mid x_{<D}) = 1.$$
 #
-# No normalising constant has to be computed. That is the whole secret of this family, and its
-# price is hidden in the word *before*: factor $d$ must not see $x_d$ or anything after it.
+# No normalising constant has to be computed. That is the whole secret of this family, and
+# its price is hidden in the word *before*: factor $d$ must not see $x_d$ or anything after
+# it.
 #
 # **Training** is maximum likelihood, and the logarithm turns the product into a sum:
 #
 # $$\text{loss} = -\frac1N\sum_{n=1}^{N}\log p(x^{(n)})
-#              = -\frac1N\sum_{n=1}^{N}\sum_{d=1}^{D}\log p(x^{(n)}_d \mid x^{(n)}_{<d}). \tag{2}$$
+#   = -\frac1N\sum_{n=1}^{N}\sum_{d=1}^{D}\log p(x^{(n)}_d \mid x^{(n)}_{<d}).
+#   \tag{2}$$
 #
-# All factors of all training images are known at once, so all are trained at once. **Sampling**
-# has no such luck: $x_1$ must be drawn before $x_2$ can be.
+# All factors of all training images are known at once, so all are trained at once.
+# **Sampling** has no such luck: $x_1$ must be drawn before $x_2$ can be.
 #
 # Let us see (1) at work on three bits whose joint table we know, in two different orders.
 
@@ -123,8 +137,8 @@ joint /= joint.sum()  # any table that sums to 1
 
 
 def by_chain_rule(joint, order):
-    """Multiply p(x_a), p(x_b | x_a), p(x_c | x_a, x_b) in the given order: a (2, 2, 2) table."""
-    a, b, c = order
+    """Multiply p(x_a) p(x_b | x_a) p(x_c | x_a, x_b) for the order (a, b, c): (2, 2, 2)."""
+    _, b, c = order
     p_a = joint.sum((b, c), keepdim=True)
     p_b = joint.sum(c, keepdim=True) / p_a  # given x_a
     p_c = joint / joint.sum(c, keepdim=True)  # given x_a and x_b
@@ -138,25 +152,27 @@ print("all 6 orders give back the same 8 probabilities")
 # %% [markdown]
 # ## 4. Build: NADE
 #
-# What network should guess pixel $d$? One logistic regression per pixel is the oldest answer (a
-# *fully visible sigmoid belief network*; you will build it in the exercises). Its guesses are
-# linear in the past. One hidden layer per pixel would be better, but $D$ separate networks
-# of $H$ units cost $O(D^2H)$ time and parameters, and each learns its edges and strokes from scratch.
+# What network should guess pixel $d$? One logistic regression per pixel is the oldest
+# answer (a *fully visible sigmoid belief network*; you will build it in the exercises). Its
+# guesses are linear in the past. One hidden layer per pixel would be better, but $D$
+# separate networks of $H$ units cost $O(D^2H)$ time and parameters, and each learns its
+# edges and strokes from scratch.
 #
-# **NADE** (Larochelle and Murray, 2011) shares the hidden weights between all $D$ networks. Pixel
-# $k$ always speaks to the hidden layer through the same row $W_k$; guesser $d$ just hears the
-# pixels before $d$:
+# **NADE** (Larochelle and Murray, 2011) shares the hidden weights between all $D$ networks.
+# Pixel $k$ always speaks to the hidden layer through the same row $W_k$; guesser $d$ just
+# hears the pixels before $d$:
 #
 # $$a_d = c + \sum_{k<d} x_k W_k, \qquad h_d = \sigma(a_d), \tag{3}$$
 #
 # $$p(x_d = 1 \mid x_{<d}) = \sigma(b_d + V_d\cdot h_d). \tag{4}$$
 #
-# Sharing saves time as well: $a_{d+1} = a_d + x_d W_d$, one addition of $H$ numbers instead of
-# a new sum. All $D$ guesses together cost $O(DH)$, as much as *one* ordinary network.
+# Sharing saves time as well: $a_{d+1} = a_d + x_d W_d$, one addition of $H$ numbers instead
+# of a new sum. All $D$ guesses together cost $O(DH)$, as much as *one* ordinary network.
 #
-# In training all pixels are known, and the recurrence need not be a Python loop over $D$. The next cell
-# computes the sums for a chunk of dimensions at a time, as a product with a strictly lower triangular
-# mask. **Strictly** is the word that matters: row $d$ keeps $x_1,\dots,x_{d-1}$ and drops $x_d$.
+# In training all pixels are known, and the recurrence need not be a Python loop over $D$.
+# The next cell computes the sums for a chunk of dimensions at a time, as a product with a
+# strictly lower triangular mask. **Strictly** is the word that matters: row $d$ keeps
+# $x_1,\dots,x_{d-1}$ and drops $x_d$.
 
 
 # %% tags=["from:autoregressive.nade.prefix_activations"]
@@ -207,8 +223,8 @@ assert torch.allclose(shared, plain_activations(x, W, c), atol=1e-4)
 print(f"{tuple(shared.shape)} activations agree")
 
 # %% [markdown]
-# One more short function, because a frequent mistake deserves a clear sentence: a *grey* pixel has no
-# probability under a Bernoulli variable.
+# One more short function, because a frequent mistake deserves a clear sentence: a *grey*
+# pixel has no probability under a Bernoulli variable.
 
 
 # %% tags=["from:autoregressive.nade.require_binary"]
@@ -223,8 +239,8 @@ def require_binary(x: Tensor) -> None:
 
 # %% [markdown]
 # Now the model. `conditionals` is the honest heart of the family: all $D$ distributions
-# $p(x_d \mid x_{<d})$ in one pass, as an object of `torch.distributions`. The density (2) is one
-# line on top of it, and so is the loss. Sampling follows the recurrence.
+# $p(x_d \mid x_{<d})$ in one pass, as an object of `torch.distributions`. The density (2)
+# is one line on top of it, and so is the loss. Sampling follows the recurrence.
 
 
 # %% tags=["from:autoregressive.nade.NADE"]
@@ -284,83 +300,101 @@ assert abs(total - 1) < 1e-5
 print(f"sum over {len(states)} states: {total:.6f}")
 
 # %% [markdown]
-# And guess $d$ does not move when $x_d$ or a later pixel moves: the Jacobian of the logits is
-# *strictly lower triangular*. (To differentiate by a bit we let autograd pretend that it is a real number.)
+# And guess $d$ does not move when $x_d$ or a later pixel moves: the Jacobian of the logits
+# is *strictly lower triangular*. (To differentiate by a bit we let autograd pretend that it
+# is a real number.)
 
 # %%
 logits = lambda x: torch.cat(
-    [(a.sigmoid() * small.V[now]).sum(-1) for now, a in prefix_activations(x, small.W, small.c)], 1
+    [
+        (a.sigmoid() * small.V[now]).sum(-1)
+        for now, a in prefix_activations(x, small.W, small.c)
+    ],
+    1,
 )
-jacobian = torch.autograd.functional.jacobian(lambda x: logits(x[None])[0], states[100])
-assert (jacobian.triu() == 0).all() and (jacobian.tril(-1) != 0).sum() == 28
+J = jacobian(lambda x: logits(x[None])[0], states[100])
+assert (J.triu() == 0).all() and (J.tril(-1) != 0).sum() == 28
 (ax,) = plot.panels("d logit(d) / d x(k)", width=3.2)
-ax.imshow(jacobian != 0, cmap="Blues")
-ax.set(xlabel="pixel k", ylabel="guess d");
-
+ax.imshow(J != 0, cmap="Blues")
+_ = ax.set(xlabel="pixel k", ylabel="guess d")
 # %% [markdown]
 # ## 5. Train: digits
 #
-# The loop is the one of the first lecture. Beside the loss you see samples of the model, drawn
-# afresh while it learns. The loss is in **nats per image**: the negative logarithm of the probability of
-# a whole digit, averaged over digits.
+# The loop is the one of the first lecture. Beside the loss you see samples of the model,
+# drawn afresh while it learns. The loss is in **nats per image**: the negative logarithm of
+# the probability of a whole digit, averaged over digits.
 
 # %%
 seed_everything(0)
 nade = NADE(D, hidden=200)
 steps = budget(full=1500, smoke=30)
-schedule = lambda step: 3e-3 * (1 - step / steps)
+rate = lambda step: 3e-3 * (1 - step / steps)  # falls to 0
 show = {"samples": lambda ax: plot.image_grid(nade.sample(36).view(-1, 8, 8), ax)}
-for step, loss in watch(train(nade, forever(x_train, 64), steps, schedule), every=100, panels=show):
+for _ in watch(train(nade, forever(x_train, 64), steps, rate), every=100, panels=show):
     pass  # your logging or early stopping would be here
 
 # %% [markdown]
-# Is that good? A number needs a neighbour. The simplest one treats the pixels as independent:
-# $p(x)=\prod_d p(x_d)$, every pixel with its own frequency. The difference between the two
-# is what the past tells about the next pixel.
+# Is that good? A number needs a neighbour. The simplest one treats the pixels as
+# independent: $p(x)=\prod_d p(x_d)$, every pixel with its own frequency. The difference
+# between the two is what the past tells about the next pixel.
 
 # %%
 frequency = (x_train.sum(0) + 1) / (len(x_train) + 2)  # never exactly 0 or 1
 independent = -Bernoulli(frequency).log_prob(x_test).sum(-1).mean().item()
-nade_nats, error = nll(nade, x_test)
+nade_nats, error = nll_estimate(nade, x_test)
 print(f"independent pixels: {independent:.2f} nats per test digit")
 print(f"NADE:               {nade_nats:.2f} +- {error:.2f}")
 if budget(True, False):
     assert nade_nats < independent - 4
 
+
+def fit(model, x, steps, lr, B=64):
+    """Train without a figure, the rate falling to 0; for the many fits to come."""
+    for _ in train(model, forever(x, B), steps, lambda step: lr * (1 - step / steps)):
+        pass
+    return model.eval()
+
+
 # %% [markdown]
-# **Predict before you run:** of the 64 pixels of a digit, which cost most of these nats: the background, the
-# inside of strokes, or their edges? The picture on the right answers: $-\log p(x_d \mid x_{<d})$,
-# pixel by pixel.
+# **Predict before you run:** of the 64 pixels of a digit, which cost most of these nats:
+# the background, the inside of strokes, or their edges? The picture on the right answers:
+# $-\log p(x_d \mid x_{<d})$, pixel by pixel.
 
 # %%
 with torch.no_grad():
     surprise = -nade.conditionals(x_test).log_prob(x_test)  # (N, 64) nats
     believed = nade.conditionals(x_test).probs
-left, middle, right = plot.panels("test digits", "p(pixel is white | past)", "surprise in nats")
+left, middle, right = plot.panels(
+    "test digits", "p(pixel is white | past)", "surprise in nats"
+)
 plot.image_grid(x_test[:25].view(-1, 8, 8), left)
 plot.image_grid(believed[:25].view(-1, 8, 8), middle)
-plot.image_grid(surprise[:25].view(-1, 8, 8), right, vmax=surprise[:25].max().item())
+_ = plot.image_grid(surprise[:25].view(-1, 8, 8), right, vmax=surprise[:25].max().item())
 
 # %% [markdown]
-# <details><summary><b>Quiz 1.</b> The digits are drawn in reading order. Why is the upper left corner of
-# almost every image free of surprise, and the first bright pixel of each stroke expensive?</summary>
+# **Quiz 1.** The digits are drawn in reading order. Why is the upper left corner of almost
+# every image free of surprise, and the first bright pixel of each stroke expensive?
 #
-# The corner is always empty, so a guess without any past ($b_1$ alone) is right. Where a stroke
-# begins, nothing before it announces it: its horizontal position is one of several, and the
-# model must spread its bets. Once begun, the stroke continues predictably.
+# <details><summary>Answer</summary>
+#
+# The corner is always empty, so a guess without any past ($b_1$ alone) is right. Where a
+# stroke begins, nothing before it announces it: its horizontal position is one of several,
+# and the model must spread its bets. Once begun, the stroke continues predictably.
 # </details>
 #
 # ## 6. Why the order matters
 #
-# By (1) every order is exact. Then why care? Because exactness is about *tables*. A network that is too
-# simple may hold one factorisation and not the other. The cleanest example has two dimensions and a known
-# truth: the banana, $x_1\sim\mathcal N$, and $x_2$ given $x_1$ a Gaussian around a parabola. From left to
-# right, each conditional **is** one Gaussian. From top to bottom, $x_1$ given $x_2$ has *two* humps, one on each arm.
+# By (1) every order is exact. Then why care? Because exactness is about *tables*. A network
+# that is too simple may hold one factorisation and not the other. The cleanest example has
+# two dimensions and a known truth: the banana, $x_1\sim\mathcal N$, and $x_2$ given $x_1$ a
+# Gaussian around a parabola. From left to right, each conditional **is** one Gaussian. From
+# top to bottom, $x_1$ given $x_2$ has *two* humps, one on each arm.
 #
-# To try it we need NADE for real numbers. **RNADE** (Uria, Murray and Larochelle, 2013) keeps (3) and lets the output
-# be the parameters of a mixture of $K$ Gaussians:
+# To try it we need NADE for real numbers. **RNADE** (Uria, Murray and Larochelle, 2013)
+# keeps (3) and lets the output be the parameters of a mixture of $K$ Gaussians:
 #
-# $$p(x_d \mid x_{<d}) = \sum_{j=1}^{K}\pi_{dj}\,\mathcal N(x_d;\ \mu_{dj},\ \sigma_{dj}^2),\qquad
+# $$p(x_d \mid x_{<d}) = \sum_{j=1}^{K}\pi_{dj}\,\mathcal N(x_d;\ \mu_{dj},\ \sigma_{dj}^2),
+#   \qquad
 #   (\log\pi_d,\mu_d,\log\sigma_d) = b_d + V_d\, h_d. \tag{5}$$
 
 
@@ -374,9 +408,10 @@ def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
 
 
 # %% [markdown]
-# The network gives $\log\sigma$, so that $\sigma=\exp(\log\sigma)$ is positive whatever the network says, and unnormalised
-# $\log\pi$, which `Categorical` normalises. The hidden units are rectified, and scaled by a learned
-# factor $\rho_d$, because $a_d$ sums over more and more terms as $d$ grows.
+# The network gives $\log\sigma$, so that $\sigma=\exp(\log\sigma)$ is positive whatever the
+# network says, and unnormalised $\log\pi$, which `Categorical` normalises. The hidden units
+# are rectified, and scaled by a learned factor $\rho_d$, because $a_d$ sums over more and
+# more terms as $d$ grows.
 
 
 # %% tags=["from:autoregressive.nade.RNADE"]
@@ -420,19 +455,13 @@ class RNADE(nn.Module):
 
 
 # %% [markdown]
-# Now the same data twice, the columns in either order, with one Gaussian per conditional and with sixteen. The gap
-# $\frac1N\sum_n [\log p_\text{true}(x_n) - \log p_\text{model}(x_n)]$ on fresh points estimates
+# Now the same data twice, the columns in either order, with one Gaussian per conditional
+# and with sixteen. The gap $\frac1N\sum_n [\log p_\text{true}(x_n) - \log
+# p_\text{model}(x_n)]$ on fresh points estimates
 # $\mathrm{KL}(p_\text{true}\,\|\,p_\text{model})$: zero means perfect.
 
 
 # %%
-def fit_plane(model, x, steps, lr=5e-3):
-    """Train on points of the plane for a fixed number of steps, the rate falling to 0."""
-    for _ in train(model, forever(x, 512), steps, lambda step: lr * (1 - step / steps)):
-        pass
-    return model.eval()
-
-
 def gap(truth, model, x, columns=(0, 1)):
     """Estimate KL(truth || model) in nats from points x (N, 2) of the truth."""
     with torch.no_grad():
@@ -444,10 +473,10 @@ seed_everything(0)
 x, x_new = banana.sample(20_000), banana.sample(20_000)
 fitted = {}
 for K, columns in itertools.product((1, 16), ((0, 1), (1, 0))):
-    model = fit_plane(RNADE(2, components=K), x[:, columns], budget(600, 20))
-    fitted[f"K = {K}, x{columns[0] + 1} first"] = model, columns, gap(banana, model, x_new, columns)
+    model = fit(RNADE(2, components=K), x[:, columns], budget(600, 20), lr=5e-3, B=512)
+    kl = gap(banana, model, x_new, columns)
+    fitted[f"K = {K}, x{columns[0] + 1} first"] = model, columns, kl
 
-# %%
 titles = [f"{name}\nKL {kl:.3f} nats" for name, (_, _, kl) in fitted.items()]
 axes = plot.panels("banana: the truth\n", *titles, columns=5, width=2.3, height=2.7)
 plot.density(banana.log_prob, banana.bounds, axes[0])
@@ -456,9 +485,9 @@ for ax, (model, columns, _) in zip(axes[1:], fitted.values()):
     plot.density(flipped, banana.bounds, ax)
 
 # %% [markdown]
-# The right order with the smallest model is as good as the largest. The wrong order needs a richer conditional, and
-# with one it loses nothing. For pixels there is no such privileged direction, but the test is quickly made: the same
-# NADE, the columns of the data permuted.
+# The right order with the smallest model is as good as the largest. The wrong order needs a
+# richer conditional, and with one it loses nothing. For pixels there is no such privileged
+# direction, but the test is quickly made: the same NADE, the columns of the data permuted.
 
 # %%
 orders = {
@@ -469,15 +498,14 @@ orders = {
 }
 for name, order in orders.items():
     seed_everything(0)
-    model, n = NADE(D, hidden=100), budget(800, 20)
-    for _ in train(model, forever(x_train[:, order], 64), n, lambda s, n=n: 4e-3 * (1 - s / n)):
-        pass
-    nats, error = nll(model, x_test[:, order])
+    model = fit(NADE(D, hidden=100), x_train[:, order], budget(800, 20), lr=4e-3)
+    nats, error = nll_estimate(model, x_test[:, order])
     print(f"{name:20s} {nats:.2f} +- {error:.2f} nats per test digit")
 
 # %% [markdown]
-# Compare the spread with the standard error: on digits the order is a detail for NADE, which sees the whole past through
-# a dense matrix. It will be decisive for a PixelCNN, whose window is local, and for sound.
+# Compare the spread with the standard error: on digits the order is a detail for NADE,
+# which sees the whole past through a dense matrix. It will be decisive for a PixelCNN,
+# whose window is local, and for sound.
 #
 # ## 7. A mixture, or a softmax?
 #
@@ -493,17 +521,20 @@ show = {
     "truth": lambda ax: plot.density(moons.log_prob, moons.bounds, ax, vmax=1.5),
     "RNADE": lambda ax: plot.density(rnade.log_prob, moons.bounds, ax, vmax=1.5),
 }
-schedule = lambda step: 5e-3 * (1 - step / steps)
-for step, loss in watch(train(rnade, forever(x, 512), steps, schedule), every=100, panels=show):
+rate = lambda step: 5e-3 * (1 - step / steps)
+for _ in watch(train(rnade, forever(x, 512), steps, rate), every=100, panels=show):
     pass
 print(f"KL(truth || RNADE) = {gap(moons, rnade, x_new):.3f} nats")
 
 # %% [markdown]
-# There is a rival, and it sounds naive: cut every axis into $K$ bins and let a **softmax** choose one. A softmax knows nothing about
-# order or distance. But it can take any shape, several humps or a sharp edge included, and classification is what networks do best. "Networks do
-# better when the output is discrete" is folklore since PixelRNN (van den Oord and others, 2016). We do not believe folklore, we measure.
+# There is a rival, and it sounds naive: cut every axis into $K$ bins and let a **softmax**
+# choose one. A softmax knows nothing about order or distance. But it can take any shape,
+# several humps or a sharp edge included, and classification is what networks do best.
+# "Networks do better when the output is discrete" is folklore since PixelRNN (van den Oord
+# and others, 2016). We do not believe folklore, we measure.
 #
-# With codes instead of bits, a value *selects* its row of weights: $a_d = c + \sum_{k<d} W_{k,x_k}$.
+# With codes instead of bits, a value *selects* its row of weights: $a_d = c + \sum_{k<d}
+# W_{k,x_k}$.
 
 
 # %% tags=["from:autoregressive.nade.SoftmaxNADE"]
@@ -524,7 +555,8 @@ class SoftmaxNADE(nn.Module):
     def conditionals(self, x: Tensor) -> Categorical:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
         rows = self.W[torch.arange(x.shape[1], device=x.device), x]  # (B, D, H)
-        a = self.c + rows.cumsum(dim=1) - rows  # the sum over k < d
+        before = rows[:, :-1].cumsum(dim=1)  # for d > 1: the sum over k < d
+        a = self.c + torch.cat([torch.zeros_like(rows[:, :1]), before], dim=1)
         logits = torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b
         return Categorical(logits=logits, validate_args=False)
 
@@ -542,8 +574,9 @@ class SoftmaxNADE(nn.Module):
 
 
 # %% [markdown]
-# A discrete model becomes a density of real numbers by spreading each bin's probability evenly over the bin. Its volume is
-# the exchange rate between probability and density; forget it and the two are not comparable.
+# A discrete model becomes a density of real numbers by spreading each bin's probability
+# evenly over the bin. Its volume is the exchange rate between probability and density;
+# forget it and the two are not comparable.
 
 
 # %% tags=["from:autoregressive.nade.Quantised"]
@@ -591,43 +624,55 @@ def rivals(name, steps):
     models = {"mixture": RNADE(2)}
     for K in (32, 64, 128):
         models[f"{K} bins"] = Quantised(SoftmaxNADE(2, K), low, high, bins=K)
-    return {k: (m, gap(truth, fit_plane(m, x, steps), x_new)) for k, m in models.items()}
+    return {
+        kind: (fit(model, x, steps, lr=5e-3, B=512), gap(truth, model, x_new))
+        for kind, model in models.items()
+    }
 
 
 shapes = ("two_moons", "ring", "checkerboard", "word")
 results = {name: rivals(name, budget(600, 20)) for name in shapes}
-
-# %%
-titles = [f"{s}: {m}\nKL {r[m][1]:.3f} nats" for s, r in results.items() for m in ("mixture", "64 bins")]
+titles = [
+    f"{s}: {m}\nKL {r[m][1]:.3f} nats"
+    for s, r in results.items()
+    for m in ("mixture", "64 bins")
+]
 axes = plot.panels(*titles, width=2.4, height=2.5)
 for i, (name, fits) in enumerate(results.items()):
     for ax, kind in zip(axes[2 * i :], ("mixture", "64 bins")):
         plot.density(fits[kind][0].log_prob, toy.get(name).bounds, ax, n=200)
 
-# %%
 print(f"{'KL in nats':14s}" + "".join(f"{k:>10s}" for k in results["ring"]))
 for name, fits in results.items():
     print(f"{name:14s}" + "".join(f"{kl:10.3f}" for _, kl in fits.values()))
 
 # %% [markdown]
-# The folklore is half true, and the table shows which half. Where the density is **smooth**, the mixture wins: it
-# interpolates between points, whereas bins must learn every height on their own, and the more bins, the fewer points in each (compare 64 with 128). Where
-# it has **sharp edges**, a Gaussian has to be squeezed into each corner, and the softmax is level or ahead. Images are of the second kind: a pixel has 256
-# discrete values with a heap of mass on pure black. You can settle it for digits with all 17 grey levels in the exercises' last section.
+# The folklore is half true, and the table shows which half. Where the density is
+# **smooth**, the mixture wins: it interpolates between points, whereas bins must learn
+# every height on their own, and the more bins, the fewer points in each (compare 64 with
+# 128). Where it has **sharp edges**, a Gaussian has to be squeezed into each corner, and
+# the softmax is level or ahead. Images are of the second kind: a pixel has 256 discrete
+# values with a heap of mass on pure black. You can settle it for digits with all 17 grey
+# levels in the exercises' last section.
 #
 # ## 8. MADE: all conditionals from one masked network
 #
-# NADE has one hidden layer, by construction. **MADE** (Germain and others, 2015) asks: can *any* feed-forward network become a model of this
-# family? Its output $d$ must not depend on inputs $\ge d$. A dependence is a chain of weights from input to
-# output, so cut enough weights that no forbidden chain is left.
+# NADE has one hidden layer, by construction. **MADE** (Germain and others, 2015) asks: can
+# *any* feed-forward network become a model of this family? Its output $d$ must not depend
+# on inputs $\ge d$. A dependence is a chain of weights from input to output, so cut enough
+# weights that no forbidden chain is left.
 #
-# Give every unit $i$ a **degree** $m_i$: how far into the order it may look. Inputs get their place in the order, $1..D$; hidden units
-# something from $1$ to $D-1$. Keep a weight from $j$ up to $i$ only if
+# Give every unit $i$ a **degree** $m_i$: how far into the order it may look. Inputs get
+# their place in the order, $1..D$; hidden units something from $1$ to $D-1$. Keep a weight
+# from $j$ up to $i$ only if
 #
-# $$m_i \ge m_j \ \text{ (into a hidden unit)},\qquad m_i > m_j\ \text{ (into an output)}. \tag{6}$$
+# $$m_i \ge m_j \ \text{ (into a hidden unit)},\qquad m_i > m_j\ \text{ (into an output)}.
+#   \tag{6}$$
 #
-# Along any chain input $\to$ hidden $\to\dots\to$ output $d$ the degrees never fall and rise strictly in the last step, so an input that reaches output $d$ has
-# degree $< d$. Proof finished. And every input below $d$ can reach it, provided the hidden degrees are spread well.
+# Along any chain input $\to$ hidden $\to\dots\to$ output $d$ the degrees never fall and
+# rise strictly in the last step, so an input that reaches output $d$ has degree $< d$.
+# Proof finished. And every input below $d$ can reach it, provided the hidden degrees are
+# spread well.
 
 
 # %% tags=["from:autoregressive.made.degrees"]
@@ -660,7 +705,8 @@ def masks(m: Sequence[Tensor]) -> list[Tensor]:
 
 
 # %% [markdown]
-# The product of the masks counts the chains. It is strictly lower triangular, *whatever the depth*:
+# The product of the masks counts the chains. It is strictly lower triangular, *whatever the
+# depth*:
 
 # %%
 m = degrees(torch.arange(8), (12, 12))
@@ -673,7 +719,8 @@ for ax, picture in zip(plot.panels(*names, width=2.4, height=2.8), (*layers, cha
     ax.set(xlabel="from unit", ylabel="to unit")
 
 # %% [markdown]
-# The network multiplies its weights by the masks in every forward pass. It can hand out several numbers per dimension, which the flows will need.
+# The network multiplies its weights by the masks in every forward pass. It can hand out
+# several numbers per dimension, which the flows will need.
 
 
 # %% tags=["from:autoregressive.made.MaskedMLP"]
@@ -716,8 +763,10 @@ class MaskedMLP(nn.Module):
 
 
 # %% [markdown]
-# Sampling $D$ dimensions seems to need $D$ forward passes. It does not. A hidden unit of degree $k$ is **final** as soon as dimension $k$ is drawn, since it looks
-# no further. So compute each unit once, when its time comes: all $D$ steps together cost *one* forward pass.
+# Sampling $D$ dimensions seems to need $D$ forward passes. It does not. A hidden unit of
+# degree $k$ is **final** as soon as dimension $k$ is drawn, since it looks no further. So
+# compute each unit once, when its time comes: all $D$ steps together cost *one* forward
+# pass.
 
 
 # %% tags=["from:autoregressive.made.fill"]
@@ -755,8 +804,9 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
 
 
 # %% [markdown]
-# The model itself. Since the order is just a list of numbers, one network can be trained for **many orders** at once, each batch under another.
-# Every order $o$ gives a proper density $p_o$; their average
+# The model itself. Since the order is just a list of numbers, one network can be trained
+# for **many orders** at once, each batch under another. Every order $o$ gives a proper
+# density $p_o$; their average
 #
 # $$p(x) = \frac1M\sum_{o=1}^{M} p_o(x) \tag{7}$$
 #
@@ -826,14 +876,17 @@ seed_everything(0)
 small = MADE(8, hidden=(24, 24), orders=3)
 total = small.log_prob(states).exp().sum().item()
 assert abs(total - 1) < 1e-5
-counts = (small.sample(20_000) @ 2.0 ** torch.arange(7, -1, -1)).long().bincount(minlength=256)
+counts = (
+    (small.sample(20_000) @ 2.0 ** torch.arange(7, -1, -1)).long().bincount(minlength=256)
+)
 expected = 20_000 * small.log_prob(states).exp().detach()
 chi2 = ((counts - expected) ** 2 / expected).sum().item()
 assert chi2 < 255 + 6 * (2 * 255) ** 0.5  # samples follow their own density, within 6 sigma
-print(f"three orders, two layers: sum {total:.6f}, chi-square {chi2:.0f} on 255 degrees of freedom")
+print(f"three orders, two layers: sum {total:.6f}, chi-square {chi2:.0f} (255 expected)")
 
 # %% [markdown]
-# How much does the clever sampling save? The naive way runs the whole network once per dimension.
+# How much does the clever sampling save? The naive way runs the whole network once per
+# dimension.
 
 
 # %%
@@ -853,30 +906,30 @@ with torch.no_grad():
     middle = time.perf_counter()
     made.sample(100)
     end = time.perf_counter()
-print(f"naive {1e3 * (middle - began):.0f} ms, each unit once {1e3 * (end - middle):.0f} ms for 100 digits")
+slow, fast = 1e3 * (middle - began), 1e3 * (end - middle)
+print(f"100 digits: naive {slow:.0f} ms, every unit once {fast:.0f} ms")
 
 # %% [markdown]
-# Now train three: one order, one order with twice the depth, and eight orders. Dropout keeps 500 units from learning the training digits by heart.
+# Now train three: one order, one order with twice the depth, and eight orders. Dropout
+# keeps 500 units from learning the training digits by heart.
 
 # %%
-trained, n = {"NADE 200": nade}, budget(1200, 20)
+trained = {"NADE 200": nade}
 for name, options in {
     "MADE 500": {"hidden": (500,), "dropout": 0.3},
     "MADE 500, 500": {"hidden": (500, 500), "dropout": 0.3},
     "MADE 500, 8 orders": {"hidden": (500,), "dropout": 0.1, "orders": 8},
 }.items():
     seed_everything(0)
-    trained[name] = MADE(D, **options)
-    for _ in train(trained[name], forever(x_train, 64), n, lambda s: 3e-3 * (1 - s / n)):
-        pass
-    trained[name].eval()
+    trained[name] = fit(MADE(D, **options), x_train, budget(1200, 20), lr=3e-3)
 made = trained["MADE 500"]
 
 # %% [markdown]
 # ## 9. Play: when is a digit decided?
 #
-# Fix the first pixels of a test digit and let the model draw the rest, eight times. With nothing known you see digits of all kinds. Move the slider: at
-# which pixel do all eight agree about which digit it is?
+# Fix the first pixels of a test digit and let the model draw the rest, eight times. With
+# nothing known you see digits of all kinds. Move the slider: at which pixel do all eight
+# agree about which digit it is?
 
 
 # %%
@@ -907,7 +960,8 @@ play(draw_completions, known=(0, 64, 4), which=(0, 20, 1))
 # %% [markdown]
 # ## 10. Break it: a guesser that peeks
 #
-# Change one character of (6): let an output look at degrees $\ge$ instead of $>$ its own... that is, let it look at *its own input*. Everything still runs. The loss falls. It falls
+# Change one character of (6): let an output look at degrees $\ge$ instead of $>$ its own...
+# that is, let it look at *its own input*. Everything still runs. The loss falls. It falls
 # beautifully.
 
 # %%
@@ -920,43 +974,50 @@ def masks(m):
 
 
 seed_everything(0)
-cheat, n = MADE(D, hidden=(500,)), budget(400, 20)
-for _step, loss in train(cheat, forever(x_train, 64), n):
-    pass
-print(f"training loss of the cheat: {loss:.3f} nats (the honest MADE: {nll(made, x_train)[0]:.1f})")
+cheat = MADE(D, hidden=(500,))
+fit(cheat, x_train, budget(1000, 20), lr=1e-2)
+for model in (cheat, made):
+    print(f"{-model.log_prob(x_test).mean():.2f} nats per test digit")
 (ax,) = plot.panels("samples of the cheat", width=4)
-plot.image_grid(cheat.eval().sample(24).view(-1, 8, 8), ax, columns=8);
-
+_ = plot.image_grid(cheat.sample(24).view(-1, 8, 8), ax, columns=8)
 # %% [markdown]
-# A state-of-the-art likelihood and worthless samples. In training the model copies the pixel that it should guess; in sampling that pixel is not there yet. Its "density" is none, and
-# the two exact checks of section 4 say so at once. Keep them in your tests: this bug has been published.
+# A state-of-the-art likelihood and worthless samples. In training the model copies the
+# pixel that it should guess; in sampling that pixel is not there yet. Its "density" is
+# none, and the two exact checks of section 4 say so at once. Keep them in your tests: this
+# bug has been published.
 
 # %%
 seed_everything(0)
 small_cheat = MADE(8, hidden=(24,))
 total = small_cheat.log_prob(states).exp().sum().item()
-peeks = torch.autograd.functional.jacobian(
-    lambda x: small_cheat.net(x[None], degrees(torch.arange(8), (24,)))[0, :, 0], states[100]
-).diagonal()
-print(f"sum over all states {total:.4f}, not 1; own-pixel derivatives {peeks.abs().max():.3f}, not 0")
+m = degrees(torch.arange(8), (24,))
+peeks = jacobian(lambda x: small_cheat.net(x[None], m)[0, :, 0], states[100]).diagonal()
+print(f"the probabilities of all states sum to {total:.4f}, not to 1")
+print(f"own-pixel derivatives up to {peeks.abs().max():.3f}, not 0")
 assert abs(total - 1) > 1e-4 and peeks.abs().max() > 0
 
 masks = honest_masks  # repaired
 assert abs(small_cheat.log_prob(states).exp().sum().item() - 1) < 1e-5
 
 # %% [markdown]
-# <details><summary><b>Quiz 2.</b> With <code>&gt;=</code> in the <i>hidden</i> layers and <code>&gt;</code> at the output the model is right. What if hidden layers used
-# <code>&gt;</code> too?</summary>
+# **Quiz 2.** With $\ge$ in the *hidden* layers and $>$ at the output the model is right. What
+# if the hidden layers used $>$ too?
 #
-# It would still be right, since the degrees would rise in every step, but wasteful: with two hidden layers an input of degree $k$ would reach outputs
-# from degree $k+3$ on, and the guesses would not know the pixels just before them, which matter most. A mask may be too strict without being wrong; the sum of
-# probabilities does not notice, only the likelihood does.
+# <details><summary>Answer</summary>
+#
+# It would still be right, since the degrees would rise in every step, but wasteful: with
+# two hidden layers an input of degree $k$ would reach outputs from degree $k+3$ on, and the
+# guesses would not know the pixels just before them, which matter most. A mask may be too
+# strict without being wrong; the sum of probabilities does not notice, only the likelihood
+# does.
 # </details>
 #
 # ## 11. Scale: MNIST
 #
-# The same class, 784 pixels, the *fixed* binarisation of Larochelle on which the papers report. It was trained by `gdm train` on real data; the card beside the checkpoint says how.
-# (There are two binarised MNISTs. The other one redraws the bits every time it sees an image and is about 2 nats easier. Never compare across.)
+# The same class, 784 pixels, the *fixed* binarisation of Larochelle on which the papers
+# report. It was trained by `gdm train` on real data; the card beside the checkpoint says
+# how. (There are two binarised MNISTs. The other one redraws the bits every time it sees an
+# image and is about 2 nats easier. Never compare across.)
 
 # %%
 name = "autoregressive/made-mnist-cpu"
@@ -974,43 +1035,56 @@ else:
 # %% [markdown]
 # ## 12. Measure
 #
-# One table, one unit, one test set. Bits per dimension divide the nats of a whole image by $D\ln 2$: they compare images of different size, and tell how many bits a
-# compressor built on this model would spend on a pixel.
+# One table, one unit, one test set. Bits per dimension divide the nats of a whole image by
+# $D\ln 2$: they compare images of different size, and tell how many bits a compressor built
+# on this model would spend on a pixel.
 
 # %%
-print(f"{'digits, test split':22s}{'nats':>8s}{'+-':>6s}{'bits/dim':>10s}{'parameters':>12s}{'100 samples':>13s}")
-print(f"{'independent pixels':22s}{independent:8.2f}{'':6s}{bits_per_dim(independent, D):10.3f}{D:12,}")
+row = "{:20s}{:>8s}{:>7s}{:>10s}{:>12s}{:>14s}".format
+print(row("digits, test split", "nats", "+-", "bits/dim", "parameters", "100 samples"))
+bits = bits_per_dim(independent, D)
+print(row("independent pixels", f"{independent:.2f}", "", f"{bits:.3f}", f"{D}", ""))
 for name, model in trained.items():
-    nats, error = nll(model, x_test)
+    nats, error = nll_estimate(model, x_test)
     began = time.perf_counter()
     model.sample(100)
     ms = 1e3 * (time.perf_counter() - began)
     size = sum(p.numel() for p in model.parameters())
-    print(f"{name:22s}{nats:8.2f}{error:6.2f}{bits_per_dim(nats, D):10.3f}{size:12,}{ms:10.0f} ms")
-
-# %%
-for name, model in {"NADE": nade, "RNADE": rnade, "MADE": made}.items():
-    print(f"{name:6s}", protocols.abilities(model))
-    assert isinstance(model, protocols.Density) and isinstance(model, protocols.Sampler)
+    figures = f"{nats:.2f}", f"{error:.2f}", f"{bits_per_dim(nats, D):.3f}", f"{size:,}"
+    print(row(name, *figures, f"{ms:.0f} ms"))
+for model in (nade, rnade, made):
+    print(type(model).__name__, protocols.abilities(model))
 
 # %% [markdown]
 # ## Summary
 #
-# - The chain rule (1) is exact in every order. A network in place of each table makes it affordable, and the product is normalised by construction.
-# - **NADE** shares one hidden layer among all conditionals: $O(DH)$ for training and for sampling.
-# - **RNADE** puts mixtures of Gaussians at the output, **quantising** puts a softmax there. Smooth densities favour the first, edges and heaps the second.
-# - **MADE** cuts weights by degrees, so that any perceptron is autoregressive. Order is a list of numbers: train many, average them.
-# - Density and training are parallel in $D$, sampling is sequential: the family's price. Caching removes the waste, not the sequence.
-# - "Looks only back" is a claim about every weight. Test it with the sum over all states and the Jacobian, not with the loss.
+# - The chain rule (1) is exact in every order. A network in place of each table makes it
+#   affordable, and the product is normalised by construction.
+# - **NADE** shares one hidden layer among all conditionals: $O(DH)$ for training and for
+#   sampling.
+# - **RNADE** puts mixtures of Gaussians at the output, **quantising** puts a softmax there.
+#   Smooth densities favour the first, edges and heaps the second.
+# - **MADE** cuts weights by degrees, so that any perceptron is autoregressive. Order is a
+#   list of numbers: train many, average them.
+# - Density and training are parallel in $D$, sampling is sequential: the family's price.
+#   Caching removes the waste, not the sequence.
+# - "Looks only back" is a claim about every weight. Test it with the sum over all states
+#   and the Jacobian, not with the loss.
 #
 # **Exercises:** open them with `gdm start autoregressive/nade`.
 #
 # ## References
 #
 # - Larochelle, Murray (2011). *The neural autoregressive distribution estimator.* AISTATS.
-# - Uria, Murray, Larochelle (2013). *RNADE: the real-valued neural autoregressive density-estimator.* arXiv:1306.0186.
-# - Uria, Murray, Larochelle (2014). *A deep and tractable density estimator.* arXiv:1310.1757. (Order-agnostic training.)
-# - Germain, Gregor, Murray, Larochelle (2015). *MADE: masked autoencoder for distribution estimation.* arXiv:1502.03509.
-# - Uria, Côté, Gregor, Murray, Larochelle (2016). *Neural autoregressive distribution estimation.* arXiv:1605.02226.
-# - Van den Oord, Kalchbrenner, Kavukcuoglu (2016). *Pixel recurrent neural networks.* arXiv:1601.06759.
-# - Bengio, Bengio (2000). *Modeling high-dimensional discrete data with multi-layer neural networks.* NeurIPS.
+# - Uria, Murray, Larochelle (2013). *RNADE: the real-valued neural autoregressive
+#   density-estimator.* arXiv:1306.0186.
+# - Uria, Murray, Larochelle (2014). *A deep and tractable density estimator.*
+#   arXiv:1310.1757. (Order-agnostic training.)
+# - Germain, Gregor, Murray, Larochelle (2015). *MADE: masked autoencoder for distribution
+#   estimation.* arXiv:1502.03509.
+# - Uria, Côté, Gregor, Murray, Larochelle (2016). *Neural autoregressive distribution
+#   estimation.* arXiv:1605.02226.
+# - Van den Oord, Kalchbrenner, Kavukcuoglu (2016). *Pixel recurrent neural networks.*
+#   arXiv:1601.06759.
+# - Bengio, Bengio (2000). *Modeling high-dimensional discrete data with multi-layer neural
+#   networks.* NeurIPS.

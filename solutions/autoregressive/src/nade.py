@@ -2,9 +2,9 @@
 # # Exercises: one dimension at a time
 #
 # Seven short pieces of code, from the density of five bits to the masks of MADE. Under each
-# stands a check that runs *your* function on fresh inputs and compares. A red line
-# names the wrong property; a plausible mistake gets a hint. Nothing depends on an unanswered question:
-# later cells use the course's own code.
+# stands a check that runs *your* function on fresh inputs and compares. A red line names
+# the wrong property; a plausible mistake gets a hint. Nothing depends on an unanswered
+# question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
 # before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
@@ -38,8 +38,9 @@ plot.style()
 # %% [markdown]
 # ## 1. From conditionals to a density
 #
-# A model told you, for every image and every pixel, the probability $p_d = p(x_d = 1\mid x_{<d})$ that the pixel is
-# white, given those before it. What is the log-probability of the whole image?
+# A model told you, for every image and every pixel, the probability $p_d = p(x_d = 1\mid
+# x_{<d})$ that the pixel is white, given those before it. What is the log-probability of
+# the whole image?
 #
 # $$\log p(x) = \sum_{d=1}^{D}\Bigl[x_d\log p_d + (1-x_d)\log(1-p_d)\Bigr].$$
 #
@@ -66,7 +67,8 @@ def log_prob_from_conditionals(p, x):
 check.log_prob_from_conditionals(log_prob_from_conditionals)
 
 # %% [markdown]
-# An independent oracle: if every $p_d = \tfrac12$, every image of $D$ bits has probability $2^{-D}$, so $\log p = -D\log 2$ exactly. Five bits:
+# An independent oracle: if every $p_d = \tfrac12$, every image of $D$ bits has probability
+# $2^{-D}$, so $\log p = -D\log 2$ exactly. Five bits:
 
 # %%
 x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=5)))  # all 32 images of 5 bits
@@ -81,12 +83,14 @@ except NotImplementedError:
 # %% [markdown]
 # ## 2. The oldest member of the family
 #
-# Before NADE there was one logistic regression per pixel, the *fully visible sigmoid belief network* (Frey, 1998):
+# Before NADE there was one logistic regression per pixel, the *fully visible sigmoid belief
+# network* (Frey, 1998):
 #
 # $$p(x_d = 1\mid x_{<d}) = \sigma\Bigl(b_d + \sum_{k<d} W_{dk}\,x_k\Bigr).$$
 #
-# It is the whole idea in ten lines. Write it as a class whose weight is a full $D\times D$ matrix called `W` and a bias `b`, both
-# `nn.Parameter`, and use only what is *strictly* below the diagonal.
+# It is the whole idea in ten lines. Write it as a class whose weight is a full $D\times D$
+# matrix called `W` and a bias `b`, both `nn.Parameter`, and use only what is *strictly*
+# below the diagonal.
 
 
 # %%
@@ -112,8 +116,9 @@ class FVSBN(nn.Module):
 check.FVSBN(FVSBN)
 
 # %% [markdown]
-# What can it not do? Its guesses are linear in the past. Give it three bits of which the third is the *exclusive or* of the first two, and
-# compare with NADE. A perfect model pays $2\log 2 = 1.386$ nats: two fair coins, and a third bit that is no surprise.
+# What can it not do? Its guesses are linear in the past. Give it three bits of which the
+# third is the *exclusive or* of the first two, and compare with NADE. A perfect model pays
+# $2\log 2 = 1.386$ nats: two fair coins, and a third bit that is no surprise.
 
 # %%
 pairs = torch.tensor(list(itertools.product([0.0, 1.0], repeat=2)))
@@ -147,7 +152,8 @@ for name, model in models.items():
     print(f"{name:16s} {loss:.3f} nats")
 
 # %% [markdown]
-# The belief net stays at $3\log 2 = 2.079$: for a linear guesser the third bit is a fair coin too.
+# The belief net stays at $3\log 2 = 2.079$: for a linear guesser the third bit is a fair
+# coin too.
 #
 # ## 3. NADE's activations
 #
@@ -155,8 +161,9 @@ for name, model in models.items():
 #
 # $$a_d = c + \sum_{k<d} x_k W_k.$$
 #
-# Return all of them at once, without a Python loop over $d$. A hint on shapes: $x_k W_k$ for all $k$ is a
-# tensor $(B, D, H)$, and `torch.cumsum` sums it along $k$. But a cumulative sum *includes* its own position...
+# Return all of them at once, without a Python loop over $d$. A hint on shapes: $x_k W_k$
+# for all $k$ is a tensor $(B, D, H)$, and `torch.cumsum` sums it along $k$. But a
+# cumulative sum *includes* its own position...
 
 
 # %%
@@ -182,17 +189,20 @@ def nade_activations(x, W, c):
 check.nade_activations(nade_activations)
 
 # %% [markdown]
-# Two ways to leave $x_d$ out: subtract its own term from the cumulative sum, or shift the sum by one place. Both pass the check. In floating
-# point only the shift is exact: after $(a + b) - b$ a rounding error of $b$ remains, and a model that must not look ahead should not look ahead even by $10^{-7}$.
+# Two ways to leave $x_d$ out: subtract its own term from the cumulative sum, or shift the
+# sum by one place. Both pass the check. In floating point only the shift is exact: after
+# $(a + b) - b$ a rounding error of $b$ remains, and a model that must not look ahead should
+# not look ahead even by $10^{-7}$.
 #
 # ## 4. Ancestral sampling
 #
-# Sampling uses the recurrence $a_{d+1} = a_d + x_d W_d$. Draw $n$ points from a NADE whose weights you are given:
+# Sampling uses the recurrence $a_{d+1} = a_d + x_d W_d$. Draw $n$ points from a NADE whose
+# weights you are given:
 #
 # $$h_d=\sigma(a_d),\qquad p_d = \sigma(b_d + V_d\cdot h_d),\qquad x_d\sim\mathrm{Bernoulli}(p_d).$$
 #
-# The check draws 10,000 points from four models of three bits and counts all eight states: each must come as often as the density says, within
-# six standard errors.
+# The check draws 10,000 points from four models of three bits and counts all eight states:
+# each must come as often as the density says, within six standard errors.
 
 
 # %%
@@ -222,7 +232,8 @@ def sample_nade(W, V, b, c, n):
 check.sample_nade(sample_nade)
 
 # %% [markdown]
-# With it, look into a trained model: 60 digits from the course's NADE after a few hundred steps, drawn by *your* loop (by the course's, until yours exists).
+# With it, look into a trained model: 60 digits from the course's NADE after a few hundred
+# steps, drawn by *your* loop (by the course's, until yours exists).
 
 # %%
 digits = images.load("digits")
@@ -241,9 +252,11 @@ plot.image_grid(x.view(-1, 8, 8), columns=20)
 # %% [markdown]
 # ## 5. A mixture of Gaussians
 #
-# RNADE's conditional density is $\sum_j \pi_j\,\mathcal N(x;\mu_j,\sigma_j^2)$, and the network delivers unnormalised `logits` and `log_sigma`. Compute its logarithm
-# **without leaving the log domain** (`torch.logsumexp`): for a point far from every mean all densities underflow to 0, while their logarithms are ordinary numbers.
-# Write the Gaussian out yourself:
+# RNADE's conditional density is $\sum_j \pi_j\,\mathcal N(x;\mu_j,\sigma_j^2)$, and the
+# network delivers unnormalised `logits` and `log_sigma`. Compute its logarithm **without
+# leaving the log domain** (`torch.logsumexp`): for a point far from every mean all
+# densities underflow to 0, while their logarithms are ordinary numbers. Write the Gaussian
+# out yourself:
 #
 # $$\log\mathcal N(x;\mu,\sigma^2) = -\tfrac12\Bigl(\tfrac{x-\mu}{\sigma}\Bigr)^2 - \log\sigma - \tfrac12\log 2\pi.$$
 
@@ -273,8 +286,9 @@ check.mixture_log_prob(mixture_log_prob)
 # %% [markdown]
 # ## 6. The masks of MADE
 #
-# One hidden layer. The degree of an input is its place in the order, a hidden unit's degree says how far it may look. Return the two masks, in the shape of the
-# weights of `nn.Linear`, which is (out, in): a 1 where a weight may stay.
+# One hidden layer. The degree of an input is its place in the order, a hidden unit's degree
+# says how far it may look. Return the two masks, in the shape of the weights of
+# `nn.Linear`, which is (out, in): a 1 where a weight may stay.
 #
 # $$\text{hidden: } m_i \ge m_j,\qquad \text{output: } m_d > m_j.$$
 
@@ -301,7 +315,8 @@ def made_masks(inputs, hidden):
 check.made_masks(made_masks)
 
 # %% [markdown]
-# Look at them. In a random order the product of the masks does not *look* triangular; sorted by degree, it is.
+# Look at them. In a random order the product of the masks does not *look* triangular;
+# sorted by degree, it is.
 
 # %%
 inputs, hidden = made.degrees(torch.tensor([3, 0, 4, 1, 5, 2]), (12,))
@@ -320,11 +335,13 @@ for ax, (name, picture) in zip(plot.panels(*pictures, width=2.4), pictures.items
 # %% [markdown]
 # ## 7. An ensemble of orders
 #
-# Trained under $M$ orders, MADE gives $M$ densities of the same image. Their average is a density again:
+# Trained under $M$ orders, MADE gives $M$ densities of the same image. Their average is a
+# density again:
 #
 # $$\log p(x) = \log\frac1M\sum_{o=1}^{M} p_o(x).$$
 #
-# You are given the logarithms. The log-probability of an MNIST digit is about $-90$, that of a colour image below $-5{,}000$, and `exp` of that is 0. Stay in the log domain.
+# You are given the logarithms. The log-probability of an MNIST digit is about $-90$, that
+# of a colour image below $-5{,}000$, and `exp` of that is 0. Stay in the log domain.
 
 
 # %%
@@ -346,7 +363,8 @@ def ensemble_log_prob(log_p):
 check.ensemble_log_prob(ensemble_log_prob)
 
 # %% [markdown]
-# By Jensen's inequality the ensemble is never worse than its members are *on average*, and strictly better wherever they disagree. Measured on a MADE with eight orders:
+# By Jensen's inequality the ensemble is never worse than its members are *on average*, and
+# strictly better wherever they disagree. Measured on a MADE with eight orders:
 
 # %%
 x_test = (digits.x_test.flatten(1) >= 8).float()
@@ -365,9 +383,14 @@ with torch.no_grad():
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **Mixture or softmax, on real pixels.** `digits.x_train` has 17 grey levels. Train a `SoftmaxNADE(64, 17)` on them, and an `RNADE(64)` on
-#    $x+u$ with $u\sim U[0,1)^{64}$ (*dequantised*, scaled to about $[-2, 2]$; mind the log of the scale in the density). By Jensen,
-#    $\mathbb E_u\log p(x+u)\le\log P(x)$, so the two compare in nats per image. Choose the step by the validation split: with 1,197 digits both overfit early. Which is ahead?
-# 2. **In-painting.** The lecture completed digits from above. With an order-agnostic MADE you can give *any* subset of pixels, if the order has them first.
-#    Fill in the left half from the right half.
-# 3. **Compression.** An arithmetic coder spends $-\log_2 p(x)$ bits on an image, within two bits. How many bytes for the test digits, and what does `zlib` need?
+# 1. **Mixture or softmax, on real pixels.** `digits.x_train` has 17 grey levels. Train a
+#    `SoftmaxNADE(64, 17)` on them, and an `RNADE(64)` on $x+u$ with $u\sim U[0,1)^{64}$
+#    (*dequantised*, scaled to about $[-2, 2]$; mind the log of the scale in the density).
+#    By Jensen, $\mathbb E_u\log p(x+u)\le\log P(x)$, so the two compare in nats per image.
+#    Choose the step by the validation split: with 1,197 digits both overfit early. Which is
+#    ahead?
+# 2. **In-painting.** The lecture completed digits from above. With an order-agnostic MADE
+#    you can give *any* subset of pixels, if the order has them first. Fill in the left half
+#    from the right half.
+# 3. **Compression.** An arithmetic coder spends $-\log_2 p(x)$ bits on an image, within two
+#    bits. How many bytes for the test digits, and what does `zlib` need?
