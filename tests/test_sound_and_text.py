@@ -95,6 +95,7 @@ def test_shakespeare_and_names():
     plays = text.shakespeare()
     assert len(plays.alphabet) == 65
     assert len(plays.train + plays.valid) == 1_003_854
+    assert len(plays.train) == 948_084
     assert len(plays.test) == 111_540
     assert plays.train.startswith("First Citizen:")
     names = text.names()
