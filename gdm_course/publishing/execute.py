@@ -68,6 +68,7 @@ def execute(
         kernel_name="python3",
         allow_errors=go_on,
         store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks about its transport
         resources={"metadata": {"path": str(path.parent)}},
     )
     with client.setup_kernel(env=env):
@@ -121,3 +122,17 @@ def notebooks(*trees: str) -> list[Path]:
     )
     paths = [ROOT / tree / f"{unit}.ipynb" for tree in trees for unit in course["units"]]
     return [path for path in paths if path.is_file()]
+
+
+def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Copy a notebook, keeping each widget's still figure and dropping the widget."""
+    copied = nbformat.from_dict(notebook)
+    copied.metadata.pop("widgets", None)
+    for cell in copied.cells:
+        outputs = cell.get("outputs", [])
+        for out in outputs:
+            out.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        cell.update(
+            {"outputs": [o for o in outputs if o.get("data") != {}]} if outputs else {}
+        )
+    return copied

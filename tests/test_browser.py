@@ -1,0 +1,97 @@
+"""A student's first minutes in a real browser: open a lecture, run it, move a slider."""
+
+import os
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from gdm_course.publishing import browser, execute, lab
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not browser.chromium(), reason="no chromium found on PATH"),
+]
+SLIDING = [
+    path
+    for path in execute.notebooks("lectures")
+    if "play(" in path.read_text(encoding="utf-8")
+]
+# Chromium's own remark on a layout that took two frames
+HARMLESS = ("ResizeObserver loop",)
+
+
+@pytest.fixture(scope="module")
+def env():
+    """A brief run with sliders, wherever the tests themselves run."""
+    away = ("CI", "GDM_SMOKE", "GDM_CHECK", "MPLBACKEND")
+    kept = {name: value for name, value in os.environ.items() if name not in away}
+    return kept | {"GDM_SMOKE": "1", "GDM_LIVE": "1", "GDM_OFFLINE": "1"}
+
+
+def real_errors(log):
+    return [e for e in log.errors if not any(harmless in e for harmless in HARMLESS)]
+
+
+def visit(path, folder, env, patience=30_000):
+    """Run a copy of a notebook in JupyterLab and move its first slider.
+
+    Returns (errors of cells, label before, label after, log).
+    """
+    shutil.copy(path, folder)
+    with lab.jupyterlab(folder, env) as address, browser.page() as (view, log):
+        browser.open_notebook(view, address, path.name)
+        failed = browser.run_all(view)
+        before, after = browser.slide(view, timeout=patience)
+    return failed, before, after, log
+
+
+def test_some_lecture_has_a_slider():
+    assert SLIDING, "no lecture calls play(): the browser test tests nothing"
+
+
+@pytest.mark.parametrize("path", SLIDING, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_lecture_runs_and_its_slider_redraws(path, tmp_path, env):
+    failed, before, after, log = visit(path, tmp_path, env)
+    assert not failed
+    assert before != after, "the slider did not move"
+    assert not real_errors(log)
+    assert not log.outside
+
+
+def test_errors_and_outside_requests_are_seen(tmp_path):
+    """Without this, a page log that records nothing would pass for a clean page."""
+    page = tmp_path / "page.html"
+    script = "<script>console.error('one'); nowhere();</script>"
+    page.write_text(f"<img src='https://example.org/x.png'>{script}")
+    with browser.page() as (view, log):
+        view.goto(page.as_uri())
+        view.wait_for_timeout(300)
+    assert log.outside == ["https://example.org/x.png"]
+    assert any("one" in error for error in log.errors)
+    assert any("nowhere is not defined" in error for error in log.errors)
+
+
+DEAD = """
+import ipywidgets
+from IPython.display import Image, display
+from matplotlib import pyplot as plt
+
+plt.figure().savefig("dead.png")
+plt.close()
+out = ipywidgets.Output()
+with out:
+    display(Image("dead.png"))
+ipywidgets.VBox([ipywidgets.IntSlider(3), out])
+"""
+
+
+def test_a_slider_that_draws_nothing_is_caught(tmp_path, env):
+    """A dead slider must fail: its figure stays as it was."""
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    book = new_notebook(cells=[new_code_cell(DEAD, id="a")], metadata=python)
+    nbformat.write(book, tmp_path / "dead.ipynb")
+    (tmp_path / "served").mkdir()
+    with pytest.raises(TimeoutError, match="did not change"):
+        visit(tmp_path / "dead.ipynb", tmp_path / "served", env, patience=3_000)
