@@ -248,6 +248,18 @@ def test_cifar_archive(tmp_path, monkeypatch):
     assert y.tolist() == [1, 2, 3, 4] * 2
 
 
+@pytest.mark.parametrize("place", ["cifar10.npz", "cifar10/cifar10.npz"])
+def test_cifar10_from_a_plain_npz(place, no_data):
+    """Catches a place that is not looked at, and a source that hides missing images."""
+    x, y = np.zeros((5_010, 3, 32, 32), np.uint8), np.arange(5_010) % 10
+    (no_data / place).parent.mkdir(exist_ok=True)
+    np.savez(no_data / place, x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
+    data = images.load("cifar10")
+    assert data.x_train.shape == (10, 3, 32, 32)
+    assert data.y_valid[:2].tolist() == [0, 1]
+    assert data.source == "CIFAR-10 (5,014 of 60,000 images)"
+
+
 def test_the_data_package_and_its_command_are_light():
     """Catches an import of torch or pooch at the top of what every `gdm` command loads."""
     code = "import sys, gdm_course.data.cli, gdm_course.data.download\n"
