@@ -232,6 +232,7 @@ def image_grid(
     x = to_numpy(x) / top
     N, C, H, W = x.shape
     tiles = np.ones((math.ceil(N / columns) * columns, C, H + 1, W + 1), dtype=x.dtype)
+    tiles[:N] = 0.5  # a grey line between images: white digits must not grow together
     tiles[:N, :, :H, :W] = x.clip(0, 1)
     rows = tiles.reshape(-1, columns, C, H + 1, W + 1).transpose(0, 3, 1, 4, 2)
     whole = rows.reshape(-1, columns * (W + 1), C)[:-1, :-1]

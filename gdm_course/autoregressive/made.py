@@ -115,34 +115,37 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
     return h[0]
 
 
-class MADE(nn.Module):
-    """Masked autoencoder for binary data, shape (B, D).
+def draw_orders(D: int, n: int, seed: int = 0) -> Tensor:
+    """Return n random orders of D dimensions, (n, D); the natural order if n is 1."""
+    g = torch.Generator().manual_seed(seed)
+    drawn = [torch.randperm(D, generator=g) for _ in range(n)]
+    return torch.stack(drawn) if n > 1 else torch.arange(D)[None]
 
-    With several orders the model is their mixture: p(x) = mean over orders o of p_o(x),
-    trained by drawing one order per batch.
+
+def draw_bit(logits: Tensor) -> Tensor:
+    """Draw one bit per row from its logit: (n, 1) -> (n,)."""
+    return logits[:, 0].sigmoid().bernoulli()
+
+
+class MADE(nn.Module):
+    """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
     Args:
-        D: number of dimensions.
         hidden: number of units in each hidden layer.
-        orders: 1 for the natural order, more for that many random ones.
+        orders: 1 for the natural order, more for that many random ones from `seed`.
         dropout: probability that a hidden unit is silenced in training.
-        seed: draws the random orders.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
         super().__init__()
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
-        g = torch.Generator().manual_seed(seed)
-        drawn = [torch.randperm(D, generator=g) for _ in range(orders)]
-        self.register_buffer(
-            "orders", torch.stack(drawn) if orders > 1 else torch.arange(D)[None]
-        )
+        self.register_buffer("orders", draw_orders(D, orders, seed))
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
         require_binary(x)
-        m = degrees(self.orders[order], self.net.hidden)
-        return Bernoulli(logits=self.net(x, m).squeeze(-1), validate_args=False)
+        logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
+        return Bernoulli(logits=logits, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
@@ -152,21 +155,15 @@ class MADE(nn.Module):
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the mean negative log-likelihood in nats, under one order at random."""
+        """Return the mean negative log-likelihood in nats, one order drawn at random."""
         order = int(torch.randint(len(self.orders), ()))
         return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
-        drawn = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        counts = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        m = [degrees(order, self.net.hidden) for order in self.orders]
         parts = [
-            fill(
-                self.net,
-                degrees(order, self.net.hidden),
-                k,
-                lambda a: a[:, 0].sigmoid().bernoulli(),
-            )
-            for order, k in zip(self.orders, drawn.tolist())
-            if k
+            fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts.tolist()) if k
         ]
         return torch.cat(parts)[torch.randperm(n)]

@@ -54,12 +54,10 @@ def require_binary(x: Tensor) -> None:
 
 
 class NADE(nn.Module):
-    """Neural autoregressive distribution estimator for binary data, shape (B, D).
+    """Neural autoregressive distribution estimator for bits (B, D): (3) and (4).
 
     h_d = sigmoid(c + sum_{k<d} x_k W_k),  p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . h_d).
-
-    References:
-        Larochelle, Murray (2011). The neural autoregressive distribution estimator.
+    Reference: Larochelle, Murray (2011).
     """
 
     def __init__(self, D: int, *, hidden: int = 500):
@@ -107,8 +105,8 @@ def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
 class RNADE(nn.Module):
     """Real-valued NADE: every conditional density is a mixture of K Gaussians.
 
-    h_d = relu(rho_d a_d) with a_d as in NADE; V_d . h_d + b_d are the 3 K parameters of
-    p(x_d | x_<d). The factor rho_d balances that a_d has d - 1 terms.
+    h_d = relu(rho_d a_d) with a_d as in (3); V_d . h_d + b_d are the 3 K parameters of
+    (5). The factor rho_d balances that a_d has d - 1 terms.
 
     References:
         Uria, Murray, Larochelle (2013). RNADE. arXiv:1306.0186.

@@ -39,6 +39,8 @@ from torch.nn.functional import relu
 
 from gdm_course import checkpoints, protocols
 from gdm_course import plotting as plot
+from gdm_course.autoregressive.made import draw_bit, draw_orders
+from gdm_course.autoregressive.nade import require_binary  # "x is not made of bits"
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
 from gdm_course.training import budget, forever, seed_everything, train
@@ -54,7 +56,9 @@ plot.style()
 #
 # We want a model of such images that can do three things: give a **number to minimise** (so
 # that we can train it), **draw** new digits, and tell the **exact probability** of any
-# digit you show it. In the words of the first lecture: Trainable, Sampler and Density.
+# digit you show it. In the words of the first lecture: Trainable, Sampler and Density. The
+# most direct model is a table with one probability per image. It is worth counting once how
+# hopeless that is.
 
 # %%
 digits = images.load("digits")
@@ -62,11 +66,7 @@ binary = lambda x: (x.flatten(1) >= 8).float()  # ink from 0 to 16; half ink is 
 x_train, x_valid, x_test = map(binary, (digits.x_train, digits.x_valid, digits.x_test))
 print(f"train {len(x_train)}, validation {len(x_valid)}, test {len(x_test)} digits")
 ax = plot.image_grid(x_train[:40].view(-1, 8, 8), columns=20)
-# %% [markdown]
-# The most direct model is a table with one probability per image. It is worth counting once
-# how hopeless that is.
 
-# %%
 D = x_train.shape[1]
 print(f"{D} pixels have 2^{D} = {2**D:,} images; the table would have one number less.")
 print(f"We own {len(x_train):,} of them.")
@@ -93,9 +93,7 @@ for ax, known in zip(axes, (0, 16, 32, 48)):
     picture = torch.full((64,), 0.5)  # grey: still covered
     picture[:known] = digit[:known]
     plot.image_grid(picture.view(1, 8, 8), ax)
-    ax.text(
-        known % 8, known // 8, "?", color=plot.RED, ha="center", va="center", weight="bold"
-    )
+    ax.text(0, known // 8, "?", color=plot.YELLOW, size=15, ha="center", va="center")
 
 # %% [markdown]
 # ## 3. The mathematics
@@ -223,21 +221,6 @@ assert torch.allclose(shared, plain_activations(x, W, c), atol=1e-4)
 print(f"{tuple(shared.shape)} activations agree")
 
 # %% [markdown]
-# One more short function, because a frequent mistake deserves a clear sentence: a *grey*
-# pixel has no probability under a Bernoulli variable.
-
-
-# %% tags=["from:autoregressive.nade.require_binary"]
-def require_binary(x: Tensor) -> None:
-    """Refuse data other than 0 and 1: a grey pixel has no probability under a Bernoulli."""
-    if not ((x == 0) | (x == 1)).all():
-        raise ValueError(
-            f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
-            "binarise it first, for example (x > x.max() / 2).float()"
-        )
-
-
-# %% [markdown]
 # Now the model. `conditionals` is the honest heart of the family: all $D$ distributions
 # $p(x_d \mid x_{<d})$ in one pass, as an object of `torch.distributions`. The density (2)
 # is one line on top of it, and so is the loss. Sampling follows the recurrence.
@@ -245,12 +228,10 @@ def require_binary(x: Tensor) -> None:
 
 # %% tags=["from:autoregressive.nade.NADE"]
 class NADE(nn.Module):
-    """Neural autoregressive distribution estimator for binary data, shape (B, D).
+    """Neural autoregressive distribution estimator for bits (B, D): (3) and (4).
 
     h_d = sigmoid(c + sum_{k<d} x_k W_k),  p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . h_d).
-
-    References:
-        Larochelle, Murray (2011). The neural autoregressive distribution estimator.
+    Reference: Larochelle, Murray (2011).
     """
 
     def __init__(self, D: int, *, hidden: int = 500):
@@ -288,8 +269,11 @@ class NADE(nn.Module):
 
 
 # %% [markdown]
-# Two properties make this a density, and both can be checked exactly on a small one. The
-# probabilities of all $2^8$ states sum to 1, **before any training**:
+# Two properties make this a density, and both can be checked exactly on a small one, before
+# any training. First, the probabilities of all $2^8$ states sum to 1. Second, guess $d$
+# does not move when $x_d$ or a later pixel moves: the Jacobian of the logits is *strictly
+# lower triangular*. (To differentiate by a bit, autograd pretends that it is a real
+# number.)
 
 # %%
 seed_everything(0)
@@ -299,12 +283,6 @@ total = small.log_prob(states).exp().sum().item()
 assert abs(total - 1) < 1e-5
 print(f"sum over {len(states)} states: {total:.6f}")
 
-# %% [markdown]
-# And guess $d$ does not move when $x_d$ or a later pixel moves: the Jacobian of the logits
-# is *strictly lower triangular*. (To differentiate by a bit we let autograd pretend that it
-# is a real number.)
-
-# %%
 logits = lambda x: torch.cat(
     [
         (a.sigmoid() * small.V[now]).sum(-1)
@@ -365,11 +343,12 @@ with torch.no_grad():
     surprise = -nade.conditionals(x_test).log_prob(x_test)  # (N, 64) nats
     believed = nade.conditionals(x_test).probs
 left, middle, right = plot.panels(
-    "test digits", "p(pixel is white | past)", "surprise in nats"
+    "test digits", "p(pixel is white | past)", "surprise: white is 3 nats"
 )
 plot.image_grid(x_test[:25].view(-1, 8, 8), left)
 plot.image_grid(believed[:25].view(-1, 8, 8), middle)
-_ = plot.image_grid(surprise[:25].view(-1, 8, 8), right, vmax=surprise[:25].max().item())
+plot.image_grid(surprise[:25].view(-1, 8, 8), right, vmax=3.0)
+print(f"{surprise.sum(1).mean():.2f} nats per digit, on average over all test digits")
 
 # %% [markdown]
 # **Quiz 1.** The digits are drawn in reading order. Why is the upper left corner of almost
@@ -418,8 +397,8 @@ def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
 class RNADE(nn.Module):
     """Real-valued NADE: every conditional density is a mixture of K Gaussians.
 
-    h_d = relu(rho_d a_d) with a_d as in NADE; V_d . h_d + b_d are the 3 K parameters of
-    p(x_d | x_<d). The factor rho_d balances that a_d has d - 1 terms.
+    h_d = relu(rho_d a_d) with a_d as in (3); V_d . h_d + b_d are the 3 K parameters of
+    (5). The factor rho_d balances that a_d has d - 1 terms.
 
     References:
         Uria, Murray, Larochelle (2013). RNADE. arXiv:1306.0186.
@@ -716,7 +695,7 @@ assert (chains.triu() == 0).all() and (chains.tril(-1) > 0).sum() == 28
 names = ("into hidden 1", "into hidden 2", "into the output", "chains from input to output")
 for ax, picture in zip(plot.panels(*names, width=2.4, height=2.8), (*layers, chains)):
     ax.imshow(picture, cmap="Blues")
-    ax.set(xlabel="from unit", ylabel="to unit")
+    ax.set(xlabel="from unit", ylabel="to unit", xticks=range(0, picture.shape[1], 2))
 
 # %% [markdown]
 # The network multiplies its weights by the masks in every forward pass. It can hand out
@@ -815,33 +794,24 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
 
 # %% tags=["from:autoregressive.made.MADE"]
 class MADE(nn.Module):
-    """Masked autoencoder for binary data, shape (B, D).
-
-    With several orders the model is their mixture: p(x) = mean over orders o of p_o(x),
-    trained by drawing one order per batch.
+    """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
     Args:
-        D: number of dimensions.
         hidden: number of units in each hidden layer.
-        orders: 1 for the natural order, more for that many random ones.
+        orders: 1 for the natural order, more for that many random ones from `seed`.
         dropout: probability that a hidden unit is silenced in training.
-        seed: draws the random orders.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
         super().__init__()
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
-        g = torch.Generator().manual_seed(seed)
-        drawn = [torch.randperm(D, generator=g) for _ in range(orders)]
-        self.register_buffer(
-            "orders", torch.stack(drawn) if orders > 1 else torch.arange(D)[None]
-        )
+        self.register_buffer("orders", draw_orders(D, orders, seed))
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
         require_binary(x)
-        m = degrees(self.orders[order], self.net.hidden)
-        return Bernoulli(logits=self.net(x, m).squeeze(-1), validate_args=False)
+        logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
+        return Bernoulli(logits=logits, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
@@ -851,22 +821,16 @@ class MADE(nn.Module):
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the mean negative log-likelihood in nats, under one order at random."""
+        """Return the mean negative log-likelihood in nats, one order drawn at random."""
         order = int(torch.randint(len(self.orders), ()))
         return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
-        drawn = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        counts = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        m = [degrees(order, self.net.hidden) for order in self.orders]
         parts = [
-            fill(
-                self.net,
-                degrees(order, self.net.hidden),
-                k,
-                lambda a: a[:, 0].sigmoid().bernoulli(),
-            )
-            for order, k in zip(self.orders, drawn.tolist())
-            if k
+            fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts.tolist()) if k
         ]
         return torch.cat(parts)[torch.randperm(n)]
 
@@ -938,9 +902,9 @@ def complete(model, digit, known, n=8):
     given = iter(digit[:known].tolist())
     m = degrees(model.orders[0], model.net.hidden)
 
-    def draw(a):
+    def draw(logits):
         bit = next(given, None)
-        return a[:, 0].sigmoid().bernoulli() if bit is None else torch.full((n,), bit)
+        return draw_bit(logits) if bit is None else torch.full((n,), bit)
 
     return fill(model.net, m, n, draw)
 
@@ -983,8 +947,7 @@ _ = plot.image_grid(cheat.sample(24).view(-1, 8, 8), ax, columns=8)
 # %% [markdown]
 # A state-of-the-art likelihood and worthless samples. In training the model copies the
 # pixel that it should guess; in sampling that pixel is not there yet. Its "density" is
-# none, and the two exact checks of section 4 say so at once. Keep them in your tests: this
-# bug has been published.
+# none, and the two exact checks of section 4 say so at once. Keep them in your tests.
 
 # %%
 seed_everything(0)
@@ -1000,8 +963,8 @@ masks = honest_masks  # repaired
 assert abs(small_cheat.log_prob(states).exp().sum().item() - 1) < 1e-5
 
 # %% [markdown]
-# **Quiz 2.** With $\ge$ in the *hidden* layers and $>$ at the output the model is right. What
-# if the hidden layers used $>$ too?
+# **Quiz 2.** With $\ge$ in the *hidden* layers and $>$ at the output the model is right.
+# What if the hidden layers used $>$ too?
 #
 # <details><summary>Answer</summary>
 #
