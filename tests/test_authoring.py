@@ -90,6 +90,14 @@ def test_a_new_cell_does_not_change_the_ids_of_the_others(course):
     assert kept == [identity for identity in before if identity in kept]
 
 
+def test_equal_cells_have_ids_of_their_own(course):
+    mini.edit(course, SCRIPT, "# Now the model.", "# Now.\n\n# %% [markdown]\n# Now.")
+    derive.sync(course)
+    cells = mini.notebook(course, LECTURE)["cells"]
+    assert len([c for c in cells if c["source"] == ["Now."]]) == 2
+    assert len({c["id"] for c in cells}) == len(cells)
+
+
 def test_a_quoted_cell_is_the_package_source(course):
     half, model = mini.MODULE.rstrip("\n").split("\n\n\n")[2:4]
     notebook = mini.notebook(course, LECTURE)

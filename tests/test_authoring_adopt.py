@@ -178,9 +178,7 @@ def test_start_names_close_units(course):
     with pytest.raises(AuthoringError, match="did you mean beta/unit2"):
         start(course, "beta/unti2")
     mini.edit(course, "gdm_course/course.toml", '"beta/unit2"', '"beta/unit1"')
-    with pytest.raises(
-        AuthoringError, match=r"several units.*alpha/unit1 or beta/unit1"
-    ):
+    with pytest.raises(AuthoringError, match=r"several units.*alpha/unit1 or beta/unit1"):
         start(course, "unit1")
 
 

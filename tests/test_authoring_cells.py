@@ -36,6 +36,22 @@ def test_titles_neighbours_and_tables_come_from_the_scripts(course):
     assert "[exercise](../exercises/beta/unit2.ipynb)" in index[2]
 
 
+def test_an_exercise_does_not_link_to_its_solution(course):
+    nav = sources(mini.notebook(course, "exercises/alpha/unit1.ipynb"), "markdown")[1]
+    assert "](../../lectures/alpha/unit1.ipynb)" in nav
+    assert "solution" not in nav
+
+
+def test_a_summary_fits_into_a_row(course):
+    script = "lectures/alpha/src/unit1.py"
+    mini.edit(course, script, "about, in $x$", "p of x | y")
+    derive.sync(course)
+    assert "What the unit1 model is p of x \\| y. |" in (course / "README.md").read_text()
+    mini.edit(course, script, "p of x | y", "$p(x | y)$")
+    _, problems = derive.sync(course)
+    assert "has | in a formula" in str(problems[-1])
+
+
 def test_badges_appear_only_with_an_address(tmp_path, course):
     page = (
         "colab.research.google.com/github/owner/name/blob/main/lectures/alpha/unit1.ipynb"

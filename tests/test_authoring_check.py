@@ -58,6 +58,10 @@ def leak_in_metadata(notebook):
     notebook["cells"][3]["metadata"]["hint"] = "squared_by_hand = y * y"
 
 
+def leak_in_key(notebook):
+    notebook["metadata"]["squared_by_hand = y * y"] = 1
+
+
 def leak_in_markdown(notebook):
     notebook["cells"][0]["source"] = ["Try `squared_by_hand = y * y`"]
 
@@ -162,6 +166,7 @@ CASES = {
     "link out": (appended("README.md", "[a](../secret.md)"), "leads out of the course", ""),
     "leak: output": (stored(EXERCISE, leak_in_output), SECRET, "gdm sync"),
     "leak: metadata": (stored(EXERCISE, leak_in_metadata), SECRET, "gdm sync"),
+    "leak: key": (stored(EXERCISE, leak_in_key), SECRET, "gdm sync"),
     "leak: markdown": (stored(EXERCISE, leak_in_markdown), SECRET, "gdm sync"),
     "leak: hint": (
         edited(SOLUTION, "model: exercises", "`return squared_by_hand`"),
