@@ -62,8 +62,8 @@ plot.style()
 
 # %%
 digits = images.load("digits")
-binary = lambda x: (x.flatten(1) >= 8).float()  # ink from 0 to 16; half ink is white
-x_train, x_valid, x_test = map(binary, (digits.x_train, digits.x_valid, digits.x_test))
+to_bits = lambda x: images.threshold(x, digits.levels).flatten(1).float()  # ink > 8
+x_train, x_valid, x_test = map(to_bits, (digits.x_train, digits.x_valid, digits.x_test))
 print(f"train {len(x_train)}, validation {len(x_valid)}, test {len(x_test)} digits")
 ax = plot.image_grid(x_train[:40].view(-1, 8, 8), columns=20)
 
@@ -1019,6 +1019,11 @@ for model in (nade, rnade, made):
     print(type(model).__name__, protocols.abilities(model))
 
 # %% [markdown]
+# Reading the table: a hidden layer more is worth little on 8x8 digits, and eight orders in
+# one network *cost* likelihood, because they share its capacity. What they buy is freedom:
+# with an order that begins with any pixels you like, those can be given and the rest drawn.
+# That is in-painting, and it is in the exercises.
+#
 # ## Summary
 #
 # - The chain rule (1) is exact in every order. A network in place of each table makes it

@@ -235,7 +235,7 @@ check.sample_nade(sample_nade)
 
 # %%
 digits = images.load("digits")
-x_train = (digits.x_train.flatten(1) >= 8).float()
+x_train = images.threshold(digits.x_train, digits.levels).flatten(1).float()
 seed_everything(0)
 model = nade.NADE(64, hidden=200)
 for _ in train(model, forever(x_train, 64), budget(1000, 20), lr=2e-3):
@@ -367,7 +367,7 @@ check.ensemble_log_prob(ensemble_log_prob)
 # strictly better wherever they disagree. Measured on a MADE with eight orders:
 
 # %%
-x_test = (digits.x_test.flatten(1) >= 8).float()
+x_test = images.threshold(digits.x_test, digits.levels).flatten(1).float()
 seed_everything(0)
 model = made.MADE(64, hidden=(500,), orders=8)
 for _ in train(model, forever(x_train, 64), budget(1000, 20), lr=2e-3):
