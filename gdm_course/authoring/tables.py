@@ -86,7 +86,7 @@ def _cell(text: str) -> str:
     """A text that fits into one cell of a table."""
     if re.search(r"(?<!\\)\|", text) and "$" in text:
         raise AuthoringError(
-            f"a lecture's first paragraph has | in a formula: '{text[:60]}'"
+            f"a lecture's first paragraph has | in a formula, write \\mid: '{text[:40]}'"
         )
     return text.replace("|", "\\|")
 
