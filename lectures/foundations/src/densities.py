@@ -280,9 +280,10 @@ assert covered[2.0] > 0.9 > covered[0.5]
 # %% [markdown]
 # The dashed line is the truth. On the left, runs close in on it as the root of $n$. On
 # the right most runs sit *below* it, agree with one another, and jump when a point from
-# the tail arrives. A warning that works for both is the **effective sample size**,
+# the tail arrives. A usual warning is a small **effective sample size**,
 # $(\sum_i w_i)^2 / \sum_i w_i^2$: as many equally weighted samples would be worth as
-# much.
+# much. But it is computed from what was drawn, and can be fooled in the same way;
+# exercise 4 shows how badly.
 
 # %% [markdown]
 # ## 4. Maximum likelihood is minimum KL
@@ -801,45 +802,48 @@ play(draw, shift=(-5.0, 5.0, 0.25), sigma=widths)
 # $\mathcal N(m, 1)$, start at $m = 12$, and walk down each divergence.
 
 # %%
-kernel = lambda h: (
-    lambda q: divergences.mmd2_density(normal.log_prob, q.log_prob, (-30.0, 40.0), h)
-)
+APART = (-30.0, 40.0)
+kernel = lambda h: lambda q: divergences.mmd2_density(normal.log_prob, q.log_prob, APART, h)
 measures = {
-    "KL": lambda q: kl(normal.log_prob, q.log_prob, (-30.0, 40.0)),
-    "JS": lambda q: js(normal.log_prob, q.log_prob, (-30.0, 40.0)),
-    "W₁": lambda q: divergences.wasserstein_1d_cdf(normal.cdf, q.cdf, (-30.0, 40.0)),
+    "KL": lambda q: kl(normal.log_prob, q.log_prob, APART),
+    "JS": lambda q: js(normal.log_prob, q.log_prob, APART),
+    "W₁": lambda q: divergences.wasserstein_1d_cdf(normal.cdf, q.cdf, APART),
     "MMD², h = 1": kernel(1.0),
     "MMD², h = 1, 4, 16": kernel((1.0, 4.0, 16.0)),
 }
+
+
+def value_and_slope(measure: Callable, at: float) -> tuple[float, float]:
+    m = torch.tensor(at, requires_grad=True)
+    value = measure(Normal(m, 1.0))
+    return value.item(), torch.autograd.grad(value, m)[0].item()
+
+
 value, slope, path = plot.panels(
     "divergence", "size of its slope", "walking down it", width=3.8
 )
-shifts_apart, slopes = torch.linspace(0.2, 14, 24), {}
+distances, start = torch.linspace(0.2, 14, 24).tolist(), {}
 for (name, measure), style in zip(measures.items(), ("-", "-", "-", ":", "--")):
-    m = shifts_apart.clone().requires_grad_()
-    at = torch.stack([measure(Normal(mi, 1.0)) for mi in m])
-    (grad,) = torch.autograd.grad(at.sum(), m)
-    value.plot(shifts_apart, at.detach(), style)
-    slope.semilogy(shifts_apart, grad.abs().clamp_min(1e-14), style, label=name)
-    place, track = torch.tensor(12.0, requires_grad=True), []
+    values, slopes = zip(*(value_and_slope(measure, m) for m in distances))
+    value.plot(distances, values, style)
+    slope.semilogy(distances, [max(abs(s), 1e-14) for s in slopes], style, label=name)
+    track = [12.0]
     for _ in range(60):
-        track.append(place.item())
-        (grad,) = torch.autograd.grad(measure(Normal(place, 1.0)), place)
-        slopes.setdefault(name, grad.abs().item())
-        place = (place - 0.5 * grad).detach().requires_grad_()
+        track.append(track[-1] - 0.5 * value_and_slope(measure, track[-1])[1])
     path.plot(track, style)
+    start[name] = abs(value_and_slope(measure, 12.0)[1])
 value.set(xlabel="distance m", ylabel="value", ylim=(0, 8))
 slope.set(xlabel="distance m", ylabel="|d/dm|", ylim=(1e-12, 1e2))
 path.set(xlabel="step of size 0.5 x slope", ylabel="m")
 slope.legend(fontsize=8, loc="lower left")
-assert slopes["JS"] < 1e-6 < 0.99 < slopes["W₁"]  # where the walk starts
+assert start["JS"] < 1e-6 < 0.99 < start["W₁"]
 
 # %% [markdown]
 # JS says "as different as can be", and says the same a little nearer: there is no slope
 # to follow, and the walk never starts. MMD with a small bandwidth fails in the same way,
 # and several bandwidths at once repair it, slowly. The Wasserstein distance knows how far
-# away it is, at any distance. Keep this figure in mind: the first GANs minimised JS, and
-# stood still for this reason.
+# away it is, at any distance. Keep this figure in mind: the first GANs were derived from
+# JS, and the flat ground is one reason why they were hard to train.
 #
 # ### Forgetting and inventing
 #
@@ -990,6 +994,8 @@ figure = gallery.figure("two_moons", steps=budget(800, 20))
 #   sampling.
 # - A. Gretton, K. Borgwardt, M. Rasch, B. Schölkopf, A. Smola (2012), *A kernel
 #   two-sample test*, JMLR 13.
+# - M. Arjovsky, L. Bottou (2017), *Towards principled methods for training generative
+#   adversarial networks*, arXiv:1701.04862.
 # - G. Peyré, M. Cuturi (2019), *Computational optimal transport*, chapter 2.6,
 #   arXiv:1803.00567.
 # - L. Theis, A. van den Oord, M. Bethge (2016), *A note on the evaluation of generative
