@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gdm_course import checkpoints, recipes
+from gdm_course.data.download import Missing
 
 Option = typer.Option
 
@@ -36,16 +37,12 @@ def train_command(
         typer.echo(checkpoints.table(folder))
         return
     todo = _chosen(names or [], pending, folder)
-    if changed := {"steps": steps, "precision": precision}:
-        changed = {k: v for k, v in changed.items() if v is not None}
-    if changed:
-        folder = out or Path("build/trials")
-        todo = [_trial(recipe, changed) for recipe in todo]
+    changed = {"steps": steps, "precision": precision}
+    if any(v is not None for v in changed.values()):
+        todo, folder = [_trial(r, **changed) for r in todo], out or Path("build/trials")
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
-    failed = [r.name for r in todo if not _run(r, machine, folder, runs, resume, minutes)]
-    if failed:
-        _say(f"failed: {', '.join(failed)}")
-        raise typer.Exit(1)
+    done = [_run(r, machine, folder, runs, resume, minutes) for r in todo]
+    raise typer.Exit(0 if all(done) else 1)
 
 
 def _chosen(names: list[str], pending: bool, folder: Path) -> list[recipes.Recipe]:
@@ -66,9 +63,10 @@ def _chosen(names: list[str], pending: bool, folder: Path) -> list[recipes.Recip
     return todo
 
 
-def _trial(recipe: recipes.Recipe, changed: dict) -> recipes.Recipe:
+def _trial(recipe: recipes.Recipe, steps: int | None, precision: str | None):
     """Return the recipe with other settings, evaluated at least once."""
-    steps = changed.get("steps", recipe.steps)
+    steps = steps or recipe.steps
+    changed = {"steps": steps, "precision": precision or recipe.precision}
     return replace(recipe, **changed, every=min(recipe.every, steps))
 
 
@@ -86,8 +84,9 @@ def _run(
         from lightning.fabric import Fabric
     except ImportError:
         raise typer.BadParameter(
-            "training needs lightning: 'pip install -e .[scale]'"
+            "training needs lightning: pip install lightning"
         ) from None
+    from gdm_course.scale.run import OtherRun
     from gdm_course.scale.runner import RUNS, fit
 
     devices = machine["devices"]
@@ -97,10 +96,12 @@ def _run(
     limit = float("inf") if minutes is None else minutes
     try:
         card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)
-    except (FloatingPointError, OverflowError, RuntimeError, OSError, ValueError) as error:
+    except (FloatingPointError, OtherRun, Missing) as error:
+        if fabric.world_size > 1:
+            raise  # the other processes wait for this one: all have to end
         _say(f"✘ {recipe.name}: {error}")
         return False
-    if card and fabric.is_global_zero:
+    if card:
         _say(_result(recipe, card, out))
     return True
 

@@ -17,11 +17,12 @@ from gdm_course import source
 IGNORED = {"annotation", "returns", "type_params", "type_comment", "ctx", "kind"}
 
 
-def fingerprint(dotted: str) -> dict[str, str]:
+def fingerprint(dotted: str, package: Path = source.PACKAGE) -> dict[str, str]:
     """Hash a definition and all those of ours that it uses.
 
     Args:
         dotted: path below `gdm_course`, such as "autoregressive.made.MADE".
+        package: the folder of the package.
 
     Returns:
         Twelve hexadecimal digits for every definition reached, by dotted path, sorted.
@@ -30,8 +31,8 @@ def fingerprint(dotted: str) -> dict[str, str]:
     while waiting:
         name = waiting.pop()
         if name not in found:
-            found[name] = definition = source.definition(name)
-            waiting.extend(_references(definition))
+            found[name] = definition = source.definition(name, package)
+            waiting.extend(_references(definition, package))
     return {name: _digest(found[name].node) for name in sorted(found)}
 
 
@@ -59,15 +60,15 @@ def _canonical(value: object) -> str:
     return f"{type(value).__name__}({','.join(kept)})"
 
 
-def _references(definition: source.Definition) -> Iterator[str]:
+def _references(definition: source.Definition, package: Path) -> Iterator[str]:
     """Yield the dotted paths of our definitions that this one mentions."""
     module = definition.name.rpartition(".")[0]
     imported = _imports(definition.path, module)
-    local = source.definitions(definition.path)
+    local = source.definitions(definition.path, package)
     for chain in _chains(definition.node):
         head, *rest = chain.split(".")
         if head in imported:
-            yield from _defined(".".join([imported[head], *rest]))
+            yield from _defined(".".join([imported[head], *rest]), package)
         elif head in local:
             yield f"{module}.{head}"
 
@@ -95,22 +96,23 @@ def _imports(path: Path, module: str) -> dict[str, str]:
     return {k: v for k, v in names.items() if v.split(".")[0] == "gdm_course"}
 
 
-def _defined(path: str) -> Iterator[str]:
+def _defined(path: str, package: Path) -> Iterator[str]:
     """Yield the definition that an absolute dotted path leads to, if its room counts."""
     parts = path.split(".")[1:]
-    if not parts or parts[0] not in _rooms():
+    if not parts or parts[0] not in _rooms(package):
         return
-    for end in range(1, len(parts)):
-        file = source.PACKAGE.joinpath(*parts[:end]).with_suffix(".py")
-        if file.is_file():
-            yield source.definition(".".join(parts[: end + 1])).name
+    for end in range(2, len(parts) + 1):
+        try:
+            yield source.definition(".".join(parts[:end]), package).name
             return
-    room = source.PACKAGE.joinpath(*parts)
+        except LookupError:
+            continue  # a folder or a file so far
+    room = package.joinpath(*parts)
     if not (room.is_dir() or room.with_suffix(".py").is_file()):
         raise LookupError(f"cannot find where {path} is defined: import it from its module")
 
 
-def _rooms() -> set[str]:
+def _rooms(package: Path) -> set[str]:
     """The rooms whose code a checkpoint depends on: the families and `nets`."""
-    course = tomllib.loads((source.PACKAGE / "course.toml").read_text(encoding="utf-8"))
+    course = tomllib.loads((package / "course.toml").read_text(encoding="utf-8"))
     return {*course["families"], "nets"}

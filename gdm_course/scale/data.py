@@ -30,14 +30,14 @@ class Splits:
 def binary_images(name: str) -> Splits:
     """Load images as vectors of zeros and ones, float32 (N, D).
 
-    A data set that is not binary yet is cut at half of its largest value.
+    A data set that is not binary yet is cut at half of its levels.
     """
     from gdm_course.data import images
 
     data = images.load(name)
-    half = int(data.x_train.max()) / 2
     splits = [
-        (x.flatten(1) > half).float() for x in (data.x_train, data.x_valid, data.x_test)
+        images.threshold(x, data.levels).flatten(1).float()
+        for x in (data.x_train, data.x_valid, data.x_test)
     ]
     return Splits(*splits, data.source)
 
@@ -56,8 +56,7 @@ class Order:
     is full, each epoch shows every row once, and a resumed run needs no position in it.
 
     Args:
-        N: rows in the data.
-        B: rows in a batch, over all processes together.
+        N, B: rows in the data, and in a batch over all processes together.
         seed: draws the permutations.
         rank, world: this process, and how many there are; B is a multiple of `world`.
     """
@@ -73,16 +72,14 @@ class Order:
             raise ValueError("the data has no rows: nothing to train on")
         if self.B % self.world:
             shared = f"{self.B} rows cannot be shared equally by {self.world} processes"
-            raise ValueError(
-                f"a batch of {shared}: take a number of devices that divides it"
-            )
+            raise ValueError(f"{shared}: take a number of devices that divides the batch")
 
     def batch(self, step: int) -> Tensor:
         """Return all rows of step 0, 1, ...: (B,)."""
-        rows, at = [], step * self.B
-        while (missing := (step + 1) * self.B - at) > 0:
+        rows, at, end = [], step * self.B, (step + 1) * self.B
+        while at < end:
             epoch, start = divmod(at, self.N)
-            rows.append(permutation(self.N, self.seed, epoch)[start : start + missing])
+            rows.append(permutation(self.N, self.seed, epoch)[start : start + end - at])
             at += len(rows[-1])
         return torch.cat(rows)
 

@@ -18,6 +18,10 @@ from gdm_course.training import adam, ema, seed_everything
 KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
 
 
+class OtherRun(RuntimeError):
+    """The unfinished run on disk was started with other settings or other code."""
+
+
 @dataclass
 class Run:
     """A run in progress.
@@ -98,9 +102,9 @@ def restore(run: Run, state: dict[str, Any], fabric: Any) -> None:
         state["code"] != run.code
     )
     if differ:
-        raise RuntimeError(
+        raise OtherRun(
             f"the unfinished run of {run.recipe.name} had another {', '.join(differ)}: "
-            "go back to it, or start over with --no-resume"
+            "go back to that, or start over with --no-resume"
         )
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor, nn
 
 from gdm_course import checkpoints
 from gdm_course.recipes import Recipe, resolve
@@ -25,6 +26,34 @@ from gdm_course.source import ROOT
 from gdm_course.training import train
 
 RUNS = (ROOT if (ROOT / "pyproject.toml").is_file() else Path()) / "build" / "runs"
+
+
+class Objective(nn.Module):
+    """A model whose forward is its loss."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        return self.model.loss(*batch)
+
+
+class Guarded(nn.Module):
+    """An `Objective` after Fabric wrapped it, for `train`.
+
+    Fabric's precision and its gradient exchange act in forward. Its `mark_forward_method`
+    would do, but on a single device that skips the precision without a word.
+    """
+
+    def __init__(self, objective: nn.Module):
+        super().__init__()
+        self.objective = objective
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Return the loss of a batch through everything that Fabric put around it."""
+        return self.objective(*batch)
 
 
 def fit(
@@ -49,7 +78,7 @@ def fit(
         The card, or None when the run was paused.
 
     Raises:
-        RuntimeError: the unfinished run was started with other settings or other code.
+        OtherRun: the unfinished run was started with other settings or other code.
         FloatingPointError: the loss is not finite any more.
     """
     first, path = fabric.is_global_zero, runs / recipe.name / "state.pt"
@@ -58,7 +87,12 @@ def fit(
     if state := fabric.broadcast(found):
         restore(run, state, fabric)
         say(f"{recipe.name}: going on from step {run.step} of {recipe.steps}")
-    learn(run, fabric, path, time.monotonic() + 60 * minutes, say)
+    since = run.step
+    try:
+        learn(run, fabric, path, time.monotonic() + 60 * minutes, say)
+    except FloatingPointError as error:
+        what = str(error).partition(": ")[2]
+        raise FloatingPointError(f"{recipe.name}, from step {since}: {what}") from None
     if not run.over:
         say(f"{recipe.name}: paused at step {run.step}; the same command goes on from it")
         return None
@@ -72,10 +106,9 @@ def fit(
 def learn(run: Run, fabric: Fabric, path: Path, deadline: float, say: Callable) -> None:
     """Take steps until the run is over or time is up; evaluate and save at intervals."""
     recipe, first, clock = run.recipe, run.step, time.monotonic()
-    model, optimizer = fabric.setup(run.model, run.optimizer)
-    model.mark_forward_method("loss")
+    objective, optimizer = fabric.setup(Objective(run.model), run.optimizer)
     loop = train(
-        model,
+        Guarded(objective),
         feed(run, fabric),
         0 if run.over else recipe.steps - first,
         lr=lambda step: recipe.rate(first + step),

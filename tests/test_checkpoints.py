@@ -1,0 +1,266 @@
+"""Checkpoints: what belongs to their code, when they are stale, the table, `gdm train`."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from scale_runs import TINY, noisy
+from test_scale import NAME, train_tiny
+from typer.testing import CliRunner
+
+from gdm_course import checkpoints, recipes
+from gdm_course.checkpoints.fingerprint import changes, fingerprint
+from gdm_course.cli import app
+
+MODEL = '''"""A family's model."""
+
+from gdm_course import nets
+from gdm_course.energy.other import helper as aid
+from gdm_course.training import train
+
+SCALE = 2.0
+
+
+def unused():
+    return train
+
+
+def double(x):
+    """Twice."""
+    return x * SCALE
+
+
+class Model:
+    """A model."""
+
+    def loss(self, x: float, order: int = 0) -> float:
+        """What is minimised."""
+        if x < 0:
+            raise ValueError(f"given {x}, expected at least 0")
+        return double(aid(x)) + nets.mlp(x)  # all three count
+'''
+OTHER = "def helper(x):\n    return deeper(x)\n\n\ndef deeper(x):\n    return x + 1\n"
+NETS = "def mlp(x):\n    return x\n\n\ndef unet(x):\n    return x\n"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package of three small rooms; call it to edit a file and have its fingerprint."""
+    where = tmp_path / "gdm_course"
+
+    def write(name: str, text: str) -> dict[str, str]:
+        (where / name).write_text(text)
+        return fingerprint("energy.model.Model", where)
+
+    (where / "energy").mkdir(parents=True)
+    (where / "course.toml").write_text('[families]\nenergy = "E"\n')
+    (where / "nets.py").write_text(NETS)
+    (where / "energy" / "other.py").write_text(OTHER)
+    return write
+
+
+def test_the_fingerprint_holds_what_the_model_uses_and_nothing_else(package):
+    found = package("energy/model.py", MODEL)
+    assert list(found) == [
+        "energy.model.Model",
+        "energy.model.SCALE",
+        "energy.model.double",
+        "energy.other.deeper",
+        "energy.other.helper",
+        "nets.mlp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  # all three count", ""),
+        ('"""Twice."""', '"""Two times, in other words."""'),
+        ('    """Twice."""\n', ""),
+        ("return x * SCALE", "return (\n        x * SCALE\n    )"),
+        ("x: float, order: int = 0", "x, order=0"),
+        ("given {x}, expected at least 0", "x is negative"),
+        ("return train", "return train, 1"),
+    ],
+    ids=["comment", "docstring", "no docstring", "layout", "hints", "error text", "unused"],
+)
+def test_what_changes_no_result_changes_no_hash(package, old, new):
+    assert old in MODEL
+    before = package("energy/model.py", MODEL)
+    assert package("energy/model.py", MODEL.replace(old, new)) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "old", "new", "changed"),
+    [
+        ("energy/model.py", MODEL, "SCALE = 2.0", "SCALE = 2.5", "energy.model.SCALE"),
+        ("energy/model.py", MODEL, "x * SCALE", "x / SCALE", "energy.model.double"),
+        (
+            "energy/model.py",
+            MODEL,
+            "order: int = 0",
+            "order: int = 1",
+            "energy.model.Model",
+        ),
+        ("energy/model.py", MODEL, "x < 0", "x <= 0", "energy.model.Model"),
+        ("energy/other.py", OTHER, "x + 1", "x + 2", "energy.other.deeper"),
+        ("nets.py", NETS, "(x):\n    return x\n", "(x):\n    return -x\n", "nets.mlp"),
+    ],
+)
+def test_what_changes_a_result_is_named(package, file, text, old, new, changed):
+    package("energy/model.py", MODEL)
+    before = package(file, text)
+    assert changes(before, package(file, text.replace(old, new, 1))) == [changed]
+
+
+def test_a_name_that_cannot_be_followed_is_an_error(package):
+    with pytest.raises(LookupError, match=r"gdm_course\.nets\.mpl"):
+        package("energy/model.py", MODEL.replace("nets.mlp", "nets.mpl"))
+    with pytest.raises(LookupError, match="no module gdm_course/energy/gone"):
+        fingerprint("energy.gone.Model")
+
+
+def test_the_hash_is_the_same_on_every_python(package):
+    """Written down on 3.11: a tree that another version writes otherwise would show."""
+    found = package("energy/model.py", MODEL)
+    assert found["energy.model.Model"] == "4850e1f22022"
+
+
+def finished(folder, monkeypatch, recipe=None):
+    """Register the tiny recipe alone and train it."""
+    recipe = recipe or replace(noisy(), steps=7)
+    monkeypatch.setattr(recipes, "RECIPES", (recipe,))
+    return train_tiny(folder, recipe)[0]
+
+
+def edit(folder, change) -> None:
+    """Rewrite a card."""
+    path = checkpoints.paths(NAME, folder)[1]
+    card = json.loads(path.read_text())
+    change(card)
+    path.write_text(json.dumps(card))
+
+
+def test_what_is_missing_is_said_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "RECIPES", (noisy(),))
+    assert not checkpoints.available(NAME)
+    for ask in (checkpoints.load, checkpoints.card):
+        with pytest.raises(FileNotFoundError, match=f"not been trained.*gdm train {NAME}"):
+            ask(NAME)
+    with pytest.raises(LookupError, match="no recipe 'autoregressive/nonsense'"):
+        checkpoints.load("autoregressive/nonsense")
+    assert checkpoints.pending(NAME, tmp_path) == "not trained yet"
+
+
+def test_weights_older_than_their_code_are_refused(tmp_path, monkeypatch):
+    finished(tmp_path, monkeypatch)
+    out = tmp_path / "out"
+    assert checkpoints.available(NAME, out)
+    assert checkpoints.pending(NAME, out) is None
+    edit(out, lambda card: card["code"].update({"autoregressive.made.masks": "0" * 12}))
+    assert not checkpoints.available(NAME, out)
+    with pytest.raises(
+        checkpoints.StaleCheckpoint, match=r"older than its code.*made\.masks"
+    ):
+        checkpoints.load(NAME, folder=out)
+    assert checkpoints.load(NAME, stale_ok=True, folder=out) is not None
+    assert "older than its code" in checkpoints.pending(NAME, out)
+    edit(out, lambda card: card["settings"].update({"model": "autoregressive.made.Gone"}))
+    assert "Gone" in checkpoints.pending(NAME, out)
+
+
+def test_an_edited_recipe_is_pending_but_its_old_weights_still_load(tmp_path, monkeypatch):
+    finished(tmp_path, monkeypatch)
+    wider = replace(noisy(), steps=7, kwargs={"hidden": (32,), "orders": 3, "dropout": 0.3})
+    monkeypatch.setattr(recipes, "RECIPES", (wider,))
+    assert checkpoints.pending(NAME, tmp_path / "out") == "its recipe changed: kwargs"
+    model = checkpoints.load(NAME, folder=tmp_path / "out")
+    assert model.net.layers[0].out_features == 16
+
+
+def test_weights_that_are_not_the_cards_are_refused(tmp_path, monkeypatch):
+    finished(tmp_path, monkeypatch)
+    path = checkpoints.paths(NAME, tmp_path / "out")[0]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(checkpoints.StaleCheckpoint, match="not the file that its card"):
+        checkpoints.load(NAME, folder=tmp_path / "out")
+
+
+def test_the_table_shows_what_was_measured_and_what_was_not(tmp_path, monkeypatch):
+    card = finished(tmp_path, monkeypatch)
+    other = replace(noisy(), name="autoregressive/other", goal=12.5)
+    monkeypatch.setattr(recipes, "RECIPES", (*recipes.RECIPES, other))
+    head, rule, measured, missing = checkpoints.table(tmp_path / "out").splitlines()
+    assert len({line.count("|") for line in (head, rule, measured, missing)}) == 1
+    value, error = (card["figures"][0][k] for k in ("value", "error"))
+    for text in (
+        f"{value:.2f} ± {error:.2f}",
+        "nats",
+        "2,128",
+        card["device"],
+        card["data"],
+    ):
+        assert text in measured
+    assert "not yet measured" in missing
+    assert "≤ 12.5" in missing
+    edit(tmp_path / "out", lambda card: card["code"].clear())
+    assert "older than its code" in checkpoints.table(tmp_path / "out")
+
+
+def test_reading_cards_and_recipes_needs_no_torch():
+    code = "import sys; from gdm_course import checkpoints as c, training_cli; c.table();"
+    code += "print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def gdm(*arguments) -> tuple[int, str]:
+    """Run `gdm train` in this process."""
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_gdm_train_runs_what_is_pending_and_then_nothing(tmp_path, monkeypatch):
+    more = {"steps": 4, "every": 4, "kwargs": {"hidden": (8,)}}
+    cpu = recipes.Recipe(**TINY, **more, goal=1000.0)
+    gpu = replace(cpu, name="autoregressive/large", device="gpu")
+    monkeypatch.setattr(recipes, "RECIPES", (cpu, gpu))
+    monkeypatch.setattr("gdm_course.training_cli._has_gpu", lambda: False)
+    where = ["--out", tmp_path / "out", "--runs", tmp_path / "runs", "--accelerator", "cpu"]
+    assert "not yet measured" in gdm("--list", *where[:2])[1]
+    code, said = gdm("--pending", *where)
+    assert code == 0, said
+    assert "goal 1000.0 met" in said
+    assert "autoregressive/large: not trained yet; skipped" in said
+    code, said = gdm("--pending", *where)
+    assert "step" not in said
+    assert checkpoints.available(NAME, tmp_path / "out")
+
+
+def test_gdm_train_with_other_steps_is_a_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "RECIPES", (noisy(),))
+    monkeypatch.chdir(tmp_path)
+    code, said = gdm(
+        NAME, "--steps", 2, "--runs", tmp_path / "runs", "--accelerator", "cpu"
+    )
+    assert code == 0, said
+    assert checkpoints.card(NAME, tmp_path / "build" / "trials")["steps"] == 2
+    assert not checkpoints.available(NAME)
+
+
+def test_gdm_train_names_the_recipes_it_has_and_fails_with_a_sentence(
+    tmp_path, monkeypatch
+):
+    code, said = gdm("autoregressive/nonsense")
+    assert code == 2
+    assert "autoregressive/made-mnist-cpu" in said
+    wild = replace(noisy(), lr=1e38, clip=None, warmup=0)
+    monkeypatch.setattr(recipes, "RECIPES", (wild,))
+    where = ["--out", tmp_path / "out", "--runs", tmp_path / "runs", "--accelerator", "cpu"]
+    code, said = gdm(NAME, *where)
+    assert code == 1
+    assert f"✘ {NAME}: {NAME}, from step 0: the loss is nan" in said
