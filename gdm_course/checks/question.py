@@ -133,7 +133,9 @@ class Question:
         _announce(self.name, self.grade(student))
 
 
-def _hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:
+def _hint(
+    mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]
+) -> str | None:
     """Return the hint of the mistake that gives these very answers, if there is one."""
     for mistake in mistakes:
         try:
