@@ -85,7 +85,7 @@ def panels(
     for ax in axes[len(titles) :]:
         ax.remove()
     for ax, title in zip(axes, titles):
-        ax.set_title(title)
+        ax.set_title(title, loc="left")
     return axes[: len(titles)]
 
 
