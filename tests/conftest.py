@@ -1,4 +1,4 @@
-"""Shared by all tests: few threads, the data folder, and which tests wait for a full run."""
+"""Shared by all tests: few threads, the data folder, and what waits for a full run."""
 
 import os
 
@@ -15,9 +15,13 @@ def pytest_collection_modifyitems(config, items):
     no_data = not os.environ.get("GDM_DATA_DIR")
     for item in items:
         if item.get_closest_marker("full") and not os.environ.get("GDM_FULL"):
-            item.add_marker(pytest.mark.skip(reason="full budget: set GDM_FULL=1 to run it"))
+            item.add_marker(
+                pytest.mark.skip(reason="full budget: set GDM_FULL=1 to run it")
+            )
         if item.get_closest_marker("data") and no_data:
-            item.add_marker(pytest.mark.skip(reason="needs the data sets: set GDM_DATA_DIR"))
+            item.add_marker(
+                pytest.mark.skip(reason="needs the data sets: set GDM_DATA_DIR")
+            )
 
 
 @pytest.fixture(scope="session")
