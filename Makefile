@@ -53,7 +53,7 @@ slides: $(READY) ## execute one lecture (UNIT=...) and build its deck in build/s
 	@$(PY) -m gdm_course.publishing.slides $(UNIT) $(ARGS)
 
 bench: $(READY) ## speed against naive versions, as ratios, to build/bench.json
-	@OMP_NUM_THREADS=1 $(PY) -m tests.benchmarks $(ARGS)
+	@$(PY) -m tests.benchmarks $(ARGS)
 
 clean: ## remove what was built (not .venv, not work/)
 	@rm -rf build dist .pytest_cache .ruff_cache

@@ -5,6 +5,9 @@ import subprocess
 import tomllib
 
 import pytest
+from typer.main import get_command
+
+from gdm_course.cli import app
 
 TARGETS = ("help lab test sync check smoke full site slides bench clean").split()  # noqa: SIM905
 
@@ -117,3 +120,35 @@ def test_ci_script_is_valid_bash_and_tests(root):
 def test_licences(root):
     assert "MIT License" in (root / "LICENSE").read_text()
     assert "CC BY 4.0" in (root / "LICENSE-text").read_text()
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """What the README tells people to type after `make` or `gdm`, in blocks and in text."""
+    shown = re.findall(r"`((?:make|gdm|\.venv/bin/gdm) [^`]+)`", text)
+    shown += [
+        line.split("#")[0] for line in text.splitlines() if re.match(r"(make|gdm) ", line)
+    ]
+    return [line.strip().removeprefix(".venv/bin/").split() for line in shown]
+
+
+def test_readme_names_only_commands_that_exist(root):
+    group = get_command(app)
+    known = set(group.list_commands(None))
+    told = commands_in((root / "README.md").read_text(encoding="utf-8"))
+    assert len(told) > 8
+    for command, name, *_ in told:
+        assert name in (TARGETS if command == "make" else known), f"{command} {name}"
+
+
+def test_readme_opens_with_the_gallery(root):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert text.index("docs/gallery.png") < 200
+    assert (root / "docs/gallery.png").stat().st_size < 200_000
+
+
+def test_readme_links_lead_somewhere(root):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links
+    for link in links:
+        assert (root / link).exists(), link
