@@ -10,66 +10,31 @@ Every function draws into `ax` (a new one if None) and returns it, so figures co
     plot.density(rnade.log_prob, toy.bounds, ax=model)
     plot.scatter(rnade.sample(500), ax=model, color=plot.ORANGE)
     plot.curves({"training": losses, "validation": valid}, ylabel="nats")
-
-The colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#8C8C8C"
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
-DENSITY = "Blues"  # white where nothing is: the density reads as ink
-
-HOUSE = {
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
-    "axes.axisbelow": True,
-    "axes.grid": False,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "figure.facecolor": "white",
-    "font.size": 10,
-    "image.cmap": DENSITY,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "savefig.facecolor": "white",
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-}
+from gdm_course.look import (  # noqa: F401
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    YELLOW,
+    style,
+)
 
 Interval = tuple[float, float]
-
-
-class Restore(ExitStack):
-    """Gives the old look back when a `with` ends; a notebook prints nothing for it."""
-
-    def _ipython_display_(self) -> None:
-        pass
-
-
-def style() -> Restore:
-    """Put the course's look on all figures from now on; as `with style():` only inside."""
-    before = {key: matplotlib.rcParams[key] for key in HOUSE}
-    matplotlib.rcParams.update(HOUSE)
-    restore = Restore()
-    restore.callback(matplotlib.rcParams.update, before)
-    return restore
 
 
 def panels(

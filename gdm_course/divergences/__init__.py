@@ -3,6 +3,8 @@
 - `densities`: KL, reverse KL, JS, total variation, any f-divergence, by quadrature;
 - `estimates`: the same by Monte Carlo, with a standard error; importance sampling;
 - `samples`: Wasserstein on the line and MMD in any dimension, without any density.
+
+Numbered equations are those of the lecture foundations/densities.
 """
 
 from gdm_course.divergences.densities import (

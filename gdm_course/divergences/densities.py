@@ -59,7 +59,7 @@ def kl(
 ) -> Tensor:
     """KL(p || q) = integral of p (log p - log q), in nats: the mean is taken under p.
 
-    Infinite where p has mass and q has none.
+    Equation (3). Infinite where p has mass and q has none.
     """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     return p_log_ratio(p, q).sum() * cell
@@ -75,7 +75,10 @@ def reverse_kl(
 def js(
     log_p: LogDensity, log_q: LogDensity, bounds: Bounds, n: int | None = None
 ) -> Tensor:
-    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats."""
+    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats.
+
+    Equation (5), left.
+    """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     m = torch.logaddexp(p, q) - math.log(2)
     return (p_log_ratio(p, m) + p_log_ratio(q, m)).sum() * cell / 2
@@ -84,7 +87,10 @@ def js(
 def total_variation(
     log_p: LogDensity, log_q: LogDensity, bounds: Bounds, n: int | None = None
 ) -> Tensor:
-    """TV(p, q) = integral of |p - q| / 2: the most by which the two differ on any event."""
+    """TV(p, q) = integral of |p - q| / 2: the most by which the two differ on any event.
+
+    Equation (5), right.
+    """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     return (p.exp() - q.exp()).abs().sum() * cell / 2
 

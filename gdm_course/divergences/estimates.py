@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
 
 def monte_carlo(values: Tensor) -> Estimate:
-    """Estimate E[v] from independent draws: their mean, and std / sqrt(n).
+    """Estimate E[v] from independent draws: their mean, and std / sqrt(n), equation (1).
 
     Args:
         values: (n,) draws of v, n at least 2.
@@ -35,8 +35,8 @@ def monte_carlo(values: Tensor) -> Estimate:
 def importance(values: Tensor, log_w: Tensor) -> Estimate:
     """Estimate E_p[v] from draws of q, with weights w = p / q known up to a factor.
 
-    The self-normalised estimate is sum(w v) / sum(w), and its standard error, to first
-    order in 1/n, is sqrt(sum(w^2 (v - estimate)^2)) / sum(w).
+    Equation (2), self-normalised: the estimate is sum(w v) / sum(w), and its standard
+    error, to first order in 1/n, is sqrt(sum(w^2 (v - estimate)^2)) / sum(w).
 
     Args:
         values: v(x_i) with x_i from q, (n,).

@@ -12,7 +12,8 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     """W_k between two samples of the line, exact: sort, then compare equal quantiles.
 
     On the line the cheapest plan never crosses, so it joins the quantile functions:
-    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k. Both are steps here.
+    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k, equation (6). Both are
+    steps here.
 
     Args:
         x, y: (n,) and (m,); n and m may differ.
@@ -43,7 +44,7 @@ def wasserstein_1d_cdf(
 ) -> Tensor:
     """W_1 between two densities of the line by their CDFs: the integral of |F - G|.
 
-    It is the area between the two curves, taken by columns instead of by rows.
+    Equation (6), right: the area between the two curves, by columns instead of rows.
     """
     x, cell = grid(bounds, n)
     return (F(x) - G(x)).abs().sum() * cell
@@ -67,8 +68,8 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) ->
 def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
     """Estimate MMD^2(p, q) = E k(x, x') + E k(y, y') - 2 E k(x, y) without bias.
 
-    A point and itself are not an independent pair, so both diagonals are left out. What is
-    unbiased for zero is negative half the time.
+    Equation (7). A point and itself are not an independent pair, so both diagonals are
+    left out. An estimate that is right on average where the truth is 0 is often negative.
 
     Args:
         x, y: samples (N, D) and (M, D), at least 2 rows each.

@@ -297,7 +297,7 @@ mmd2_unbiased = close(
         ),
         Mistake(
             lambda x, y, h: divergences.mmd2(x, y, h).clamp_min(0),
-            "an unbiased estimate of 0 must be negative half the time: do not clip it",
+            "an unbiased estimate of 0 must often be negative: do not clip it",
         ),
         Mistake(
             lambda x, y, h: divergences.mmd2(x, y, h).abs().sqrt(),

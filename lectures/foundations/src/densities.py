@@ -169,7 +169,7 @@ assert max(scores, key=scores.get) == 0.2
 
 # %% tags=["from:divergences.estimates.monte_carlo"]
 def monte_carlo(values: Tensor) -> Estimate:
-    """Estimate E[v] from independent draws: their mean, and std / sqrt(n).
+    """Estimate E[v] from independent draws: their mean, and std / sqrt(n), equation (1).
 
     Args:
         values: (n,) draws of v, n at least 2.
@@ -228,8 +228,8 @@ assert all(0.7 < s / p < 1.4 for s, p in zip(spread, predicted))
 def importance(values: Tensor, log_w: Tensor) -> Estimate:
     """Estimate E_p[v] from draws of q, with weights w = p / q known up to a factor.
 
-    The self-normalised estimate is sum(w v) / sum(w), and its standard error, to first
-    order in 1/n, is sqrt(sum(w^2 (v - estimate)^2)) / sum(w).
+    Equation (2), self-normalised: the estimate is sum(w v) / sum(w), and its standard
+    error, to first order in 1/n, is sqrt(sum(w^2 (v - estimate)^2)) / sum(w).
 
     Args:
         values: v(x_i) with x_i from q, (n,).
@@ -307,7 +307,7 @@ def kl(
 ) -> Tensor:
     """KL(p || q) = integral of p (log p - log q), in nats: the mean is taken under p.
 
-    Infinite where p has mass and q has none.
+    Equation (3). Infinite where p has mass and q has none.
     """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     return p_log_ratio(p, q).sum() * cell
@@ -600,7 +600,10 @@ assert abs(gap.value - exact) < 5 * gap.error + 1e-3
 def js(
     log_p: LogDensity, log_q: LogDensity, bounds: Bounds, n: int | None = None
 ) -> Tensor:
-    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats."""
+    """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats.
+
+    Equation (5), left.
+    """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     m = torch.logaddexp(p, q) - math.log(2)
     return (p_log_ratio(p, m) + p_log_ratio(q, m)).sum() * cell / 2
@@ -643,7 +646,8 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     """W_k between two samples of the line, exact: sort, then compare equal quantiles.
 
     On the line the cheapest plan never crosses, so it joins the quantile functions:
-    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k. Both are steps here.
+    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k, equation (6). Both are
+    steps here.
 
     Args:
         x, y: (n,) and (m,); n and m may differ.
@@ -691,8 +695,8 @@ assert abs(wasserstein_1d(x, y) - exact) < 0.1
 def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
     """Estimate MMD^2(p, q) = E k(x, x') + E k(y, y') - 2 E k(x, y) without bias.
 
-    A point and itself are not an independent pair, so both diagonals are left out. What is
-    unbiased for zero is negative half the time.
+    Equation (7). A point and itself are not an independent pair, so both diagonals are
+    left out. An estimate that is right on average where the truth is 0 is often negative.
 
     Args:
         x, y: samples (N, D) and (M, D), at least 2 rows each.

@@ -324,7 +324,7 @@ for ax, (name, (a, b)) in zip(plot.panels(*plans, width=4.4, height=2.4), plans.
 # 1. All squared distances at once: `torch.cdist(x, y) ** 2`, or by broadcasting.
 # 2. The diagonal of $k(x_i, x_j)$ is all ones. How many pairs are left without it?
 # 3. Do not be surprised by negative results. An estimate that is right on average, when
-#    the truth is 0, has to be below 0 as often as needed.
+#    the truth is 0, has to be below 0 often.
 #
 # **Write** `mmd2_unbiased`: $(N, D)$, $(M, D)$ and $h$ to one number.
 
