@@ -76,23 +76,28 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _run(
-    recipe, machine: dict, out: Path, runs: Path | None, resume: bool, minutes
-) -> bool:
-    """Run one recipe, say how it ended, and return whether it did not fail."""
+def _fabric(recipe: recipes.Recipe, devices: str, **machine):
+    """Start Lightning Fabric, and with it the other processes if there are to be any."""
     try:
         from lightning.fabric import Fabric
     except ImportError:
         raise typer.BadParameter(
             "training needs lightning: pip install lightning"
         ) from None
+    count = int(devices) if devices.lstrip("-").isdigit() else devices
+    fabric = Fabric(**machine, devices=count, precision=recipe.precision)
+    fabric.launch()
+    return fabric
+
+
+def _run(
+    recipe, machine: dict, out: Path, runs: Path | None, resume: bool, minutes
+) -> bool:
+    """Run one recipe, say how it ended, and return whether it did not fail."""
+    fabric = _fabric(recipe, **machine)
     from gdm_course.scale.run import OtherRun
     from gdm_course.scale.runner import RUNS, fit
 
-    devices = machine["devices"]
-    machine = machine | {"devices": int(devices) if devices.isdigit() else devices}
-    fabric = Fabric(**machine, precision=recipe.precision)
-    fabric.launch()
     limit = float("inf") if minutes is None else minutes
     try:
         card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)

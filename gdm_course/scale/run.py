@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,17 @@ def count_step(run: Run, loss: float) -> None:
     run.losses.append(loss)
     if run.average is not None:
         ema(run.average, run.model, min(run.recipe.ema, (1 + run.step) / (10 + run.step)))
+
+
+@contextmanager
+def naming(run: Run) -> Iterator[None]:
+    """Let a loss that is not finite say which run it was, and from where steps count."""
+    since = run.step
+    try:
+        yield
+    except FloatingPointError as error:
+        what = str(error).partition(": ")[2]
+        raise FloatingPointError(f"{run.recipe.name}, from step {since}: {what}") from None
 
 
 def keep(run: Run, fabric: Any, path: Path) -> None:

@@ -20,7 +20,7 @@ from gdm_course import checkpoints
 from gdm_course.recipes import Recipe, resolve
 from gdm_course.scale.data import Order, rows_of
 from gdm_course.scale.finish import publish
-from gdm_course.scale.run import Run, count_step, keep, prepare, restore
+from gdm_course.scale.run import Run, count_step, keep, naming, prepare, restore
 from gdm_course.scale.state import load, own_chance
 from gdm_course.source import ROOT
 from gdm_course.training import train
@@ -68,7 +68,7 @@ def fit(
     """Train a recipe, from where it was left, and write its checkpoint and card.
 
     Args:
-        fabric: launched; its processes share every batch.
+        recipe, fabric: what to train, and on what; launched.
         runs, out: folders of the unfinished runs and of the finished checkpoints.
         resume: go on from the state in `runs`, if there is one.
         minutes: pause at the first evaluation after so long.
@@ -87,20 +87,14 @@ def fit(
     if state := fabric.broadcast(found):
         restore(run, state, fabric)
         say(f"{recipe.name}: going on from step {run.step} of {recipe.steps}")
-    since = run.step
-    try:
+    with naming(run):
         learn(run, fabric, path, time.monotonic() + 60 * minutes, say)
-    except FloatingPointError as error:
-        what = str(error).partition(": ")[2]
-        raise FloatingPointError(f"{recipe.name}, from step {since}: {what}") from None
     if not run.over:
         say(f"{recipe.name}: paused at step {run.step}; the same command goes on from it")
         return None
-    card = None
-    if first:
-        card = publish(run, fabric, out)
-        path.unlink(missing_ok=True)
-    return fabric.broadcast(card)
+    card = fabric.broadcast(publish(run, fabric, out) if first else None)
+    path.unlink(missing_ok=True)  # only now that the checkpoint is on disk
+    return card
 
 
 def learn(run: Run, fabric: Fabric, path: Path, deadline: float, say: Callable) -> None:
