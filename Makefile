@@ -12,9 +12,12 @@ PY := $(VENV)/bin/python
 GDM := $(VENV)/bin/gdm
 READY := $(VENV)/.installed
 PIP := $(PY) -m pip --disable-pip-version-check install -qq --log $(VENV)/pip.log -c constraints.txt
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval-lax
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --nbval-lax
 # Jupyter refuses to start as root unless told: containers and CI are root.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# Small steps gain nothing from a second thread, and lose much when another process wants the core.
+test smoke full site slides bench: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test sync check smoke full site slides bench clean

@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from gdm_course.publishing import execute, full
 
 EXERCISES = execute.notebooks("exercises")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 STUB = "# YOUR CODE HERE"
 
 
@@ -83,6 +84,23 @@ def test_execute_stops_at_an_error_or_goes_on(tmp_path):
     run = execute.execute(path, execute.environment(), go_on=True)
     assert execute.errors(run.notebook) == [(0, "ZeroDivisionError", "division by zero")]
     assert execute.printed(run.notebook.cells[1]) == "after\n"
+
+
+def test_a_dead_kernel_and_a_slow_cell_are_errors_of_the_notebook(tmp_path):
+    path = write(tmp_path / "a.ipynb", "import os; os._exit(1)", "1")
+    assert "died" in execute.execute(path, execute.environment()).error
+    path = write(tmp_path / "b.ipynb", "import time; time.sleep(60)")
+    assert "timed out" in execute.execute(path, execute.environment(), cell_timeout=1).error
+
+
+def test_output_widgets_run_and_leave_no_state(tmp_path):
+    source = (
+        "import ipywidgets; out = ipywidgets.Output(); display(out)\nwith out: print(1)"
+    )
+    run = execute.execute(write(tmp_path / "a.ipynb", source), execute.environment())
+    assert run.error is None
+    assert "widgets" not in run.notebook.metadata
+    assert not execute.without_widgets(run.notebook).cells[0].outputs[0].data.get(WIDGET)
 
 
 def test_execute_sets_the_switches(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from gdm_course.source import ROOT
 
@@ -67,14 +67,13 @@ def execute(
         timeout=cell_timeout,
         kernel_name="python3",
         allow_errors=go_on,
-        store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks about its transport
         resources={"metadata": {"path": str(path.parent)}},
     )
     with client.setup_kernel(env=env):
         try:
             _run_cells(client, run)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             run.error = ANSI.sub("", str(error))
         run.peak_gb = peak_memory(client.km.provisioner.pid)
     return run
