@@ -55,24 +55,30 @@ def play(draw: Callable[..., Any], **sliders: Any) -> None:
 def _interactive(
     draw: Callable[..., Any], sliders: Mapping[str, Any], first: bytes
 ) -> None:
-    """Display the sliders over an output that holds the figure, and wire them."""
+    """Display the sliders over a picture, and draw it anew when one is let go.
+
+    An `Image`, not an `Output`: on those nbclient stalls now and then until its time-out.
+    """
     import ipywidgets
-    from IPython.display import Image, display
+    from IPython.display import display
 
     controls = {name: _control(name, spec) for name, spec in sliders.items()}
-    output = ipywidgets.Output()
+    picture = ipywidgets.Image(value=first, format="png", layout={"max_width": "100%"})
+    trouble = (
+        ipywidgets.Label()
+    )  # an error in a callback would vanish into the kernel's log
 
     def redraw(_change: Any) -> None:
-        with output:
+        try:
             draw(**{name: control.value for name, control in controls.items()})
-            output.clear_output(wait=True)
-            display(Image(data=png(plt.gcf()), format="png"))
+            picture.value, trouble.value = png(plt.gcf()), ""
+        except Exception as error:
+            plt.close()
+            trouble.value = f"{type(error).__name__}: {error}"
 
     for control in controls.values():
         control.observe(redraw, names="value")
-    box = ipywidgets.VBox([*controls.values(), output])
-    with output:  # not `redraw()`: an Output would swallow the error of a wrong `draw`
-        display(Image(data=first, format="png"))
+    box = ipywidgets.VBox([*controls.values(), picture, trouble])
     # one output with two faces: live sliders, or the still figure where there is no kernel
     still = {"image/png": base64.b64encode(first).decode(), "text/plain": "figure"}
     display({WIDGET: _view(box)} | still, raw=True)

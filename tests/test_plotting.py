@@ -185,18 +185,26 @@ import ipywidgets, torch
 from torch.distributions import Normal
 from gdm_course import plotting as plot
 from gdm_course.widgets import play, watch
-calls = []
+calls, boxes, box = [], [], ipywidgets.VBox
+ipywidgets.VBox = lambda parts: boxes.append(parts) or box(parts)
 def draw(shift):
     calls.append(shift)
+    assert shift < 2, "too far"
     plot.density_1d(Normal(shift, 1.0).log_prob, (-5, 5))
 """,
     "play(draw, shift=(-2.0, 2.0, 0.5))",
     """
-slider = next(w for w in ipywidgets.Widget.widgets.values() if "Slider" in type(w).__name__
-              and "Style" not in type(w).__name__)
+slider, picture, trouble = boxes[0]
 assert not slider.continuous_update
+before = bytes(picture.value)
 slider.value = 1.5
 assert calls == [0.0, 1.5], calls
+after = bytes(picture.value)
+assert after.startswith(b"\\x89PNG") and after != before
+slider.value = 2.0
+assert trouble.value == "AssertionError: too far"
+slider.value = 1.5
+assert trouble.value == ""
 """,
     "for step, loss in watch([(i, 1 / i) for i in range(1, 400)], every=10): pass",
 ]
