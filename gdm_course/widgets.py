@@ -79,14 +79,14 @@ def _interactive(
     for control in controls.values():
         control.observe(redraw, names="value")
     box = ipywidgets.VBox([*controls.values(), picture, trouble])
-    # one output with two faces: live sliders, or the still figure where there is no kernel
-    still = {"image/png": base64.b64encode(first).decode(), "text/plain": "figure"}
-    display({WIDGET: _view(box)} | still, raw=True)
+    display(_two_faces(box, first), raw=True)
 
 
-def _view(widget: Any) -> dict[str, Any]:
-    """What a notebook stores to say: here is this widget."""
-    return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+def _two_faces(widget: Any, still: bytes) -> dict[str, Any]:
+    """Make one output of a widget and of the still figure that readers without a kernel see."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    image = base64.b64encode(still).decode()
+    return {WIDGET: view, "image/png": image, "text/plain": "figure"}
 
 
 def _start(spec: Any) -> Any:
