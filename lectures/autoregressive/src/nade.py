@@ -594,14 +594,14 @@ class Quantised(nn.Module):
 
 # %%
 def rivals(name, steps):
-    """Fit RNADE and three grids of bins to one density; return the gaps in nats."""
+    """Fit RNADE and two grids of bins to one density; return the gaps in nats."""
     truth = toy.get(name)
     seed_everything(0)
     x, x_new = truth.sample(20_000), truth.sample(20_000)
     both = torch.cat([x, x_new])
     low, high = both.amin(0) - 1e-3, both.amax(0) + 1e-3  # no test point outside
     models = {"mixture": RNADE(2)}
-    for K in (32, 64, 128):
+    for K in (64, 128):
         models[f"{K} bins"] = Quantised(SoftmaxNADE(2, K), low, high, bins=K)
     return {
         kind: (fit(model, x, steps, lr=5e-3, B=512), gap(truth, model, x_new))
