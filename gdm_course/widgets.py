@@ -83,7 +83,7 @@ def _interactive(
 
 
 def _two_faces(widget: Any, still: bytes) -> dict[str, Any]:
-    """Make one output of a widget and of the still figure that readers without a kernel see."""
+    """Make one output of a widget and of the still figure for readers without a kernel."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     image = base64.b64encode(still).decode()
     return {WIDGET: view, "image/png": image, "text/plain": "figure"}
