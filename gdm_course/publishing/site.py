@@ -12,6 +12,7 @@ import nbformat
 from gdm_course.publishing import assets
 from gdm_course.publishing.execute import (
     BUILD,
+    Run,
     environment,
     execute,
     notebooks,
@@ -38,7 +39,8 @@ def index(paths: list[Path]) -> str:
         lines += ["![one data set, every family](_static/gallery.png)", ""]
     for tree in TREES:
         pages = [p.relative_to(ROOT).with_suffix("") for p in paths if p.parts[-3] == tree]
-        entries = ["lectures/index"] * (tree == "lectures") + [p.as_posix() for p in pages]
+        first = ["All units <lectures/index>"] if tree == "lectures" else []
+        entries = first + [page.as_posix() for page in pages]
         lines += ["```{toctree}", f":caption: {tree.capitalize()}", ":maxdepth: 1", ""]
         lines += [*entries, "```", ""]
     return "\n".join(lines)
@@ -70,10 +72,15 @@ def _page(path: Path, smoke: bool) -> list[str]:
         return []
     print(f"  executing {name} ...", flush=True)
     run = execute(path, environment(smoke=smoke, CI="true"))
+    nbformat.write(published(run), target)
+    return [f"{name}: {run.error}"] if run.error else []
+
+
+def published(run: Run) -> nbformat.NotebookNode:
+    """What readers get of an executed notebook: still figures, no instructor's notes."""
     page = without_widgets(run.notebook)
     page.cells = [cell for cell in page.cells if not is_note(cell)]
-    nbformat.write(page, target)
-    return [f"{name}: {run.error}"] if run.error else []
+    return page
 
 
 def is_note(cell: nbformat.NotebookNode) -> bool:

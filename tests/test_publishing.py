@@ -1,0 +1,120 @@
+"""Decks and the website: nothing from outside, nothing lost, no dead widgets."""
+
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from gdm_course.publishing import assets, site, slides
+from gdm_course.publishing.execute import Run, environment, execute
+
+FIGURE = """
+import ipywidgets
+from IPython.display import display
+print("an answer of", 6 * 7)
+png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9aw"
+view = {"version_major": 2, "version_minor": 0, "model_id": ipywidgets.IntSlider().model_id}
+display({"application/vnd.jupyter.widget-view+json": view,
+         "image/png": png + "AAAABJRU5ErkJggg=="}, raw=True)
+"""
+
+
+def cell(kind: str, source: str, slide: str):
+    make = new_markdown_cell if kind == "markdown" else new_code_cell
+    return make(
+        source, id=f"c{abs(hash(source))}", metadata={"slideshow": {"slide_type": slide}}
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    """An executed notebook with a formula, an output, a widget, a figure and a note."""
+    folder = tmp_path_factory.mktemp("unit") / "family"
+    folder.mkdir()
+    cells = [
+        cell("markdown", "# The title\n\nWith $x_a$ and\n\n$$p_b = 1 \\tag{1}$$", "slide"),
+        cell("code", FIGURE, "-"),
+        cell("markdown", "Ask them first.", "notes"),
+    ]
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=python), folder / "unit.ipynb")
+    done = execute(folder / "unit.ipynb", environment())
+    assert done.error is None
+    return done
+
+
+def loaded(page: str) -> list[str]:
+    """What a page makes a browser fetch."""
+    tags = re.findall(r"<(?:script|link|img)\b[^>]*?(?:src|href)=\"([^\"]+)\"", page)
+    return [url for url in tags if not url.startswith("data:")]
+
+
+def test_deck_loads_only_what_lies_beside_it(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "place", lambda name, folder: True)
+    path = slides.render(run, tmp_path)
+    assert path == tmp_path / "family" / "unit.html"
+    urls = loaded(path.read_text(encoding="utf-8"))
+    assert "../assets/reveal.js/dist/reveal.js" in urls
+    assert "../assets/mathjax/tex-chtml-full.js" in urls
+    assert not [url for url in urls if not url.startswith("../assets/")]
+
+
+def test_deck_without_npm_says_so_and_uses_the_network(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(assets, "BUILD", tmp_path)
+    monkeypatch.setattr(assets.shutil, "which", lambda name: None)
+    urls = loaded(slides.render(run, tmp_path).read_text(encoding="utf-8"))
+    assert f"{assets.CDN['reveal.js']}/dist/reveal.js" in urls
+    assert "npm is not installed" in capsys.readouterr().out
+
+
+def test_deck_keeps_title_formulas_output_figure_and_notes(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "place", lambda name, folder: True)
+    page = slides.render(run, tmp_path).read_text(encoding="utf-8")
+    assert "<title>The title" in page
+    assert "$x_a$" in page  # not made italic by Markdown
+    assert "an answer of 42" in page
+    assert "data:image/png;base64" in page
+    assert 'type="application/vnd.jupyter.widget-view+json"' not in page
+    note = page.index("Ask them first.")
+    assert page.rindex("<aside", 0, note) > page.rindex("</section>", 0, note)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A folder that stands for build/site-source."""
+    monkeypatch.setattr(site, "SOURCE", tmp_path / "source")
+    monkeypatch.setattr(site, "SITE", tmp_path / "site")
+    monkeypatch.setattr(assets, "place", lambda name, folder: True)
+    return tmp_path / "source"
+
+
+def test_site_has_outputs_and_no_notes_and_loads_nothing(run, source, root):
+    static = source / "_static"
+    static.mkdir(parents=True)
+    for name, place in (("conf.py", source), ("site.css", static)):
+        (place / name).write_text((root / "docs" / name).read_text(encoding="utf-8"))
+    nbformat.write(site.published(run), source / "unit.ipynb")
+    (source / "index.md").write_text("# Front\n\n```{toctree}\nunit\n```\n")
+    assert site.build() == 0
+    page = (site.SITE / "unit.html").read_text(encoding="utf-8")
+    assert "an answer of" in page
+    assert "<img" in page
+    assert "Ask them first." not in page
+    assert not [url for url in loaded(page) if "://" in url]
+    assert any("mathjax/tex-chtml-full.js" in url for url in loaded(page))
+
+
+def test_front_page_lists_every_tree_in_course_order(root):
+    units = ["foundations/densities", "autoregressive/nade"]
+    paths = [root / tree / f"{unit}.ipynb" for tree in site.TREES for unit in units]
+    text = site.index(paths)
+    places = [text.index(f"\n{tree}/{unit}\n") for tree in site.TREES for unit in units]
+    assert places == sorted(places)
+
+
+def test_an_unknown_unit_is_one_sentence(capsys):
+    assert slides.main(["flows/nothing"]) == 1
+    out = capsys.readouterr().out
+    assert "no lecture lectures/flows/nothing.ipynb" in out
+    assert "lectures/foundations/densities.ipynb" in out
