@@ -9,7 +9,7 @@ from pathlib import Path
 from nbconvert import SlidesExporter
 
 from gdm_course.publishing import assets
-from gdm_course.publishing.execute import BUILD, Run, environment, execute, without_widgets
+from gdm_course.publishing.execute import BUILD, Run, environment, execute
 from gdm_course.source import ROOT
 
 
@@ -41,7 +41,7 @@ def render(run: Run, folder: Path) -> Path:
         exclude_output_prompt=True,
     )
     name = {"metadata": {"name": title(run)}}
-    page, _ = exporter.from_notebook_node(without_widgets(run.notebook), resources=name)
+    page, _ = exporter.from_notebook_node(run.notebook, resources=name)
     target = folder / run.path.parent.name / f"{run.path.stem}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
