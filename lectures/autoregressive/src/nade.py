@@ -79,7 +79,7 @@ print(f"We own {len(x_train):,} of them.")
 # ## 2. The idea
 #
 # Cover the image and uncover it pixel by pixel, in reading order. At every step, guess the
-# next pixel. At first the guess is poor. Once half of an "0" is uncovered, the rest hardly
+# next pixel. At first the guess is poor. Once half of a "0" is uncovered, the rest hardly
 # surprises. A model of images is nothing but a good guesser, and the probability of an
 # image is what the guesser would have earned: the product of the probabilities it gave to
 # what really came.
@@ -924,9 +924,8 @@ play(draw_completions, known=(0, 64, 4), which=(0, 20, 1))
 # %% [markdown]
 # ## 10. Break it: a guesser that peeks
 #
-# Change one character of (6): let an output look at degrees $\ge$ instead of $>$ its own...
-# that is, let it look at *its own input*. Everything still runs. The loss falls. It falls
-# beautifully.
+# Change one character of (6): $\ge$ instead of $>$ at the output, so that an output may
+# look at *its own input*. Everything still runs. The loss falls. It falls beautifully.
 
 # %%
 honest_masks = masks
