@@ -37,7 +37,8 @@ class Optimisation:
     Attributes:
         steps, batch: optimiser steps, and rows per step over all devices together.
         lr, warmup: highest learning rate; steps over which it rises, before it falls.
-        weight_decay, clip: of AdamW; largest norm of the gradient (None: no limit).
+        optimizer: dotted path of a function (model, lr, weight_decay) -> optimiser.
+        weight_decay, clip: of the optimiser; largest norm of the gradient (None: no limit).
         ema: decay of the averaged weights, which are evaluated and kept; 0: no average.
         every: steps between evaluations; the run can be resumed from each of them.
         patience: evaluations without improvement before the run ends (None: never early).
@@ -49,6 +50,7 @@ class Optimisation:
     batch: int = 100
     lr: float = 1e-3
     warmup: int = 0
+    optimizer: str = "training.adamw"
     weight_decay: float = 0.0
     clip: float | None = None
     ema: float = 0.0
@@ -122,14 +124,14 @@ BINARIZED = {
 }
 
 RECIPES = (
-    Recipe(
+    Recipe(  # settings for a GPU are first guesses until their cards exist
         name="autoregressive/nade-mnist",
         model="autoregressive.nade.NADE",
         kwargs={"hidden": 500},
         steps=100_000,
-        batch=100,
-        lr=1e-3,
+        lr=2e-3,
         warmup=500,
+        weight_decay=0.1,
         ema=0.999,
         every=1000,
         patience=30,
@@ -141,12 +143,12 @@ RECIPES = (
     Recipe(
         name="autoregressive/made-mnist",
         model="autoregressive.made.MADE",
-        kwargs={"hidden": (2000, 2000), "orders": 16, "dropout": 0.3},
+        kwargs={"hidden": (2000, 2000), "orders": 16, "dropout": 0.1},
         steps=100_000,
         batch=200,
         lr=1e-3,
         warmup=1000,
-        weight_decay=0.01,
+        weight_decay=0.1,
         ema=0.999,
         every=2000,
         precision="bf16-mixed",
@@ -155,18 +157,20 @@ RECIPES = (
         minutes=20,
         **BINARIZED,
     ),
+    # In 3,000 steps, a rate of 1e-2 is 4 nats better than 2e-3, and with the time fixed
+    # weight decay does what dropout does, 3 nats better: dropout makes learning slow.
     Recipe(
         name="autoregressive/made-mnist-cpu",
         model="autoregressive.made.MADE",
-        kwargs={"hidden": (1000,), "dropout": 0.2},
-        steps=8000,
-        batch=100,
-        lr=2e-3,
-        warmup=200,
+        kwargs={"hidden": (1000,)},
+        steps=7500,
+        batch=200,
+        lr=1e-2,
+        warmup=100,
+        weight_decay=0.2,
         ema=0.998,
-        every=1000,
+        every=750,
         goal=91.7,
-        minutes=2,
         **BINARIZED,
     ),
 )

@@ -71,6 +71,11 @@ def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
     return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=fused or None)
 
 
+def adamw(model: nn.Module, lr: float, weight_decay: float = 0.0):
+    """`adam` for all parameters of a model: what recipes use unless they say otherwise."""
+    return adam(model.parameters(), lr, weight_decay)
+
+
 def finite(loss: Tensor, model: nn.Module, step: int, last: float) -> float:
     """Return the loss as a number, or raise FloatingPointError and say at which step."""
     if math.isfinite(value := loss.item()):

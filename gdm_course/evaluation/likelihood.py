@@ -65,6 +65,32 @@ def nll_estimate(model: Density, x: Batch, batch: int = 1000) -> Estimate:
     return estimate(-log_probs(model, x, batch))
 
 
+def block_nll(model: Density, x: Tensor, batch: int = 64) -> Estimate:
+    """Return the negative log-likelihood in nats per token of blocks of tokens (N, T).
+
+    Every token counts once, the first of each block too, which the model sees without any
+    past: an exact code length of the whole text, if blocks are sent one by one.
+    """
+    return estimate(-log_probs(model, x, batch) / x.shape[1])
+
+
+@torch.no_grad()
+def stream_nll(model: Density, x: Tensor, batch: int = 64) -> Estimate:
+    """Return nats per token of one text in consecutive blocks (N, T), with more past.
+
+    Windows of T overlap by a half, and only their second half counts: every token is told
+    from T / 2 to T - 1 tokens before it. The first half block has no such past: left out.
+    """
+    T, device, training = x.shape[1], device_of(model), model.training
+    windows, model = x.flatten().unfold(0, T, T - T // 2), model.eval()
+    parts = [
+        model.conditionals(w).log_prob(w)[:, T // 2 :].mean(1).double().cpu()
+        for w in (chunk.to(device) for chunk in windows.split(batch))
+    ]
+    model.train(training)
+    return estimate(-torch.cat(parts))
+
+
 def nll(model: Density, x: Batch, batch: int = 1000) -> float:
     """Return the mean negative log-likelihood of examples (N, *D) in nats per example."""
     return nll_estimate(model, x, batch).value

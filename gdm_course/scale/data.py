@@ -42,6 +42,20 @@ def binary_images(name: str) -> Splits:
     return Splits(*splits, data.source)
 
 
+def text_windows(name: str, T: int) -> Splits:
+    """Load a text by the name of its function in `data.text`, as windows of T characters.
+
+    Training windows (N, T) begin at every character (they share memory); validation and
+    test are cut into consecutive blocks (N, T), the last incomplete one left out.
+    """
+    from gdm_course.data import text
+
+    words = getattr(text, name)()
+    train, valid, test = map(words.encode, (words.train, words.valid, words.test))
+    blocks = [codes[: len(codes) // T * T].view(-1, T) for codes in (valid, test)]
+    return Splits(train.unfold(0, T, 1), *blocks, words.source)
+
+
 @lru_cache(maxsize=2)
 def permutation(N: int, seed: int, epoch: int) -> Tensor:
     """Return the order of N rows in one epoch, the same on every process."""

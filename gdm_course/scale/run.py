@@ -15,7 +15,7 @@ from gdm_course.checkpoints.fingerprint import fingerprint
 from gdm_course.recipes import Recipe, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.state import chance, save, set_chance
-from gdm_course.training import adam, ema, seed_everything
+from gdm_course.training import ema, seed_everything
 
 KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
 
@@ -69,7 +69,7 @@ def prepare(recipe: Recipe, fabric: Any) -> Run:
     seed_everything(recipe.seed)
     model = recipe.build().to(fabric.device)
     average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
-    optimizer = adam(model.parameters(), recipe.lr, recipe.weight_decay)
+    optimizer = resolve(recipe.optimizer)(model, recipe.lr, recipe.weight_decay)
     splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
     seed_everything(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
     return Run(recipe, model, average, optimizer, splits, fingerprint(recipe.model))

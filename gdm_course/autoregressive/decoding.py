@@ -1,0 +1,108 @@
+"""From logits to tokens: which one to draw, and how not to compute anything twice.
+
+References:
+    Fan, Lewis, Dauphin (2018). Hierarchical neural story generation. arXiv:1805.04833.
+    Holtzman, Buys, Du, Forbes, Choi (2020). The curious case of neural text degeneration.
+        arXiv:1904.09751.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def sharpen(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Tensor:
+    """Change a distribution over tokens, (..., K) logits; what is excluded gets -inf.
+
+    Args:
+        logits: of the model.
+        temperature: the logits are divided by it: below 1 the likely become likelier.
+        top_k: keep the k likeliest tokens.
+        top_p: keep the fewest likeliest tokens that together have probability p or more.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} is not above 0: for 0 take top_k=1")
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None:
+        ordered, order = logits.sort(descending=True)
+        p = ordered.softmax(-1)
+        enough = p.cumsum(-1) - p >= top_p  # the likelier ones already suffice
+        enough[..., 0] = False
+        excluded = torch.zeros_like(enough).scatter(-1, order, enough)
+        logits = logits.masked_fill(excluded, -torch.inf)
+    return logits
+
+
+def choose(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Tensor:
+    """Draw one token per row after `sharpen`: (n, K) -> (n,).
+
+    The race of exponential clocks: token i rings after a time of mean 1 / p_i, and is the
+    first to ring with probability p_i. Much faster than `multinomial`.
+    """
+    p = sharpen(logits, temperature, top_k, top_p).softmax(-1)
+    return (p / torch.empty_like(p).exponential_()).argmax(-1)
+
+
+class Cache:
+    """Keys and values of one layer, allocated once for all T positions, filled in order."""
+
+    def __init__(self, n: int, heads: int, T: int, d: int, like: Tensor):
+        self.keys, self.values = like.new_zeros(2, n, heads, T, d)
+        self.length = 0
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values (n, heads, t, d), and return all there are so far."""
+        if self.length and k.shape[2] > 1:
+            raise ValueError("a cache is filled by one prompt, then one token at a time")
+        start, self.length = self.length, self.length + k.shape[2]
+        self.keys[:, :, start : self.length] = k
+        self.values[:, :, start : self.length] = v
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None,
+    length: int,
+    choose: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Continue tokens x (n, t) to (n, length): each token passes through the network once.
+
+    Args:
+        model: a GPT; in evaluation mode while this runs.
+        x, y: the prompt (n, t), t < length, and classes (n,) or None.
+        length: how many tokens in all, at most T.
+        choose: from logits (n, K) to the next tokens (n,).
+    """
+    if not x.shape[1] < length <= model.T:
+        raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
+    training, h = model.training, model.eval().embed(x, y)
+    heads = model.blocks[0].attention.heads
+    size = (len(x), heads, length, h.shape[-1] // heads)
+    caches = [Cache(*size, like=h) for _ in model.blocks]
+    given = x.shape[1]
+    x = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
+    for t in range(given, length):
+        for block, cache in zip(model.blocks, caches):
+            h = block(h, cache)
+        x[:, t] = choose(model.read(h[:, -1]))
+        if t + 1 < length:
+            h = (model.token(x[:, t]) + model.position[t + 1])[:, None]
+    model.train(training)
+    return x
