@@ -157,8 +157,8 @@ RECIPES = (
         minutes=20,
         **BINARIZED,
     ),
-    # In 3,000 steps, a rate of 1e-2 is 4 nats better than 2e-3, and with the time fixed
-    # weight decay does what dropout does, 3 nats better: dropout makes learning slow.
+    # On the validation split, after 3,000 steps of 100 rows, a rate of 5e-3 was 4 nats
+    # better than 2e-3; after 2,500 of 200, no dropout 3 nats better than 0.2 (decay 0.1).
     Recipe(
         name="autoregressive/made-mnist-cpu",
         model="autoregressive.made.MADE",
