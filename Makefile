@@ -11,7 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 GDM := $(VENV)/bin/gdm
 READY := $(VENV)/.installed
-PIP := $(PY) -m pip --disable-pip-version-check install -qq --log $(VENV)/pip.log -c constraints.txt
+PIP := $(PY) -m pip --disable-pip-version-check install -qq -c constraints.txt
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --nbval-lax
 # Jupyter refuses to start as root unless told: containers and CI are root.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -65,7 +65,7 @@ clean: ## remove what was built (not .venv, not work/)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  "This course needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d: try make ... PYTHON=python3.12" % v)'
-	@echo "Setting up in $(VENV), once: 1.4 GB or more, one to ten minutes (details in $(VENV)/pip.log)."
+	@echo "Setting up in $(VENV), once: 1.4 GB or more, one to ten minutes."
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv"; exit 1; }
 	@echo "  1/2 torch, the pinned version ..."
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch

@@ -93,13 +93,14 @@ def test_a_dead_kernel_and_a_slow_cell_are_errors_of_the_notebook(tmp_path):
     assert "timed out" in execute.execute(path, execute.environment(), cell_timeout=1).error
 
 
-def test_output_widgets_run_and_leave_no_state(tmp_path):
+def test_what_an_output_widget_holds_lands_in_the_cell(tmp_path):
     source = (
         "import ipywidgets; out = ipywidgets.Output(); display(out)\nwith out: print(1)"
     )
     run = execute.execute(write(tmp_path / "a.ipynb", source), execute.environment())
     assert run.error is None
     assert "widgets" not in run.notebook.metadata
+    assert execute.printed(run.notebook.cells[0]) == "1\n"
     assert not execute.without_widgets(run.notebook).cells[0].outputs[0].data.get(WIDGET)
 
 

@@ -70,6 +70,9 @@ def execute(
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks about its transport
         resources={"metadata": {"path": str(path.parent)}},
     )
+    # nbclient would answer an Output widget on the socket it reads from, and can then miss
+    # the cell's own reply and wait for ever (nbclient#312); without, its figure lands in the cell
+    client.widget_registry = {}
     with client.setup_kernel(env=env):
         try:
             _run_cells(client, run)
