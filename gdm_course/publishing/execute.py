@@ -70,8 +70,8 @@ def execute(
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no remarks about its transport
         resources={"metadata": {"path": str(path.parent)}},
     )
-    # nbclient would answer an Output widget on the socket it reads from, and can then miss
-    # the cell's own reply and wait for ever (nbclient#312); without, its figure lands in the cell
+    # nbclient answers an Output widget on the socket it reads from, and can then miss the
+    # reply it waits for (nbclient#312); without that, the figure lands in the cell
     client.widget_registry = {}
     with client.setup_kernel(env=env):
         try:
