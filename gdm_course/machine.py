@@ -132,29 +132,26 @@ def _answering(hosts: tuple[str, ...], port: int) -> set[str]:
 
 def check_sandbox() -> Finding:
     """Whether bubblewrap can make a namespace, to run strangers' code in (Linux only)."""
+    what = "sandbox"
     if sys.platform != "linux":
         return Finding(
-            "note", "sandbox", f"none on {sys.platform}", "grade on Linux (or in WSL 2)"
+            "note", what, f"none on {sys.platform}", "grade on Linux or in WSL 2"
         )
     if not (bwrap := shutil.which("bwrap")):
-        return Finding(
-            "note",
-            "sandbox",
-            "bwrap not found",
-            "apt-get install bubblewrap (graders only)",
-        )
+        remedy = "apt-get install bubblewrap (graders only)"
+        return Finding("note", what, "bwrap not found", remedy)
+    if refusal := _refusal(bwrap):
+        remedy = "allow user namespaces (graders only)"
+        return Finding("note", what, f"bwrap fails: {refusal}", remedy)
+    return Finding("ok", what, f"{bwrap} makes namespaces")
+
+
+def _refusal(bwrap: str) -> str | None:
+    """Try a namespace; returns the reason why there is none, or None."""
     command = [bwrap, "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true"]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=5)
     except (subprocess.SubprocessError, OSError) as error:
-        detail = getattr(error, "stderr", b"") or str(error).encode()
-        last = (
-            detail.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        )[-1]
-        return Finding(
-            "note",
-            "sandbox",
-            f"bwrap fails: {last}",
-            "allow user namespaces (graders only)",
-        )
-    return Finding("ok", "sandbox", f"{bwrap} makes namespaces")
+        said = getattr(error, "stderr", None) or str(error).encode()
+        return said.decode(errors="replace").strip().splitlines()[-1]
+    return None
