@@ -6,7 +6,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 
 import importlib
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -101,6 +101,15 @@ class Recipe(Optimisation):
     def build(self) -> Any:
         """Make the untrained model."""
         return resolve(self.model)(*self.args, **self.kwargs)
+
+
+def differs(recipe: Recipe, then: dict[str, Any]) -> list[str]:
+    """Name the settings that are not those of a card or of an unfinished run.
+
+    A setting that recipes did not have then counts as its default.
+    """
+    before = {f.name: jsonable(f.default) for f in fields(recipe)} | then
+    return [name for name, now in recipe.settings().items() if now != before[name]]
 
 
 def jsonable(value: Any) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from gdm_course import checkpoints, recipes
 from gdm_course.data.download import Missing
+from gdm_course.data.transfer import DownloadError
 
 Option = typer.Option
 
@@ -101,7 +102,7 @@ def _run(
     limit = float("inf") if minutes is None else minutes
     try:
         card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)
-    except (FloatingPointError, OtherRun, Missing) as error:
+    except (FloatingPointError, OtherRun, Missing, DownloadError) as error:
         if fabric.world_size > 1:
             raise  # the other processes wait for this one: all have to end
         _say(f"✘ {recipe.name}: {error}")

@@ -180,6 +180,17 @@ def test_an_edited_recipe_is_pending_but_its_old_weights_still_load(tmp_path, mo
     assert model.net.layers[0].out_features == 16
 
 
+def test_a_setting_that_recipes_did_not_have_yet_counts_as_its_default(
+    tmp_path, monkeypatch
+):
+    card = finished(tmp_path, monkeypatch)
+    edit(tmp_path / "out", lambda card: card["settings"].pop("patience"))
+    assert card["settings"]["patience"] is None
+    assert checkpoints.pending(NAME, tmp_path / "out") is None
+    edit(tmp_path / "out", lambda card: card["settings"].pop("ema"))  # not its default
+    assert checkpoints.pending(NAME, tmp_path / "out") == "its recipe changed: ema"
+
+
 def test_weights_that_are_not_the_cards_are_refused(tmp_path, monkeypatch):
     finished(tmp_path, monkeypatch)
     path = checkpoints.paths(NAME, tmp_path / "out")[0]

@@ -57,8 +57,7 @@ def pending(name: str, folder: Path = FOLDER) -> str | None:
         return "not trained yet"
     if reason := stale(told):
         return f"older than its code: {reason}"
-    now, then = recipes.get(name).settings(), told["settings"]
-    differ = [k for k in now if now[k] != then.get(k)]
+    differ = recipes.differs(recipes.get(name), told["settings"])
     return f"its recipe changed: {', '.join(differ)}" if differ else None
 
 

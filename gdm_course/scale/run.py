@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gdm_course.checkpoints.fingerprint import fingerprint
-from gdm_course.recipes import Recipe, resolve
+from gdm_course.recipes import Recipe, differs, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.state import chance, save, set_chance
 from gdm_course.training import ema, seed_everything
@@ -110,13 +110,10 @@ def keep(run: Run, fabric: Any, path: Path) -> None:
 
 def restore(run: Run, state: dict[str, Any], fabric: Any) -> None:
     """Put a run back to where `keep` saw it, after checking that it is the same run."""
-    now, then = run.recipe.settings(), state["settings"]
-    differ = [k for k in now if now[k] != then.get(k)] or ["code"] * (
-        state["code"] != run.code
-    )
-    if differ:
+    other = differs(run.recipe, state["settings"]) or ["code"] * (state["code"] != run.code)
+    if other:
         raise OtherRun(
-            f"the unfinished run of {run.recipe.name} had another {', '.join(differ)}: "
+            f"the unfinished run of {run.recipe.name} had another {', '.join(other)}: "
             "go back to that, or start over with --no-resume"
         )
     run.model.load_state_dict(state["model"])
