@@ -990,7 +990,15 @@ if checkpoints.available(name):
     began = time.perf_counter()
     x = mnist_model.sample(40)
     print(f"40 samples of 784 pixels in {time.perf_counter() - began:.2f} s")
-    plot.image_grid(x.view(-1, 28, 28), columns=10)
+    _ = plot.image_grid(x.view(-1, 28, 28), columns=20)
+    test = next(f for f in card["figures"] if f["split"] == "test")
+    print(
+        f"{test['value']:.2f} +- {test['error']:.2f} nats per test digit, all {test['n']:,}"
+    )
+    print(
+        f"= {bits_per_dim(test['value'], 784):.4f} bits/dim; {card['parameters']:,} parameters"
+    )
+    print(f"trained in {card['seconds']:.0f} s on {card['device']}")
 else:
     print(f"no checkpoint yet: 'gdm train {name}' makes it")
 
