@@ -1,0 +1,30 @@
+"""What is trained at scale, with which settings: plain data, importable without torch.
+
+A recipe names its model, its data and its metrics by dotted paths below `gdm_course`;
+`gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
+"""
+
+from gdm_course.recipes import autoregressive
+from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
+
+__all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
+__all__ += ["differs", "get", "names", "resolve"]
+
+RECIPES = (*autoregressive.RECIPES,)  # one file per family, in the course's order
+
+
+def names() -> list[str]:
+    """List the names of all recipes, in the course's order."""
+    return [recipe.name for recipe in RECIPES]
+
+
+def get(name: str) -> Recipe:
+    """Look a recipe up by its name.
+
+    Raises:
+        LookupError: there is none of that name; the sentence lists those there are.
+    """
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise LookupError(f"no recipe '{name}'; there are: {', '.join(names())}")
