@@ -46,7 +46,7 @@ def bin_sizes(K: int = 256) -> Tensor:
     """Count the 16-bit codes that fall into each mu-law bin: int64 (K,), sum 65,536.
 
     An 8-bit model that spreads each bin evenly over its 16-bit codes is a model of 16-bit
-    sound, (8): log P(16-bit code) = log P(mu-law code) - log(size of its bin).
+    sound, (10): log P(16-bit code) = log P(mu-law code) - log(size of its bin).
     """
     return mulaw_encode(linear_decode(torch.arange(65536)), K).bincount(minlength=K)
 

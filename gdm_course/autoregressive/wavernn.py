@@ -25,7 +25,7 @@ def split_code(x: Tensor) -> Tensor:
 
 
 def gru_update(a: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    """Return the next state of gated recurrent units, (10), unit by unit.
+    """Return the next state of gated recurrent units, (9), unit by unit.
 
     u = sigmoid(a_u + r_u), s = sigmoid(a_s + r_s), e = tanh(a_e + s * r_e),
     h <- u * h + (1 - u) * e.
@@ -101,7 +101,7 @@ def unroll(net: DualGRU, x: Tensor, state: State) -> Tensor:
 class WaveRNN(nn.Module):
     """Autoregressive model of sounds (B, T) of 16-bit codes 0..65535, two bytes a sample.
 
-    p(x) = prod_t p(c_t | x_<t) p(f_t | x_<t, c_t) with x_t = 256 c_t + f_t, (9).
+    p(x) = prod_t p(c_t | x_<t) p(f_t | x_<t, c_t) with x_t = 256 c_t + f_t, (8).
 
     Args:
         hidden, channels: of the `DualGRU`.
