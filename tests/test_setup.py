@@ -59,10 +59,7 @@ def test_make_target_is_listed_and_can_be_planned(root, help_text, target):
 
 
 def test_help_is_what_make_does_by_default(root, help_text):
-    assert (
-        subprocess.run(["make"], cwd=root, capture_output=True, text=True).stdout
-        == help_text
-    )
+    assert make(root) == help_text
 
 
 def test_port_and_args_reach_the_command(root):
