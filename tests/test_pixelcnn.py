@@ -8,10 +8,11 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
-from gdm_course import protocols
+from gdm_course import protocols, recipes
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN, LogisticPixelCNN
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
 from gdm_course.autoregressive.pixelcnn import PixelCNN, raster_mask
+from gdm_course.evaluation.likelihood import bits_estimate
 
 SMALL = {"features": 12, "size": 3}
 MODELS = {
@@ -290,3 +291,38 @@ def test_cpu_and_gpu_agree(name):
     model = model.cuda()
     torch.testing.assert_close(here, model.log_prob(x.cuda()).cpu(), rtol=1e-4, atol=1e-4)
     assert model.sample(2).is_cuda
+
+
+def test_recipes_build_small_enough_models_for_their_data():
+    """Names, shapes and sizes of the recipes; MNIST's goal allows a million parameters."""
+    for name, shape in {
+        "pixelcnn-mnist": (1, 28, 28),
+        "pixelcnn-binarized": (1, 28, 28),
+        "pixelcnn-cifar10": (3, 32, 32),
+    }.items():
+        recipe = recipes.get(f"autoregressive/{name}")
+        model = recipe.build()
+        assert model.shape == shape
+        assert model.log_prob(torch.zeros(1, *shape)).isfinite().all()
+        if name == "pixelcnn-mnist":
+            assert sum(p.numel() for p in model.parameters()) < 1e6
+
+
+def test_half_precision_networks_give_full_precision_likelihoods():
+    """Autocast: grey value 201 of 256 and its neighbour must stay two bins."""
+    torch.manual_seed(0)
+    model = LogisticPixelCNN((1, 4, 4), 256, dilations=(1,), **SMALL)
+    x = torch.full((1, 1, 4, 4), 201)
+    here = model.log_prob(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.conditionals(x).mu.dtype == torch.float32
+        torch.testing.assert_close(model.log_prob(x), here, rtol=2e-2, atol=0.5)
+
+
+def test_bits_per_dimension_of_a_uniform_model():
+    model = PixelCNN((1, 2, 3), 8, **SMALL)
+    for p in model.head[-1].parameters():
+        torch.nn.init.zeros_(p)  # all logits 0: three bits for every pixel
+    value, error = bits_estimate(model, codes(5, (1, 2, 3), 8))
+    assert value == pytest.approx(3)
+    assert error == pytest.approx(0, abs=1e-6)

@@ -15,6 +15,7 @@ from gdm_course.autoregressive.logistics import DiscretisedLogistics
 from gdm_course.autoregressive.pixelcnn import (
     MaskedConv,
     RasterDensity,
+    by_colour,
     channel_groups,
     colour_mask,
     output_head,
@@ -154,7 +155,7 @@ class GatedPixelCNN(LabelledDensity):
         h, y = self.left(x), self.checked(y)
         for layer in self.layers:
             v, h = layer(v, h, y)
-        return self.head(h).unflatten(1, (self.shape[0], -1)).movedim(2, -1)
+        return by_colour(self.head(h), self.shape[0])
 
     def rows(self, n: int, y: Tensor | None = None) -> GatedRows:
         """Return the cache of one pixel at a time; labels are drawn if none are given."""

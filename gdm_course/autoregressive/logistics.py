@@ -20,9 +20,6 @@ class DiscretisedLogistics(Distribution):
     Args:
         parameters: logits of pi, means mu and log scales log s, side by side (..., 3 M).
         K: number of values.
-
-    References:
-        Salimans, Karpathy, Chen, Kingma (2017). PixelCNN++. arXiv:1701.05517.
     """
 
     def __init__(self, parameters: Tensor, K: int):
@@ -39,13 +36,17 @@ class DiscretisedLogistics(Distribution):
         gap = torch.log(-torch.expm1(-2 * r * narrow)).masked_fill(v.abs() > 1 - r, 0)
         return torch.logsumexp(self.logits.log_softmax(-1) + above + below + gap, dim=-1)
 
+    @property
+    def probs(self) -> Tensor:
+        """Return the probabilities of all codes (..., K)."""
+        every = torch.arange(self.K, device=self.mu.device)
+        return self.log_prob(every.view(-1, *[1] * (self.mu.ndim - 1))).movedim(0, -1).exp()
+
     def sample(self, sample_shape: torch.Size = ()) -> Tensor:
         """Draw a component, then a point of it, then round to the nearest code."""
         chosen = Categorical(logits=self.logits).sample(sample_shape)[..., None]
-        mu, log_s = (
-            p.expand(*chosen.shape[:-1], -1).gather(-1, chosen).squeeze(-1)
-            for p in (self.mu, self.log_s)
-        )
-        u = torch.rand_like(mu).clamp(1e-6, 1 - 1e-6)
-        v = mu + log_s.exp() * torch.logit(u)
+        shape = *chosen.shape[:-1], -1
+        mu = self.mu.expand(shape).gather(-1, chosen).squeeze(-1)
+        log_s = self.log_s.expand(shape).gather(-1, chosen).squeeze(-1)
+        v = mu + log_s.exp() * torch.logit(torch.rand_like(mu).clamp(1e-6, 1 - 1e-6))
         return ((v + 1) * (self.K - 1) / 2).round().clamp(0, self.K - 1).long()

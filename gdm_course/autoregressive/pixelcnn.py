@@ -80,6 +80,12 @@ def output_head(features: int, outputs: int, C: int) -> nn.Sequential:
     )
 
 
+def by_colour(parameters: Tensor, C: int) -> Tensor:
+    """Sort (B, C P, H, W) into (B, C, H, W, P), in float32 even where a GPU used less."""
+    parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
+    return parameters.unflatten(1, (C, -1)).movedim(2, -1)
+
+
 class RasterDensity(nn.Module):
     """All of a PixelCNN but its network: codes 0..K-1, images (B, C, H, W), chain rule (1).
 
@@ -162,7 +168,7 @@ class PixelCNN(RasterDensity):
         h = self.first(x)
         for block in self.blocks:
             h = block(h)
-        return self.head(h).unflatten(1, (self.shape[0], -1)).movedim(2, -1)
+        return by_colour(self.head(h), self.shape[0])
 
     def rows(self, n: int, y: None = None) -> PixelRows:
         """Return the cache that computes `forward` one pixel at a time."""

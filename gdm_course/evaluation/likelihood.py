@@ -91,6 +91,12 @@ def stream_nll(model: Density, x: Tensor, batch: int = 64) -> Estimate:
     return estimate(-torch.cat(parts))
 
 
+def bits_estimate(model: Density, x: Batch, batch: int = 1000) -> Estimate:
+    """Return the mean negative log-likelihood of codes in bits per dimension, and error."""
+    D = (x[0] if isinstance(x, tuple) else x)[0].numel()
+    return estimate(bits_per_dim(-log_probs(model, x, batch), D))
+
+
 def nll(model: Density, x: Batch, batch: int = 1000) -> float:
     """Return the mean negative log-likelihood of examples (N, *D) in nats per example."""
     return nll_estimate(model, x, batch).value

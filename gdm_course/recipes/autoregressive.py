@@ -1,6 +1,6 @@
 """Recipes of the autoregressive family."""
 
-from gdm_course.recipes.settings import Recipe
+from gdm_course.recipes.settings import BITS, Recipe
 
 BINARIZED = {
     "unit": "autoregressive/nade",
@@ -8,6 +8,8 @@ BINARIZED = {
     "data_args": ("binarized_mnist",),
     "args": (784,),
 }
+
+PIXELS = {"unit": "autoregressive/pixelcnn", "data": "scale.data.image_codes"}
 
 RECIPES = (
     Recipe(  # settings for a GPU are first guesses until their cards exist
@@ -58,5 +60,67 @@ RECIPES = (
         every=750,
         goal=91.7,
         **BINARIZED,
+    ),
+    Recipe(  # 887,168 parameters
+        name="autoregressive/pixelcnn-mnist",
+        model="autoregressive.gated_pixelcnn.GatedPixelCNN",
+        args=((1, 28, 28), 256),
+        kwargs={"dilations": (1, 2, 1, 4, 1, 2, 1, 4, 1, 2), "dropout": 0.1},
+        steps=80_000,
+        batch=128,
+        lr=1e-3,
+        warmup=1000,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.9995,
+        every=2000,
+        precision="bf16-mixed",
+        goal=0.80,
+        device="gpu",
+        minutes=45,
+        metrics=(BITS,),
+        data_args=("mnist",),
+        **PIXELS,
+    ),
+    Recipe(
+        name="autoregressive/pixelcnn-binarized",
+        model="autoregressive.gated_pixelcnn.GatedPixelCNN",
+        args=((1, 28, 28), 2),
+        kwargs={"dilations": (1, 2, 1, 4, 1, 2, 1), "dropout": 0.3},
+        steps=60_000,
+        batch=128,
+        lr=1e-3,
+        warmup=1000,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.9995,
+        every=2000,
+        precision="bf16-mixed",
+        goal=81.3,
+        device="gpu",
+        minutes=25,
+        data_args=("binarized_mnist",),
+        **PIXELS,
+    ),
+    Recipe(
+        name="autoregressive/pixelcnn-cifar10",
+        model="autoregressive.gated_pixelcnn.LogisticPixelCNN",
+        args=((3, 32, 32), 256),
+        kwargs={"features": 192, "dilations": (1, 2, 1, 4) * 4, "dropout": 0.3},
+        steps=200_000,
+        batch=128,
+        lr=5e-4,
+        warmup=2000,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.9995,
+        every=5000,
+        precision="bf16-mixed",
+        goal=3.03,
+        device="gpu",
+        minutes=600,
+        metrics=(BITS,),
+        data_args=("cifar10",),
+        **PIXELS,
     ),
 )

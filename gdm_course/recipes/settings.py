@@ -24,6 +24,7 @@ class Metric:
 
 
 NLL = Metric("negative log-likelihood", "evaluation.likelihood.nll_estimate", "nats")
+BITS = Metric(NLL.name, "evaluation.likelihood.bits_estimate", "bits/dim")
 
 
 @dataclass(frozen=True, kw_only=True)

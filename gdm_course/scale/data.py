@@ -42,6 +42,14 @@ def binary_images(name: str) -> Splits:
     return Splits(*splits, data.source)
 
 
+def image_codes(name: str) -> Splits:
+    """Load images as they are: codes 0 to levels - 1, uint8 (N, C, H, W)."""
+    from gdm_course.data import images
+
+    data = images.load(name)
+    return Splits(data.x_train, data.x_valid, data.x_test, data.source)
+
+
 def text_windows(name: str, T: int) -> Splits:
     """Load a text by the name of its function in `data.text`, as windows of T characters.
 
