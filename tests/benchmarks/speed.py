@@ -123,14 +123,14 @@ def made() -> Iterator[Ratio]:
             "MADE 784-1000, sample 16",
             lambda: model.sample(16),
             lambda: fill_by_dimension(logits, 16),
-            "the same, with masks applied only once",
+            "the same pass, its masks applied once",
             repeat=3,
         )
         yield compare(
             "MADE 784-1000, log_prob of 16",
             lambda: model.log_prob(x),
             lambda: by_dimension(logits, x),
-            "the same, with masks applied only once",
+            "the same pass, its masks applied once",
             repeat=3,
         )
 
