@@ -3,19 +3,22 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.autograd.functional import jacobian
 from torch.nn.functional import scaled_dot_product_attention
 
-from gdm_course import protocols
+from gdm_course import protocols, recipes
 from gdm_course.autoregressive.bpe import BPE, learn, merge
 from gdm_course.autoregressive.decoding import Cache, choose, generate, sharpen
 from gdm_course.autoregressive.gpt import GPT, Attention, causal_attention
 from gdm_course.evaluation.likelihood import block_nll, stream_nll
 from gdm_course.muon import Muon, muon, orthogonalise
 from gdm_course.scale.data import text_windows
+from gdm_course.scale.run import prepare
+from gdm_course.scale.runner import fit
 
 KINDS = {"plain": {}, "classes": {"classes": 3}}
 
@@ -382,3 +385,26 @@ def test_cpu_and_gpu_agree():
     there = model.cuda().log_prob(x.cuda()).cpu()
     torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
     assert model.sample(2).is_cuda
+
+
+def test_a_recipe_can_ask_for_muon(tmp_path):
+    """`gdm train` hands the model to the recipe's optimiser and measures nats per token."""
+    from lightning.fabric import Fabric
+
+    sizes = {"args": (400, 16), "kwargs": {"layers": 1, "heads": 1, "width": 8}}
+    recipe = replace(
+        recipes.get("autoregressive/gpt-shakespeare-cpu"),
+        name="autoregressive/tiny",
+        data_args=("course", 16),
+        **{"steps": 6, "batch": 4, "every": 3},
+        **sizes,
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optimizer = prepare(recipe, fabric).optimizer
+    assert isinstance(optimizer, Muon)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0]
+    card = fit(recipe, fabric, tmp_path / "runs", tmp_path / "out", say=lambda line: None)
+    assert card["steps"] == 6
+    first = card["figures"][0]
+    assert first["unit"] == "nats per character"
+    assert 3 < first["value"] < 8  # log 400 is 6.0: per token, not per block of 16

@@ -12,7 +12,8 @@
 # [solution](../../solutions/autoregressive/nade.ipynb)
 #
 # previous: [Densities, samples and divergences](../foundations/densities.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [One token at a time: GPT](gpt.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
