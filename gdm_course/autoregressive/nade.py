@@ -17,7 +17,7 @@ from torch.nn.functional import relu
 
 
 def prefix_activations(
-    x: Tensor, W: Tensor, c: Tensor, chunk: int = 28
+    x: Tensor, W: Tensor, c: Tensor, chunk: int = 14
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield a_d = c + sum_{k<d} x_k W_k, for `chunk` dimensions d at a time.
 
@@ -71,7 +71,7 @@ class NADE(nn.Module):
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
         require_binary(x)
         logits = [
-            (torch.sigmoid(a) * self.V[now]).sum(-1) + self.b[now]  # (B, chunk)
+            (a.sigmoid_() * self.V[now]).sum(-1) + self.b[now]  # (B, chunk); saves a copy
             for now, a in prefix_activations(x, self.W, self.c)
         ]
         return Bernoulli(logits=torch.cat(logits, dim=1), validate_args=False)

@@ -11,7 +11,7 @@
 # [exercise](../../exercises/autoregressive/gpt.ipynb) ·
 # [solution](../../solutions/autoregressive/gpt.ipynb)
 #
-# previous: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
+# previous: [Eight thousand guesses a second: WaveNet and WaveRNN](wavenet.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

@@ -13,7 +13,7 @@
 #
 # previous: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [One token at a time: GPT](gpt.ipynb)
+# next: [Eight thousand guesses a second: WaveNet and WaveRNN](wavenet.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
@@ -176,7 +176,7 @@ print("all 6 orders give back the same 8 probabilities")
 
 # %% tags=["from:autoregressive.nade.prefix_activations"]
 def prefix_activations(
-    x: Tensor, W: Tensor, c: Tensor, chunk: int = 28
+    x: Tensor, W: Tensor, c: Tensor, chunk: int = 14
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield a_d = c + sum_{k<d} x_k W_k, for `chunk` dimensions d at a time.
 
@@ -246,7 +246,7 @@ class NADE(nn.Module):
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
         require_binary(x)
         logits = [
-            (torch.sigmoid(a) * self.V[now]).sum(-1) + self.b[now]  # (B, chunk)
+            (a.sigmoid_() * self.V[now]).sum(-1) + self.b[now]  # (B, chunk); saves a copy
             for now, a in prefix_activations(x, self.W, self.c)
         ]
         return Bernoulli(logits=torch.cat(logits, dim=1), validate_args=False)
@@ -611,7 +611,7 @@ def rivals(name, steps):
 
 
 shapes = ("two_moons", "ring", "checkerboard", "word")
-results = {name: rivals(name, budget(600, 20)) for name in shapes}
+results = {name: rivals(name, budget(400, 20)) for name in shapes}
 titles = [
     f"{s}: {m}\nKL {r[m][1]:.3f} nats"
     for s, r in results.items()
