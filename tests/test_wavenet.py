@@ -8,7 +8,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
-from gdm_course import protocols
+from gdm_course import protocols, recipes
 from gdm_course.autoregressive.sound import (
     BinnedLogistics,
     BinnedNormal,
@@ -40,6 +40,7 @@ from gdm_course.autoregressive.wavernn import (
     split_code,
     start,
 )
+from gdm_course.scale.sound import _windows, bits_per_sample
 
 OUTPUTS = [Softmax, Gaussian, LogisticMixture]
 
@@ -424,3 +425,48 @@ def test_cpu_and_gpu_agree(name):
 def test_a_conditional_model_asks_for_labels():
     with pytest.raises(ValueError, match="give it labels"):
         WaveNet(classes=2).log_prob(torch.zeros(1, 3, dtype=torch.long))
+
+
+# Recipes ----------------------------------------------------------------------------------
+
+
+class Ramp(torch.nn.Module):
+    """Every code k costs k bits, with or without a label."""
+
+    def log_prob(self, x, y=None):
+        """Return minus the sum of the codes, in nats: (B, T) -> (B,)."""
+        return -math.log(2) * x.sum(1)
+
+
+def test_bits_per_sample_counts_every_sample_once_and_no_padding():
+    codes = torch.tensor([[1, 1, 1, 1], [4, 4, 100, 100], [2, 2, 2, 100]])
+    lengths = torch.tensor([4, 2, 3])
+    value, error = bits_per_sample(Ramp(), (codes, torch.zeros(3), lengths))
+    assert value == pytest.approx((4 + 8 + 6) / 9)
+    rest = torch.tensor([4.0, 8, 6]) - 2 * lengths  # bits beyond 2 per sample
+    assert error == pytest.approx(rest.std().item() / (3 * math.sqrt(3)))
+    assert bits_per_sample(Ramp(), (codes, lengths)).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize("T", [1, 7, 8, 9, 25])
+def test_windows_cover_a_sound(T):
+    wave = torch.arange(1.0, T + 1)
+    rows = _windows(wave, 8)
+    assert rows.shape[1] == 8
+    assert set(rows.flatten().tolist()) - {0.0} == set(wave.tolist())
+    assert (rows[:, 0] == 1 + 2 * torch.arange(len(rows))).all()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name", ["autoregressive/wavenet-fsdd", "autoregressive/wavernn-fsdd"]
+)
+def test_a_recipe_starts_at_one_bit_per_bit(name):
+    recipe = recipes.get(name)
+    torch.manual_seed(0)
+    model, splits = recipe.build(), recipes.resolve(recipe.data)(*recipe.data_args)
+    few = tuple(t[:2] for t in splits.test)
+    bits = 8 if "wavenet" in name else 16
+    assert bits_per_sample(model, few).value == pytest.approx(bits, abs=0.2)
+    rows = splits.train if isinstance(splits.train, tuple) else (splits.train,)
+    assert model.loss(*(t[:2] for t in rows)).isfinite()

@@ -1,6 +1,6 @@
 """Recipes of the autoregressive family."""
 
-from gdm_course.recipes.settings import BITS, Recipe
+from gdm_course.recipes.settings import BITS, NLL, Metric, Recipe
 
 BINARIZED = {
     "unit": "autoregressive/nade",
@@ -10,6 +10,16 @@ BINARIZED = {
 }
 
 PIXELS = {"unit": "autoregressive/pixelcnn", "data": "scale.data.image_codes"}
+
+PER_SAMPLE = Metric(NLL.name, "scale.sound.bits_per_sample", "bits per sample")
+SPOKEN = {
+    "unit": "autoregressive/wavenet",
+    "data": "scale.sound.spoken_codes",
+    "metrics": (PER_SAMPLE,),
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "warmup": 50,
+}
 
 RECIPES = (
     Recipe(  # settings for a GPU are first guesses until their cards exist
@@ -122,5 +132,32 @@ RECIPES = (
         metrics=(BITS,),
         data_args=("cifar10",),
         **PIXELS,
+    ),
+    Recipe(  # bits per 8-bit mu-law code; 134,936 parameters; settings are first guesses
+        name="autoregressive/wavenet-fsdd",
+        model="autoregressive.wavenet.WaveNet",
+        kwargs={"channels": 40, "dilations": tuple(2**i for i in range(9)), "classes": 10},
+        steps=900,
+        batch=8,
+        lr=6e-3,
+        ema=0.995,
+        every=150,
+        goal=4.55,
+        minutes=5,
+        data_args=("autoregressive.sound.mulaw_encode", 2048, True),
+        **SPOKEN,
+    ),
+    Recipe(  # bits per 16-bit code, not to be compared with the line above
+        name="autoregressive/wavernn-fsdd",
+        model="autoregressive.wavernn.WaveRNN",
+        kwargs={"hidden": 256},
+        steps=600,
+        batch=32,
+        lr=4e-3,
+        ema=0.995,
+        every=150,
+        minutes=10,
+        data_args=("autoregressive.sound.linear_encode", 512, False),
+        **SPOKEN,
     ),
 )
