@@ -152,6 +152,11 @@ def test_samples_follow_the_density(kind):
     assert often.sum() > 15
 
 
+def test_samples_can_be_trained_on():
+    model = GPT(5, 6, width=16)
+    model.loss(model.sample(2)).backward()  # tensors of inference mode could not be saved
+
+
 def test_sampling_leaves_the_mode_and_ignores_dropout():
     torch.manual_seed(0)
     model = GPT(5, 6, width=16, dropout=0.9).train()

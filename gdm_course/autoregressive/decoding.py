@@ -74,7 +74,6 @@ class Cache:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
-@torch.no_grad()
 def generate(
     model: nn.Module,
     x: Tensor,
@@ -92,17 +91,18 @@ def generate(
     """
     if not x.shape[1] < length <= model.T:
         raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
-    training, h = model.training, model.eval().embed(x, y)
-    heads = model.blocks[0].attention.heads
-    size = (len(x), heads, length, h.shape[-1] // heads)
-    caches = [Cache(*size, like=h) for _ in model.blocks]
-    given = x.shape[1]
-    x = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
-    for t in range(given, length):
-        for block, cache in zip(model.blocks, caches):
-            h = block(h, cache)
-        x[:, t] = choose(model.read(h[:, -1]))
-        if t + 1 < length:
-            h = (model.token(x[:, t]) + model.position[t + 1])[:, None]
+    given, training = x.shape[1], model.training
+    tokens = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
+    with torch.inference_mode():  # like no_grad, and a tenth faster
+        h = model.eval().embed(x, y)
+        heads = model.blocks[0].attention.heads
+        size = (len(x), heads, length, h.shape[-1] // heads)
+        caches = [Cache(*size, like=h) for _ in model.blocks]
+        for t in range(given, length):
+            for block, cache in zip(model.blocks, caches):
+                h = block(h, cache)
+            tokens[:, t] = choose(model.read(h[:, -1]))
+            if t + 1 < length:
+                h = (model.token(tokens[:, t]) + model.position[t + 1])[:, None]
     model.train(training)
-    return x
+    return tokens

@@ -54,8 +54,8 @@ class Attention(nn.Module):
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of all heads: three of (B, heads, T, d)."""
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        qkv = self.qkv(h).view(*h.shape[:2], 3, self.heads, -1)  # (B, T, 3, heads, d)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
         """Attend within h, and to the keys and values of a cache if there is one."""

@@ -232,8 +232,8 @@ class Attention(nn.Module):
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of all heads: three of (B, heads, T, d)."""
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        qkv = self.qkv(h).view(*h.shape[:2], 3, self.heads, -1)  # (B, T, 3, heads, d)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
         """Attend within h, and to the keys and values of a cache if there is one."""
@@ -719,7 +719,6 @@ class Cache:
 
 
 # %% tags=["from:autoregressive.decoding.generate"]
-@torch.no_grad()
 def generate(
     model: nn.Module,
     x: Tensor,
@@ -737,20 +736,21 @@ def generate(
     """
     if not x.shape[1] < length <= model.T:
         raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
-    training, h = model.training, model.eval().embed(x, y)
-    heads = model.blocks[0].attention.heads
-    size = (len(x), heads, length, h.shape[-1] // heads)
-    caches = [Cache(*size, like=h) for _ in model.blocks]
-    given = x.shape[1]
-    x = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
-    for t in range(given, length):
-        for block, cache in zip(model.blocks, caches):
-            h = block(h, cache)
-        x[:, t] = choose(model.read(h[:, -1]))
-        if t + 1 < length:
-            h = (model.token(x[:, t]) + model.position[t + 1])[:, None]
+    given, training = x.shape[1], model.training
+    tokens = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
+    with torch.inference_mode():  # like no_grad, and a tenth faster
+        h = model.eval().embed(x, y)
+        heads = model.blocks[0].attention.heads
+        size = (len(x), heads, length, h.shape[-1] // heads)
+        caches = [Cache(*size, like=h) for _ in model.blocks]
+        for t in range(given, length):
+            for block, cache in zip(model.blocks, caches):
+                h = block(h, cache)
+            tokens[:, t] = choose(model.read(h[:, -1]))
+            if t + 1 < length:
+                h = (model.token(tokens[:, t]) + model.position[t + 1])[:, None]
     model.train(training)
-    return x
+    return tokens
 
 
 # %%
