@@ -963,7 +963,7 @@ flat = lambda x: x.flatten(1).long()
 x_train, x_test = flat(digits.x_train), flat(digits.x_test)
 y_train, y_test = digits.y_train.long(), digits.y_test.long()
 seed_everything(0)
-painter = GPT(17, 64, layers=2, heads=4, width=64, classes=10, dropout=0.1)
+painter = GPT(17, 64, layers=2, heads=4, width=64, classes=10)
 loop = fit(painter, forever((x_train, y_train), 64), budget(200, 8), lr=8e-3)
 for _ in watch(loop, every=50, unit="nats per pixel"):
     pass
