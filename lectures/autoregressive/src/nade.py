@@ -13,7 +13,7 @@
 #
 # previous: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Eight thousand guesses a second: WaveNet and WaveRNN](wavenet.ipynb)
+# next: [Images by convolution: PixelCNN](pixelcnn.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -11,7 +11,7 @@
 # [exercise](../../exercises/autoregressive/wavenet.ipynb) ·
 # [solution](../../solutions/autoregressive/wavenet.ipynb)
 #
-# previous: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
+# previous: [Images by convolution: PixelCNN](pixelcnn.ipynb) ·
 # [all units](../index.ipynb) ·
 # next: [One token at a time: GPT](gpt.ipynb)
 
