@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gdm_course.autoregressive.made import MADE, degrees
 from gdm_course.autoregressive.nade import NADE
 from gdm_course.training import batches
-from tests.benchmarks import gpt
+from tests.benchmarks import gpt, sound
 from tests.benchmarks.harness import Ratio, compare
 
 D = 784
@@ -178,3 +178,4 @@ def ratios() -> Iterator[Ratio]:
     yield from made()
     yield from nade()
     yield from gpt.ratios()
+    yield from sound.ratios()
