@@ -560,7 +560,7 @@ windows = codes.unfold(0, T, 1)  # (N, 64), a view
 blocks = held_out[: len(held_out) // T * T].view(-1, T)[:300]
 seed_everything(0)
 model = GPT(K, T, layers=2, heads=4, width=96)
-steps = budget(250, 10)
+steps = budget(200, 10)
 for _ in watch(fit(model, forever(windows, 32), steps), every=50, unit="nats/character"):
     pass
 nats, error = block_nll(model, blocks)
@@ -964,7 +964,7 @@ x_train, x_test = flat(digits.x_train), flat(digits.x_test)
 y_train, y_test = digits.y_train.long(), digits.y_test.long()
 seed_everything(0)
 painter = GPT(17, 64, layers=2, heads=4, width=64, classes=10)
-loop = fit(painter, forever((x_train, y_train), 64), budget(200, 8), lr=8e-3)
+loop = fit(painter, forever((x_train, y_train), 64), budget(160, 8), lr=8e-3)
 for _ in watch(loop, every=50, unit="nats per pixel"):
     pass
 seed_everything(0)
@@ -1035,7 +1035,7 @@ for name, (K_, T_, layers, w) in SHAPES.items():
 
 # %%
 curves, sizes = {}, []
-points = [budget(at, 2) for at in (15, 30, 60, 120)]
+points = [budget(at, 2) for at in (12, 25, 50, 100)]
 for layers, width in progress(((1, 16), (1, 32), (2, 48), (2, 96)), label="four models"):
     seed_everything(0)
     student = GPT(K, T, layers=layers, heads=4, width=width)
