@@ -100,7 +100,7 @@ class PixelHead:
 
     def __call__(self, h: Tensor) -> Tensor:
         """Return the parameters of every colour."""
-        h = F.relu(F.linear(F.relu(h), *self.hidden))
+        h = F.linear(h.relu(), *self.hidden).relu_()
         return F.linear(h, *self.out).unflatten(1, (self.C, -1))
 
 
@@ -131,8 +131,8 @@ class PixelRows:
         """Return the parameters of pixel j: (n, C, P)."""
         h = self.first.at(j)
         for squeeze, look, widen in self.blocks:
-            inside = look(F.relu(F.linear(F.relu(h), *squeeze)), j)
-            h = h + F.linear(F.relu(inside), *widen)
+            inside = look(F.linear(h.relu(), *squeeze).relu_(), j).relu_()
+            h = F.linear(inside, *widen).add_(h)  # in place: thousands of tiny tensors
         return self.head(h)
 
 
@@ -177,7 +177,7 @@ class GatedRows:
         """Return the parameters of pixel j: (n, C, P)."""
         h = self.left.at(j)
         for layer in self.layers:
-            h = h + F.linear(self.gate(layer.right(h, j)), *layer.merge)
+            h = F.linear(self.gate(layer.right(h, j)), *layer.merge).add_(h)
         return self.head(h)
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gdm_course.autoregressive.made import MADE, degrees
 from gdm_course.autoregressive.nade import NADE
 from gdm_course.training import batches
-from tests.benchmarks import gpt, sound
+from tests.benchmarks import gpt, pixelcnn, sound
 from tests.benchmarks.harness import Ratio, compare
 
 D = 784
@@ -177,5 +177,6 @@ def ratios() -> Iterator[Ratio]:
     yield one_epoch(10_000, 784, 128)
     yield from made()
     yield from nade()
+    yield from pixelcnn.ratios()
     yield from gpt.ratios()
     yield from sound.ratios()
