@@ -936,8 +936,7 @@ for name, figure in bits.items():
 
 # %% [markdown]
 # Which alphabet is ahead depends on the amount of text: every token has a vector of its own,
-# and must be seen often enough to learn it. On Shakespeare's million characters the pairs
-# should win, on the few ten thousand of the course's own text the letters.
+# and must be seen often enough to learn it. Try `raw[:30_000]` as the training text.
 #
 # **Quiz 2.** Somebody reports a lower perplexity, $\exp(\text{nats per token})$, after
 # halving the vocabulary. Progress?
