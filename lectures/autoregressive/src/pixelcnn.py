@@ -51,7 +51,7 @@ from gdm_course.autoregressive.pixelcnn_sampling import GatedRows, PixelRows, fi
 from gdm_course.data import images
 from gdm_course.evaluation.likelihood import bits_per_dim, nll, nll_estimate
 from gdm_course.training import budget, forever, seed_everything, train
-from gdm_course.widgets import play, watch
+from gdm_course.widgets import play, progress, watch
 
 plot.style()
 # %% [markdown]
@@ -78,7 +78,8 @@ ax = plot.image_grid(x_train[:40], columns=20, vmax=K - 1)
 # %%
 def fit(model, x, steps, lr, B=64):
     """Train on a tensor or a tuple of tensors, the rate falling to 0."""
-    for _ in train(model, forever(x, B), steps, lambda step: lr * (1 - step / steps)):
+    training = train(model, forever(x, B), steps, lambda step: lr * (1 - step / steps))
+    for _ in progress(training, steps, type(model).__name__):
         pass
     return model.eval()
 

@@ -33,6 +33,7 @@ from gdm_course.autoregressive.pixelcnn import channel_groups, raster_mask
 from gdm_course.checks.autoregressive import pixelcnn as check
 from gdm_course.data import images
 from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.widgets import progress
 
 plot.style()
 
@@ -286,7 +287,8 @@ seed_everything(0)
 model = GatedPixelCNN((1, 8, 8), K, features=32, dilations=(1, 2), size=5, classes=10)
 steps = budget(300, 5)
 data = forever((digits.x_train, digits.y_train), 64)
-for _ in train(model, data, steps, lambda step: 5e-3 * (1 - step / steps)):
+training = train(model, data, steps, lambda step: 5e-3 * (1 - step / steps))
+for _ in progress(training, steps, "gated PixelCNN"):
     pass
 
 
