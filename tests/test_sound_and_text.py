@@ -94,10 +94,13 @@ def test_shakespeare_and_names():
     """Published sizes: 65 characters; 90 percent are 1,003,854; 32,033 names."""
     plays = text.shakespeare()
     assert len(plays.alphabet) == 65
+    whole = download.need("shakespeare")[0].read_text()
     assert len(plays.train + plays.valid) == 1_003_854
-    assert len(plays.train) == 948_084
-    assert len(plays.test) == 111_540
-    assert plays.train.startswith("First Citizen:")
+    assert len(plays.valid) == 50_000
+    assert plays.test == whole[1_003_854:]
+    assert plays.train.startswith(whole[:19_000])
+    assert plays.valid.startswith(whole[19_000:20_000] + whole[39_000:40_000])
+    assert whole[20_000:39_000] in plays.train
     names = text.names()
     parts = [part.split() for part in (names.train, names.valid, names.test)]
     assert [len(part) for part in parts] == [25_626, 3_203, 3_204]
@@ -107,7 +110,7 @@ def test_shakespeare_and_names():
 
 
 def test_the_courses_own_text(no_data):
-    """Needs no data; decoding undoes encoding; the splits follow each other."""
+    """Needs no data; decoding undoes encoding."""
     own = text.course()
     assert len(own.train) > 8_000
     assert own.decode(own.encode(own.test)) == own.test

@@ -1060,13 +1060,14 @@ _ = right.set(xlabel="parameters in the blocks")
 # repeats over seeds; four points and one seed show the phenomenon, no exponent.
 #
 # The same class at full size was made by `gdm train`. On tiny Shakespeare others report the
-# loss on the last tenth of the file; that is our test split. Training used the first 85
-# percent, and the 5 in between chose the weights.
+# loss on the last tenth of the file; that is our test split. Of the nine
+# tenths before it, every twentieth thousand characters chose the weights and the rest
+# trained them.
 
 # %%
 for name in ("autoregressive/gpt-shakespeare", "autoregressive/gpt-shakespeare-cpu"):
     if not (checkpoints.available(name) and download.here("shakespeare")):
-        print(f"no checkpoint, or no text: 'gdm data shakespeare', 'gdm train {name}'")
+        print(f"no checkpoint, or no text: 'gdm data get shakespeare', 'gdm train {name}'")
         continue
     bard, card = checkpoints.load(name), checkpoints.card(name)
     figure = next(f for f in card["figures"] if f["split"] == "test")
