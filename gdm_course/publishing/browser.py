@@ -129,7 +129,7 @@ def slide(view, index: int = 0, key: str = "ArrowRight", timeout: int = 30_000) 
         playwright's TimeoutError: the picture did not change.
     """
     knob = view.locator(".widget-slider .noUi-handle").nth(index)
-    box = view.locator(".jp-OutputArea-output").filter(has=knob).last
+    box = knob.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-output')][1]")
     label = view.locator(".widget-slider .widget-readout").nth(index)
     image = box.locator("img").first
     before, picture = label.inner_text(), image.get_attribute("src")
