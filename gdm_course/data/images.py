@@ -100,8 +100,8 @@ def binarize(
 ) -> Tensor:
     """Draw black or white with the pixel's value as the probability: uint8 0 or 1.
 
-    A new draw every epoch is the literature's "resampled" binarised MNIST, about 2 nats
-    easier than the fixed one: never compare figures on the two.
+    A new draw every epoch is the literature's "resampled" binarised MNIST, not the
+    fixed one: never compare figures on the two.
     """
     p = x.float() / (levels - 1)
     draw = torch.rand(

@@ -980,7 +980,7 @@ assert abs(small_cheat.log_prob(states).exp().sum().item() - 1) < 1e-5
 # The same class, 784 pixels, the *fixed* binarisation of Larochelle on which the papers
 # report. It was trained by `gdm train` on real data; the card beside the checkpoint says
 # how. (There are two binarised MNISTs. The other one redraws the bits every time it sees an
-# image and is about 2 nats easier. Never compare across.)
+# image: another test set. Never compare across.)
 
 # %%
 name = "autoregressive/made-mnist-cpu"
