@@ -1,0 +1,94 @@
+"""A normalizing flow: layers one after the other, from data to noise and back.
+
+References:
+    Rezende, Mohamed (2015). Variational inference with normalizing flows. arXiv:1505.05770.
+    Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan (2021). Normalizing flows for
+        probabilistic modeling and inference. arXiv:1912.02762.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+
+class Flow(nn.Module):
+    """A chain of invertible layers that turns data x into standard normal noise z.
+
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|, and the log-determinant of a chain is the
+    sum over its layers, each taken where its own input lies.
+
+    Args:
+        layers: each has `forward(x) -> (z, log_det)` and `inverse(z) -> (x, log_det)`, with
+            log |det| (B,) of the map that was just made.
+        shape: of one z, such as (2,).
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.register_buffer("mean", torch.zeros(*shape), persistent=False)
+        self.register_buffer("scale", torch.ones(*shape), persistent=False)
+
+    @property
+    def base(self) -> Independent:
+        """The distribution of z: every dimension standard normal."""
+        each = Normal(self.mean, self.scale, validate_args=False)
+        return Independent(each, self.mean.ndim, validate_args=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to noise: x (B, *D) -> z (B, *D) and log |det dz/dx| (B,)."""
+        log_det = x.new_zeros(len(x))
+        for layer in self.layers:
+            x, part = layer(x)
+            log_det = log_det + part
+        return x, log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to data: z (B, *D) -> x (B, *D) and log |det dx/dz| (B,)."""
+        log_det = z.new_zeros(len(z))
+        for layer in reversed(self.layers):
+            z, part = layer.inverse(z)
+            log_det = log_det + part
+        return z, log_det
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x) in nats, exact: (B, *D) -> (B,)."""
+        z, log_det = self(x)
+        return self.base.log_prob(z) + log_det
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood of a batch in nats: (B, *D) -> ()."""
+        return -self.log_prob(x).mean()
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """Draw noise and map it to data: (n, *D)."""
+        return self.inverse(self.base.sample((n,)))[0]
+
+
+class Inverse(nn.Module):
+    """A layer turned round: its forward is the other's inverse, and the reverse."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the layer's inverse: x -> (z, log |det dz/dx|)."""
+        return self.layer.inverse(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the layer itself: z -> (x, log |det dx/dz|)."""
+        return self.layer(z)
+
+
+class Reverse(nn.Module):
+    """Turn the order of the last dimension round, so that others go first: log_det is 0."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Flip the dimensions: (B, D) -> (B, D) and zeros (B,)."""
+        return x.flip(-1), x.new_zeros(len(x))
+
+    inverse = forward
