@@ -2,8 +2,8 @@
 
 References:
     Rezende, Mohamed (2015). Variational inference with normalizing flows. arXiv:1505.05770.
-    Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan (2021). Normalizing flows for
-        probabilistic modeling and inference. arXiv:1912.02762.
+    Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan (2021). Normalizing flows
+        for probabilistic modeling and inference. arXiv:1912.02762.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,29 +13,17 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 
-class Flow(nn.Module):
-    """A chain of invertible layers that turns data x into standard normal noise z.
-
-    log p(x) = log N(f(x); 0, I) + log |det df/dx|, and the log-determinant of a chain is the
-    sum over its layers, each taken where its own input lies.
+class Chain(nn.Module):
+    """Invertible layers, one after the other; their log-determinants add up.
 
     Args:
         layers: each has `forward(x) -> (z, log_det)` and `inverse(z) -> (x, log_det)`, with
             log |det| (B,) of the map that was just made.
-        shape: of one z, such as (2,).
     """
 
-    def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
+    def __init__(self, layers: Iterable[nn.Module]):
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.register_buffer("mean", torch.zeros(*shape), persistent=False)
-        self.register_buffer("scale", torch.ones(*shape), persistent=False)
-
-    @property
-    def base(self) -> Independent:
-        """The distribution of z: every dimension standard normal."""
-        each = Normal(self.mean, self.scale, validate_args=False)
-        return Independent(each, self.mean.ndim, validate_args=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map data to noise: x (B, *D) -> z (B, *D) and log |det dz/dx| (B,)."""
@@ -52,6 +40,28 @@ class Flow(nn.Module):
             z, part = layer.inverse(z)
             log_det = log_det + part
         return z, log_det
+
+
+class Flow(Chain):
+    """A chain from data x to standard normal noise z: a Sampler, Trainable and a Density.
+
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|.
+
+    Args:
+        layers: of the chain.
+        shape: of one z, such as (2,).
+    """
+
+    def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
+        super().__init__(layers)
+        self.register_buffer("mean", torch.zeros(*shape), persistent=False)
+        self.register_buffer("scale", torch.ones(*shape), persistent=False)
+
+    @property
+    def base(self) -> Independent:
+        """The distribution of z: every dimension standard normal."""
+        each = Normal(self.mean, self.scale, validate_args=False)
+        return Independent(each, self.mean.ndim, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, exact: (B, *D) -> (B,)."""
