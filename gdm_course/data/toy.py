@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gdm_course.data.laws import Cells, Chain, Mixture
-from gdm_course.data.shapes import MAKERS, Bounds
+from gdm_course.data.plane import MAKERS, Bounds
 
 
 @dataclass(frozen=True)
