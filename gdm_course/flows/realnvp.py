@@ -1,0 +1,188 @@
+"""Coupling layers: half of x passes, and tells how to shift and scale the other half.
+
+References:
+    Dinh, Krueger, Bengio (2015). NICE: non-linear independent components estimation.
+        arXiv:1410.8516.
+    Dinh, Sohl-Dickstein, Bengio (2017). Density estimation using Real NVP.
+        arXiv:1605.08803.
+    Kingma, Dhariwal (2018). Glow: generative flow with invertible 1x1 convolutions.
+        arXiv:1807.03039. (ActNorm.)
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course.flows.flow import Flow
+from gdm_course.nets import mlp, zero_last
+
+
+def halves(x: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
+    """Cut dimension 1 in two: the part that passes and the part that is changed.
+
+    Args:
+        x: vectors (B, D) or images (B, C, H, W).
+        swap: whether the second half passes, not the first.
+    """
+    a, b = x.tensor_split(2, dim=1)
+    return (b, a) if swap else (a, b)
+
+
+def join(a: Tensor, b: Tensor, swap: bool) -> Tensor:
+    """Put two halves back where `halves` took them from."""
+    return torch.cat((b, a) if swap else (a, b), dim=1)
+
+
+def half_sizes(D: int, swap: bool) -> tuple[int, int]:
+    """Return how many of D dimensions pass, and how many are changed."""
+    if D < 2:
+        raise ValueError(
+            f"a coupling of {D} dimension has no second half: it needs D >= 2 (for one "
+            "dimension take a planar flow, or condition on something else)"
+        )
+    small, large = D // 2, D - D // 2
+    return (small, large) if swap else (large, small)
+
+
+class AdditiveCoupling(nn.Module):
+    """z_a = x_a, z_b = x_b + t(x_a): equation (3); the volume stays, log_det is 0.
+
+    Args:
+        net: t, from the half that passes to shifts of the other.
+        swap: whether the second half passes.
+    """
+
+    def __init__(self, net: nn.Module, *, swap: bool = False):
+        super().__init__()
+        self.net, self.swap = net, swap
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift one half by what the other says: x (B, D) -> z (B, D), zeros (B,)."""
+        a, b = halves(x, self.swap)
+        return join(a, b + self.net(a), self.swap), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift back; t itself is never inverted: z (B, D) -> x (B, D), zeros (B,)."""
+        a, b = halves(z, self.swap)
+        return join(a, b - self.net(a), self.swap), z.new_zeros(len(z))
+
+
+def bounded(log_scale: Tensor, bound: float = 2.0) -> Tensor:
+    """Squeeze a log scale into (-bound, bound): s = bound tanh(raw / bound), (6)."""
+    return bound * torch.tanh(log_scale / bound)
+
+
+class AffineCoupling(nn.Module):
+    """z_a = x_a, z_b = x_b exp(s(x_a)) + t(x_a): equation (4); log_det is sum s, (5).
+
+    Args:
+        net: from the half that passes to shift t and raw log scale s, side by side in
+            dimension 1.
+        swap: whether the second half passes.
+    """
+
+    def __init__(self, net: nn.Module, *, swap: bool = False):
+        super().__init__()
+        self.net, self.swap = net, swap
+
+    def shift_and_scale(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return t and the bounded log scale s for the half that is changed."""
+        t, s = self.net(a).chunk(2, dim=1)
+        return t, bounded(s)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift one half: x (B, D, ...) -> z (same), sum s (B,)."""
+        a, b = halves(x, self.swap)
+        t, s = self.shift_and_scale(a)
+        return join(a, b * s.exp() + t, self.swap), s.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it, for a gives the same t and s: z -> x (same), -sum s (B,)."""
+        a, b = halves(z, self.swap)
+        t, s = self.shift_and_scale(a)
+        return join(a, (b - t) * (-s).exp(), self.swap), -s.flatten(1).sum(1)
+
+
+class ActNorm(nn.Module):
+    """z = (x - mean) exp(log_scale), per dimension or channel: (7).
+
+    The first batch in training sets both, so that its z has mean 0 and variance 1; from
+    then on they are learned. `ready` is part of the state dict: loading trained weights
+    does not start over.
+
+    Args:
+        C: dimensions of a vector (B, C), or channels of an image (B, C, H, W).
+
+    References:
+        Kingma, Dhariwal (2018). Glow. arXiv:1807.03039, section 3.1.
+    """
+
+    def __init__(self, C: int):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(C))
+        self.log_scale = nn.Parameter(torch.zeros(C))
+        self.register_buffer("ready", torch.tensor(False))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Take mean and scale from a batch; a constant channel is scaled by 1."""
+        flat = x.transpose(0, 1).flatten(1)  # (C, B H W)
+        std = flat.std(1)
+        self.mean.copy_(flat.mean(1))
+        self.log_scale.copy_(-torch.where(std > 1e-6, std, 1).log())
+        self.ready.fill_(True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
+        if self.training and not self.ready and len(x) > 1:
+            self.initialise(x)
+        mean, log_scale = (p.view(-1, *[1] * (x.ndim - 2)) for p in self.parameters())
+        log_det = self.log_scale.sum() * x[0, 0].numel()
+        return (x - mean) * log_scale.exp(), log_det.expand(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
+        mean, log_scale = (p.view(-1, *[1] * (z.ndim - 2)) for p in self.parameters())
+        log_det = -self.log_scale.sum() * z[0, 0].numel()
+        return z * (-log_scale).exp() + mean, log_det.expand(len(z))
+
+
+class NICE(Flow):
+    """Additive couplings, then one scale per dimension: a density with log_det constant.
+
+    Args:
+        D: dimensions of a point, at least 2.
+        layers: number of couplings; the halves change places from one to the next.
+        hidden: units in each of the two hidden layers of t.
+
+    References:
+        Dinh, Krueger, Bengio (2015). NICE. arXiv:1410.8516.
+    """
+
+    def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        couplings: list[nn.Module] = []
+        for k in range(layers):
+            kept, changed = half_sizes(D, swap=k % 2 == 1)
+            net = zero_last(mlp((kept, hidden, hidden, changed)))
+            couplings.append(AdditiveCoupling(net, swap=k % 2 == 1))
+        super().__init__([*couplings, ActNorm(D)], (D,))
+
+
+class RealNVP(Flow):
+    """ActNorm, then affine couplings: real-valued, non-volume-preserving.
+
+    Args:
+        D: dimensions of a point, at least 2.
+        layers: number of couplings; the halves change places from one to the next.
+        hidden: units in each of the two hidden layers of s and t.
+
+    References:
+        Dinh, Sohl-Dickstein, Bengio (2017). Real NVP. arXiv:1605.08803.
+    """
+
+    def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        couplings: list[nn.Module] = []
+        for k in range(layers):
+            kept, changed = half_sizes(D, swap=k % 2 == 1)
+            net = zero_last(mlp((kept, hidden, hidden, 2 * changed)))
+            couplings.append(AffineCoupling(net, swap=k % 2 == 1))
+        super().__init__([ActNorm(D), *couplings], (D,))
