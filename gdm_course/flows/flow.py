@@ -6,7 +6,7 @@ References:
         for probabilistic modeling and inference. arXiv:1912.02762.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,30 @@ class Flow(Chain):
     def sample(self, n: int) -> Tensor:
         """Draw noise and map it to data: (n, *D)."""
         return self.inverse(self.base.sample((n,)))[0]
+
+
+class ReverseKL(nn.Module):
+    """KL(q || p) of a flow q to p = e^-U / Z, but for log Z: Trainable on noise, not data.
+
+    KL(q || p) = E[log q(x) + U(x)] + log Z, with x = flow.inverse(z)[0] and z ~ the base.
+
+    Args:
+        flow: whose direction from noise to data is differentiable, and best cheap.
+        energy: U, from x (B, *D) to nats (B,).
+    """
+
+    def __init__(self, flow: Flow, energy: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.flow, self.energy = flow, energy
+
+    def values(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
+        """Return log q(x) + beta U(x) at the x of every z, in nats: (B, *D) -> (B,)."""
+        x, log_det = self.flow.inverse(z)
+        return self.flow.base.log_prob(z) - log_det + beta * self.energy(x)
+
+    def loss(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
+        """Return the mean over noise z (B, *D), in nats; beta < 1 flattens the target."""
+        return self.values(z, beta).mean()
 
 
 class Inverse(nn.Module):

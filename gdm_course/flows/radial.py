@@ -1,0 +1,84 @@
+"""Radial flows: push points away from a centre or pull them in, with formulas both ways.
+
+References:
+    Rezende, Mohamed (2015). Variational inference with normalizing flows. arXiv:1505.05770.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course.flows.flow import Flow
+from gdm_course.flows.planar import Affine, growth
+
+
+def radius(far: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """Solve r + beta r / (alpha + r) = far for r >= 0, without cancellation: (13).
+
+    It is r^2 + p r - alpha far = 0 with p = alpha + beta - far.
+
+    Args:
+        far: distances from the centre after the step (B,).
+        alpha, beta: of the step, alpha > 0 and beta > -alpha.
+    """
+    p = alpha + beta - far
+    q = (p.abs() + (p * p + 4 * alpha * far).sqrt()) / 2  # one root is q, or product / q
+    return torch.where(p > 0, alpha * far / q, q)
+
+
+class Radial(nn.Module):
+    """x = z + beta (z - c) / (alpha + r), r = |z - c|: push away from a centre, or pull.
+
+    With alpha > 0 it is invertible for beta > -alpha, (12), so beta is alpha (growth - 1).
+    The way back is the root of a quadratic equation, (13).
+
+    Args:
+        D: number of dimensions.
+
+    References:
+        Rezende, Mohamed (2015). Variational inference with normalizing flows.
+    """
+
+    def __init__(self, D: int):
+        super().__init__()
+        self.c = nn.Parameter(torch.randn(D))
+        self.log_alpha = nn.Parameter(torch.zeros(()))
+        self.free = nn.Parameter(torch.randn(()) * 0.1)  # 0 would be the identity
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise to data: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        alpha, beta = self.shape()
+        away = z - self.c
+        r = torch.linalg.vector_norm(away, dim=1)  # (B,)
+        factor, log_det = self.push(r, alpha, beta)
+        return self.c + factor[:, None] * away, log_det
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        alpha, beta = self.shape()
+        away = x - self.c
+        far = torch.linalg.vector_norm(away, dim=1)
+        factor, log_det = self.push(radius(far, alpha, beta), alpha, beta)
+        return self.c + away / factor[:, None], -log_det
+
+    def shape(self) -> tuple[Tensor, Tensor]:
+        """Return alpha > 0 and beta > -alpha."""
+        alpha = self.log_alpha.exp()
+        return alpha, alpha * (growth(self.free) - 1)
+
+    def push(self, r: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return |x - c| / |z - c| and log |det dx/dz| at radius r, each (B,): (11)."""
+        factor = 1 + beta / (alpha + r)  # stretches the D - 1 directions around
+        along = 1 + alpha * beta / (alpha + r) ** 2  # and this the one outwards
+        return factor, (len(self.c) - 1) * factor.log() + along.log()
+
+
+class RadialFlow(Flow):
+    """A Gaussian with its own mean and widths, then radial steps: formulas both ways.
+
+    Args:
+        D: number of dimensions.
+        layers: number of radial steps.
+    """
+
+    def __init__(self, D: int, *, layers: int = 16):
+        super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))
