@@ -51,7 +51,7 @@ from gdm_course.autoregressive.sound import (
     sane,
     smooth_embedding,
 )
-from gdm_course.autoregressive.wavenet import DOUBLING
+from gdm_course.autoregressive.wavenet import DOUBLING, receptive_field
 from gdm_course.autoregressive.wavernn import State, spans, split_code, start, unroll
 from gdm_course.data import audio
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs
@@ -142,17 +142,9 @@ def shift(h: Tensor, d: int) -> Tensor:
 # the dilation from layer to layer, $d_l = 2^{l-1}$, and $R = 1 + (2^L - 1) = 2^L$: ten
 # layers see 1,024 samples. Nothing is skipped either. Every delay from $0$ to $2^L-1$ has
 # exactly one path through the stack: its digits in binary say at which layers to step back.
-
-
-# %% tags=["from:autoregressive.wavenet.receptive_field"]
-def receptive_field(dilations: Sequence[int]) -> int:
-    """Count the past samples that one conditional can see: 1 + sum of d, (2)."""
-    return 1 + sum(dilations)
-
-
-# %% [markdown]
-# Move the sliders. The parameters grow with the number of blocks, the field grows with the
-# dilations.
+#
+# Move the sliders: `receptive_field` is (2). The parameters grow with the number of blocks,
+# the field grows with the dilations.
 
 
 # %%
@@ -189,14 +181,16 @@ play(draw_field, blocks=(1, 8, 1, 5), growth=[2, 1, 3])
 #
 # A compact disc stores 16 bits per sample, that is, one of 65,536 values. For a softmax
 # that is many. Cut $[-1,1]$ into only 256 equal bins, and quiet sounds drown: of whatever
-# is softer than a bin only the sign remains. **Mu-law** coding, which telephones have used since the
-# sixties, bends the axis first. It spends its bins where sound usually is, near zero:
+# is softer than a bin only the sign remains. **Mu-law** coding, which telephones have used
+# since the sixties, bends the axis first. It spends its bins where sound usually is, near
+# zero:
 #
 # $$F(x) = \operatorname{sign}(x)\,\frac{\ln(1+\mu|x|)}{\ln(1+\mu)},\qquad \mu = K-1,
 #   \qquad\text{code} = \Bigl\lfloor\tfrac K2\,(F(x)+1)\Bigr\rfloor. \tag{3}$$
 #
 # How large is the error? Decoding takes the middle of the bin, so $F$ is wrong by at most
-# $1/K$, half a bin. Since $1+\mu|x| = (1+\mu)^{|F|}$, and since no bin contains both signs ($K$ is even),
+# $1/K$, half a bin. Since $1+\mu|x| = (1+\mu)^{|F|}$, and since no bin contains both signs
+# ($K$ is even),
 #
 # $$1+\mu|\hat x| = (1+\mu|x|)\,(1+\mu)^{\delta},\quad |\delta|\le\tfrac1K
 #   \quad\Longrightarrow\quad
@@ -506,9 +500,9 @@ _ = ax.set(xlabel="input k", ylabel="output t")
 #
 # Without knocks this is a decaying sine. Given the past, $x_t$ is a *known* number plus
 # $\varepsilon_t$, so the law of the knock is the true conditional distribution, and the
-# true number of bits per code can be computed. (The model sees codes, we use the exact past;
-# nobody can be better than that on average.) Two knockers: one draws from a Gaussian, the
-# other throws a coin and knocks up or down.
+# true number of bits per code can be computed. (The model sees codes, we use the exact
+# past; nobody can be better than that on average.) Two knockers: one draws from a Gaussian,
+# the other throws a coin and knocks up or down.
 
 # %%
 r, theta, K = 0.9, 2 * math.pi / 12, 256
@@ -566,9 +560,9 @@ print(f"coin knocks, the best single Gaussian: {bits_per_dim(one_hump, 1):.2f}")
 # %% [markdown]
 # Where the truth has one hump, two numbers say as much as 256. Where it has two, a single
 # hump has to cover the hole between them. The best Gaussian has the variance of the knocks,
-# and its cost is its entropy: the last line. No amount of training can go below. The mixture
-# finds both humps; the softmax has to learn every height by itself, and is on its way. Here
-# is one moment of each sound, the truth beside the models.
+# and its cost is its entropy: the last line. No amount of training can go below. The
+# mixture finds both humps; the softmax has to learn every height by itself, and is on its
+# way. Here is one moment of each sound, the truth beside the models.
 
 # %%
 axes = plot.panels(*knocks, width=5, height=2.8)
@@ -597,17 +591,17 @@ for ax, (name, knock) in zip(axes, knocks.items()):
 # %% [markdown]
 # ## 7. Generate: queues
 #
-# Sampling takes one step per sample. A naive step runs the network over the last $R$
-# codes, $R\cdot L$ block evaluations, to use one row of the result. But only the *newest*
-# feature of each block is new. All the others were computed before; block $l$ needs just one
-# of them, its input $d_l$ steps ago. So give each block a queue of length $d_l$, and
+# Sampling takes one step per sample. A naive step runs the network over the last $R$ codes,
+# $R\cdot L$ block evaluations, to use one row of the result. But only the *newest* feature
+# of each block is new. All the others were computed before; block $l$ needs just one of
+# them, its input $d_l$ steps ago. So give each block a queue of length $d_l$, and
 #
 # $$\text{cost of a sample: } L \text{ blocks instead of } R\cdot L,\qquad
 #   \text{memory: } C\sum_l d_l = C\,(R-1) \text{ numbers.} \tag{7}$$
 #
-# The cost does not depend on the length of the sound. A queue of fixed length is a **ring**:
-# at step $t$ the slot $t \bmod d$ holds what was put there $d$ steps ago; read it, then
-# overwrite it.
+# The cost does not depend on the length of the sound. A queue of fixed length is a
+# **ring**: at step $t$ the slot $t \bmod d$ holds what was put there $d$ steps ago; read
+# it, then overwrite it.
 
 
 # %% tags=["from:autoregressive.wavenet.Queues"]
@@ -742,7 +736,7 @@ for ax, title, wave in zip(
     plot.panels(*titles, columns=3, width=3.6, height=1.8), titles, drawn
 ):
     ax.plot(wave[:800], linewidth=0.6)
-    ax.set(ylim=(-1, 1), title=title)
+    ax.set(ylim=(-1, 1), title=title, xlabel="sample")
 listen(drawn)
 
 # %% [markdown]
@@ -769,11 +763,11 @@ for name, (value, error) in bits.items():
 #
 # ## 9. WaveRNN: remember instead of look back
 #
-# A recurrent network keeps a state $h_t$ of $H$ numbers and updates it with each sample. Its
-# memory has no fixed length, and a step costs the same always, without any queue. WaveRNN
-# (Kalchbrenner and others, 2018) adds an idea that removes the need for mu-law: split each
-# 16-bit sample into a **coarse** byte and a **fine** byte, $x_t = 256\,c_t + f_t$, and
-# apply the chain rule once more:
+# A recurrent network keeps a state $h_t$ of $H$ numbers and updates it with each sample.
+# Its memory has no fixed length, and a step costs the same always, without any queue.
+# WaveRNN (Kalchbrenner and others, 2018) adds an idea that removes the need for mu-law:
+# split each 16-bit sample into a **coarse** byte and a **fine** byte, $x_t = 256\,c_t +
+# f_t$, and apply the chain rule once more:
 #
 # $$p(x) = \prod_{t} p(c_t\mid x_{<t})\;p(f_t\mid x_{<t},\,c_t). \tag{8}$$
 #
@@ -961,8 +955,8 @@ print(f"coarse byte {c:.2f} bits, fine byte {f:.2f} bits of 8")
 # $$P_{16}(x_t\mid x_{<t}) = \frac{P(k_t\mid k_{<t})}{n_{k_t}},\qquad
 #   \text{bits}_{16} = \text{bits}_8 + \mathbb E\,\log_2 n_{k_t}. \tag{10}$$
 #
-# Summed over the $n_k$ values of a bin this gives $P(k)$ again, so it is a distribution over
-# 16-bit sounds, an honest rival of (8).
+# Summed over the $n_k$ values of a bin this gives $P(k)$ again, so it is a distribution
+# over 16-bit sounds, an honest rival of (8).
 
 
 # %%
@@ -986,8 +980,8 @@ for name, (value, error) in bits16.items():
     print(row(name, eight, f"{value:.2f} +- {error:.2f}", f"{size:,}", f"{ms:.2f}"))
 
 # %% [markdown]
-# Each was trained for a few seconds only; the times are printed above. Now the ears: two sounds of each kind of model,
-# WaveNet first.
+# Each was trained for a few seconds only; the times are printed above. Now the ears: two
+# sounds of each kind of model, WaveNet first.
 
 # %%
 seed_everything(2)
@@ -1042,23 +1036,13 @@ for ax, codes_drawn in zip(
     plot.panels("d - 1 slots", "d slots", width=4.5, height=2), (bad, good)
 ):
     ax.plot(mulaw_decode(codes_drawn)[0, :600], linewidth=0.7)
-    ax.set(ylim=(-1, 1))
+    ax.set(ylim=(-1, 1), xlabel="sample")
 with torch.no_grad():
     for name, x in {"d - 1 slots": bad, "d slots": good}.items():
         value = bits_per_dim(-wavenet.log_prob(x, asked).mean().item(), n)
         print(
             f"{name:12s} the model's own surprise at its sound: {value:.2f} bits per sample"
         )
-listen(mulaw_decode(torch.cat([bad, good])))
-
-# %% [markdown]
-# No likelihood on test data could have told. Two checks can. One is the comparison of
-# section 7, step by step. The other needs no second implementation: **score the samples with
-# `log_prob`**. A sampler that draws from its own density is as surprised by its samples as
-# its entropy says; this one finds its broken sounds less likely than its own, and less
-# likely than the test data.
-
-# %%
 probe = torch.randint(256, (1, 60))
 for slots in ("d - 1", "d"):
     queues = Queues(wavenet.net, 1, asked[:1])
@@ -1069,12 +1053,21 @@ for slots in ("d - 1", "d"):
         off = (stepped - wavenet.net(probe, asked[:1])).abs().amax((0, 2))
     print(f"{slots:5s} slots: largest difference to the full pass {off.max():.5f}")
 assert off.max() < 1e-3
+listen(mulaw_decode(torch.cat([bad, good])))
+
+# %% [markdown]
+# No likelihood on test data could have told. Two checks can, and the cell ran both. One is
+# the comparison of section 7, step by step. The other needs no second implementation:
+# **score the samples with `log_prob`**. A sampler that draws from its own density is as
+# surprised by its samples as its entropy says; this one finds its broken sounds less likely
+# than its own, and less likely than the test data.
+
 # %% [markdown]
 # ## 12. Scale: spoken digits
 #
-# The same class on recordings of a voice that says the digits zero to nine, trained by
-# `gdm train`; the card beside the checkpoint tells the figures. The label is the digit, so
-# you can ask for one.
+# The same class on recordings of a voice that says the digits zero to nine, trained by `gdm
+# train`; the card beside the checkpoint tells the figures. The label is the digit, so you
+# can ask for one.
 
 # %%
 name = "autoregressive/wavenet-fsdd"
@@ -1097,8 +1090,9 @@ for model in (wavenet, wavernn):
 #   (2), and every delay has exactly one path.
 # - Gates, residuals and skips are the block; a label added inside the gates makes the model
 #   conditional.
-# - **What the network says** is a separate choice. Masses of bins make softmax, Gaussian and
-#   mixture comparable in bits per code. Two numbers suffice where the truth has one hump.
+# - **What the network says** is a separate choice. Masses of bins make softmax, Gaussian
+#   and mixture comparable in bits per code. Two numbers suffice where the truth has one
+#   hump.
 # - **Mu-law** spends 8 bits so that the error is in proportion to the sample. **Two bytes**
 #   spend 16 bits with two small softmaxes.
 # - WaveNet trains in parallel and generates with queues; WaveRNN generates with a state and
