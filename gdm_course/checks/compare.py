@@ -1,17 +1,8 @@
 """What comes back from a student's object, as tensors, and whether two answers agree."""
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
-Arrays = tuple[Tensor, ...]
-
-
-def to_arrays(value: Any) -> Arrays:
-    """Turn an answer (tensor, array, number, or a tuple of these) into tensors."""
-    parts = value if isinstance(value, tuple | list) else (value,)
-    return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+from gdm_course.checks.ask import Arrays
 
 
 def same(a: Arrays, b: Arrays, rtol: float = 1e-4, atol: float = 1e-5) -> bool:

@@ -5,71 +5,30 @@ from a secret seed, to a sealed box and judges outside of it. So a `judge` sees 
 never the student's object.
 """
 
-import copy
-import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gdm_course.checks.compare import Arrays, describe, same, to_arrays
+from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
+from gdm_course.checks.compare import describe, same
 
-
-@dataclass(frozen=True)
-class Make:
-    """An argument that the runner builds from the package: a toy density by name, say."""
-
-    path: str  # "gdm_course.data.toy.get"
-    args: tuple = ()
-
-    def resolve(self) -> Any:
-        """Import and call what `path` names."""
-        module, _, name = self.path.rpartition(".")
-        return getattr(importlib.import_module(module), name)(*self.args)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One call: build the student's object if it is a class, then call it, under a seed.
-
-    Attributes:
-        args, kwargs: tensors, numbers, strings, None, tuples of these, or `Make`.
-        seed: of torch's global generator, just before the call.
-        init: constructor arguments if the student's object is a class; None for a function.
-        state: weights to load into the built module before the call.
-        method: the method of the built object to call.
-        jacobian: return the Jacobian of the call in its first argument, not its value.
-    """
-
-    args: tuple = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    init: tuple | None = None
-    state: dict[str, Tensor] | None = None
-    method: str = "__call__"
-    jacobian: bool = False
-
-
-def run(ask: Ask, student: Any) -> Arrays:
-    """Carry out one ask on a private copy of its arguments."""
-    call = student
-    if ask.init is not None:
-        torch.manual_seed(ask.seed)
-        built = student(*ask.init)
-        if ask.state is not None:
-            built.load_state_dict(ask.state)
-        call = getattr(built, ask.method)
-    args, kwargs = copy.deepcopy((ask.args, ask.kwargs))
-    args = tuple(a.resolve() if isinstance(a, Make) else a for a in args)
-    torch.manual_seed(ask.seed)
-    if ask.jacobian:
-        first, *rest = args
-        f = lambda x: call(x, *rest, **kwargs)  # noqa: E731
-        return to_arrays(torch.autograd.functional.jacobian(f, first))
-    return to_arrays(call(*args, **kwargs))
+__all__ = [
+    "Arrays",
+    "Ask",
+    "Make",
+    "Mistake",
+    "Question",
+    "Verdict",
+    "close",
+    "describe",
+    "run",
+    "same",
+    "to_arrays",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""An ask: one call of a student's object. The notebook and the grader's box both run it.
+
+This file is copied into the box where strangers' code runs: it holds no answer and imports
+nothing of the course.
+"""
+
+import copy
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Arrays = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Make:
+    """An argument that the runner builds from the package: a toy density by name, say."""
+
+    path: str  # "gdm_course.data.toy.get"
+    args: tuple = ()
+
+    def resolve(self) -> Any:
+        """Import and call what `path` names."""
+        module, _, name = self.path.rpartition(".")
+        return getattr(importlib.import_module(module), name)(*self.args)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call: build the student's object if it is a class, then call it, under a seed.
+
+    Attributes:
+        args, kwargs: tensors, numbers, strings, None, tuples of these, or `Make`.
+        seed: of torch's global generator, just before the call.
+        init: constructor arguments if the student's object is a class; None for a function.
+        state: weights to load into the built module before the call.
+        method: the method of the built object to call.
+        jacobian: return the Jacobian of the call in its first argument, not its value.
+    """
+
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    init: tuple | None = None
+    state: dict[str, Tensor] | None = None
+    method: str = "__call__"
+    jacobian: bool = False
+
+
+def run(ask: Ask, student: Any) -> Arrays:
+    """Carry out one ask on a private copy of its arguments."""
+    call = student
+    if ask.init is not None:
+        torch.manual_seed(ask.seed)
+        built = student(*_made(copy.deepcopy(ask.init)))
+        if ask.state is not None:
+            built.load_state_dict(ask.state)
+        call = getattr(built, ask.method)
+    args, kwargs = copy.deepcopy((ask.args, ask.kwargs))
+    args, kwargs = _made(args), dict(zip(kwargs, _made(tuple(kwargs.values()))))
+    torch.manual_seed(ask.seed)
+    if ask.jacobian:
+        first, *rest = args
+        f = lambda x: call(x, *rest, **kwargs)  # noqa: E731
+        return to_arrays(torch.autograd.functional.jacobian(f, first))
+    return to_arrays(call(*args, **kwargs))
+
+
+def to_arrays(value: Any) -> Arrays:
+    """Turn an answer (tensor, array, number, or a tuple of these) into tensors."""
+    parts = value if isinstance(value, tuple | list) else (value,)
+    return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+
+
+def _made(values: tuple) -> tuple:
+    return tuple(v.resolve() if isinstance(v, Make) else v for v in values)
