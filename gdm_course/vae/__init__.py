@@ -1,0 +1,18 @@
+"""Variational autoencoders: a latent variable, a bound on the evidence, two networks."""
+
+from torch import Tensor, nn
+
+
+def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
+    """Fit this family's model of the plane to points x (N, 2), for the gallery."""
+    from gdm_course.training import forever, seed_everything, train
+    from gdm_course.vae.decoders import GaussianPixels
+    from gdm_course.vae.vae import VAE
+
+    seed_everything(seed)
+    model = VAE(2, latent=2, hidden=(128, 128), observation=GaussianPixels(0.5))
+    for _ in train(
+        model, forever(x, 512), steps, lr=lambda step: 3e-3 * (1 - step / steps)
+    ):
+        pass
+    return model.eval()

@@ -1,0 +1,177 @@
+"""Observation models: what the numbers of a decoder mean, and so the unit of the bound.
+
+Each one turns numbers per dimension into a distribution of every dimension, and says how
+the encoder is to be shown the data.
+
+References:
+    Salimans, Karpathy, Chen, Kingma (2017). PixelCNN++. arXiv:1701.05517.
+    Rybkin, Daniilidis, Levine (2021). Simple and effective VAE training with calibrated
+        decoders. arXiv:2006.13202.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Normal, constraints
+
+
+class BernoulliPixels(nn.Module):
+    """Bits: p(x_d = 1 | z) = sigmoid(logit_d). The bound is nats of -log P, at least 0."""
+
+    outputs = 1  # numbers per dimension that the decoder has to give
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Show bits to the encoder as -1 and 1; refuse grey pixels."""
+        if not ((x == 0) | (x == 1)).all():
+            raise ValueError(
+                f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
+                "binarise it, or give the model another observation, such as "
+                "GaussianPixels() or LogisticPixels(levels)"
+            )
+        return 2.0 * x - 1.0
+
+    def forward(self, logits: Tensor) -> Bernoulli:
+        """Return the distribution of every bit: (*B, *D) -> batch shape (*B, *D)."""
+        return Bernoulli(logits=logits, validate_args=False)
+
+
+class GaussianPixels(nn.Module):
+    """Real numbers: p(x_d | z) = N(mu_d, sigma^2), one learnt sigma for all dimensions.
+
+    Its logarithm is that of a density: it changes with the unit of x, may be positive, and
+    is never bits per dimension.
+
+    Args:
+        sigma: where the standard deviation starts, in the unit of x.
+    """
+
+    outputs = 1
+
+    def __init__(self, sigma: float = 1.0):
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.tensor(float(sigma)).log())
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Show real numbers as they are; scale your data to about -1..1 yourself."""
+        return x
+
+    def forward(self, mu: Tensor) -> Normal:
+        """Return the distribution of every number: (*B, *D) -> batch shape (*B, *D)."""
+        return Normal(mu, self.log_sigma.exp(), validate_args=False)
+
+
+class DiscretisedLogistic(Distribution):
+    """A logistic density cut into the bins of the codes 0..levels - 1.
+
+    P(x) = F(x + 1/2) - F(x - 1/2) with F(a) = sigmoid((a - mu) / s); the first and the last
+    code take the tails, so that the probabilities sum to 1.
+
+    Args:
+        mu, log_s: centre and log width of each code's logistic, in codes.
+        levels: how many codes there are.
+
+    References:
+        Salimans, Karpathy, Chen, Kingma (2017). PixelCNN++. arXiv:1701.05517.
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+    support = constraints.nonnegative_integer
+
+    def __init__(self, mu: Tensor, log_s: Tensor, levels: int):
+        self.mu, self.log_s, self.levels = mu, log_s, levels
+        super().__init__(mu.shape, validate_args=False)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log P(x) in nats, stable in both tails: the shape of mu."""
+        x, width = x.to(self.mu.dtype), torch.exp(-self.log_s)
+        right, left = (x + 0.5 - self.mu) * width, (x - 0.5 - self.mu) * width
+        # sigmoid(r) - sigmoid(l) = sigmoid(r) sigmoid(-l) (1 - exp(l - r))
+        inside = torch.log(-torch.expm1(-width)).expand_as(left)
+        last, first = x >= self.levels - 1, x <= 0
+        log_p = torch.where(last, 0.0, F.logsigmoid(right))
+        log_p = log_p + torch.where(first, 0.0, F.logsigmoid(-left))
+        return log_p + torch.where(first | last, 0.0, inside)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: tuple = ()) -> Tensor:
+        """Draw codes, float: a point of the logistic, to its nearest code."""
+        u = torch.rand(*sample_shape, *self.mu.shape, device=self.mu.device)
+        x = self.mu + self.log_s.exp() * torch.logit(u, eps=1e-6)
+        return x.round().clamp(0, self.levels - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x] = sum over c >= 1 of P(x >= c), in codes."""
+        c = torch.arange(1, self.levels, device=self.mu.device) - 0.5
+        z = (self.mu[..., None] - c) * torch.exp(-self.log_s)[..., None]
+        return z.sigmoid().sum(-1)
+
+
+class LogisticPixels(nn.Module):
+    """Codes 0..levels - 1: a discretised logistic each. Nats of -log P, so bits/dim too.
+
+    Args:
+        levels: how many values a pixel can have.
+    """
+
+    outputs = 2
+
+    def __init__(self, levels: int = 256):
+        super().__init__()
+        self.levels = levels
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Show codes to the encoder as numbers from -1 to 1."""
+        return x * (2.0 / (self.levels - 1)) - 1.0
+
+    def forward(self, mu: Tensor, log_s: Tensor) -> DiscretisedLogistic:
+        """Read numbers of order 1: -1..1 is the range of the codes."""
+        half = (self.levels - 1) / 2
+        log_s = log_s + math.log(half / 4)  # at 0, an eighth of the range
+        return DiscretisedLogistic(half * (1 + mu), log_s.clamp_min(-5.0), self.levels)
+
+
+class ChainedBernoulli(Distribution):
+    """Bits where each hears those before it: logit_d + sum_{k<d} W_dk x_k."""
+
+    arg_constraints: ClassVar[dict] = {}
+    support = constraints.boolean
+
+    def __init__(self, logits: Tensor, W: Tensor):
+        self.logits, self.W = logits, W.tril(-1)
+        super().__init__(logits.shape, validate_args=False)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x_d | x_<d) in nats for every d: (*B, D) -> (*B, D)."""
+        heard = self.logits + x @ self.W.T
+        return Bernoulli(logits=heard, validate_args=False).log_prob(x.expand_as(heard))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: tuple = ()) -> Tensor:
+        """Draw bit after bit: the shape of the logits."""
+        x = torch.zeros(*sample_shape, *self.logits.shape).to(self.logits)
+        for d, W in enumerate(self.W):
+            x[..., d] = (self.logits[..., d] + x @ W).sigmoid().bernoulli()
+        return x
+
+
+class AutoregressivePixels(nn.Module):
+    """Bits that know their past: with z's help, or without it. A decoder too good.
+
+    Args:
+        D: number of bits.
+    """
+
+    outputs = 1
+    embed = BernoulliPixels.embed
+
+    def __init__(self, D: int):
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(D, D))  # the part below the diagonal counts
+
+    def forward(self, logits: Tensor) -> ChainedBernoulli:
+        """Return the distribution of every bit given those before it: (*B, D)."""
+        return ChainedBernoulli(logits, self.W)
