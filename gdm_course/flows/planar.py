@@ -119,7 +119,7 @@ class Planar(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
-        self.w = nn.Parameter(torch.randn(D))
+        self.w = nn.Parameter(torch.randn(D) * (2 / D) ** 0.5)  # w.z of size 1
         self.u = nn.Parameter(torch.randn(D) * 0.1)
         self.b = nn.Parameter(torch.randn(()))
 
