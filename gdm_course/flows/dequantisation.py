@@ -169,8 +169,9 @@ def check_codes(x: Tensor, K: int) -> None:
     """Raise ValueError unless x holds integers from 0 to K - 1."""
     if x.is_floating_point() and (x != x.floor()).any():
         raise ValueError("x holds fractions: give the codes themselves, 0 to K - 1")
-    if x.numel() and (x.min() < 0 or x.max() >= K):
+    low, high = (int(x.min()), int(x.max())) if x.numel() else (0, 0)
+    if low < 0 or high >= K:
         raise ValueError(
-            f"codes from {x.min()} to {x.max()}, expected 0 to {K - 1}: set K to the "
-            "number of values, or quantise the data first"
+            f"codes from {low} to {high}, expected 0 to {K - 1}: set K to the number of "
+            "values, or quantise the data first"
         )

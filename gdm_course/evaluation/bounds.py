@@ -1,0 +1,39 @@
+"""Bounds of the likelihood: what models report that know no exact one."""
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, device_of, estimate
+
+
+@torch.no_grad()
+def elbos(model: nn.Module, x: Tensor, batch: int = 500, k: int = 1) -> Tensor:
+    """Return lower bounds of log P in nats, in evaluation mode, `batch` rows at a time.
+
+    Args:
+        model: anything with `elbo(x) -> (B,)` (and `iwae(x, k)`, if k > 1).
+        x: examples (N, *D).
+        batch: rows at a time; lower it when memory is short.
+        k: draws per example; more draws give a tighter bound.
+
+    Returns:
+        (N,) float64 on the CPU. It is noisy: the bound draws at random.
+    """
+    training, device, parts = model.training, device_of(model), []
+    model.eval()
+    for rows in x.split(batch):
+        rows = rows.to(device)
+        bound = model.elbo(rows) if k == 1 else model.iwae(rows, k)
+        parts.append(bound.double().cpu())
+    model.train(training)
+    return torch.cat(parts)
+
+
+def bound_bits(model: nn.Module, x: Tensor, batch: int = 500, k: int = 1) -> Estimate:
+    """Return the mean of -elbo of codes in bits per dimension, with standard error."""
+    return estimate(bits_per_dim(-elbos(model, x, batch, k), x[0].numel()))
+
+
+def tight_bits(model: nn.Module, x: Tensor, batch: int = 250) -> Estimate:
+    """`bound_bits` with 8 draws per example, as papers on flows report it."""
+    return bound_bits(model, x, batch, k=8)
