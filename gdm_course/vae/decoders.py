@@ -63,11 +63,28 @@ class GaussianPixels(nn.Module):
         return Normal(mu, self.log_sigma.exp(), validate_args=False)
 
 
+def logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:
+    """Return log [F(x + 1/2) - F(x - 1/2)] in nats, F(a) = sigmoid((a - mu) / s).
+
+    The first code takes the whole left tail, the last the right one. Written with
+    sigmoid(r) - sigmoid(l) = sigmoid(r) sigmoid(-l) (1 - exp(l - r)), which is exact far
+    out in the tails, where the plain difference is 0.
+
+    Args:
+        x: codes 0..levels - 1.
+        mu, log_s: centre and log width, in codes.
+        levels: how many codes there are.
+    """
+    width = torch.exp(-log_s)  # r - l, the bin in units of s
+    right, left = (x + 0.5 - mu) * width, (x - 0.5 - mu) * width
+    first, last = x <= 0, x >= levels - 1
+    inside = torch.log(-torch.expm1(-width)).expand_as(left).masked_fill(first | last, 0)
+    upto = F.logsigmoid(right).masked_fill(last, 0)
+    return inside + upto + F.logsigmoid(-left).masked_fill(first, 0)
+
+
 class DiscretisedLogistic(Distribution):
     """A logistic density cut into the bins of the codes 0..levels - 1.
-
-    P(x) = F(x + 1/2) - F(x - 1/2) with F(a) = sigmoid((a - mu) / s); the first and the last
-    code take the tails, so that the probabilities sum to 1.
 
     Args:
         mu, log_s: centre and log width of each code's logistic, in codes.
@@ -86,14 +103,8 @@ class DiscretisedLogistic(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats, stable in both tails: the shape of mu."""
-        x, width = x.to(self.mu.dtype), torch.exp(-self.log_s)
-        right, left = (x + 0.5 - self.mu) * width, (x - 0.5 - self.mu) * width
-        # sigmoid(r) - sigmoid(l) = sigmoid(r) sigmoid(-l) (1 - exp(l - r))
-        inside = torch.log(-torch.expm1(-width)).expand_as(left)
-        last, first = x >= self.levels - 1, x <= 0
-        log_p = torch.where(last, 0.0, F.logsigmoid(right))
-        log_p = log_p + torch.where(first, 0.0, F.logsigmoid(-left))
-        return log_p + torch.where(first | last, 0.0, inside)
+        x = x.to(self.mu.dtype).expand(torch.broadcast_shapes(x.shape, self.mu.shape))
+        return logistic_bin(x, self.mu, self.log_s, self.levels)
 
     @torch.no_grad()
     def sample(self, sample_shape: tuple = ()) -> Tensor:

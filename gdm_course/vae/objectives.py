@@ -20,7 +20,7 @@ def warm_up(step: int, steps: int) -> float:
 
 
 def free_bits(kl: Tensor, floor: float) -> Tensor:
-    """Charge for a dimension only what it uses beyond `floor` nats on average: (9).
+    """Charge for a dimension only what it uses beyond `floor` nats on average: (7).
 
     Below the floor the gradient of the KL is 0, so nothing pushes a dimension to silence.
 
@@ -74,7 +74,7 @@ class FreeBits(nn.Module):
 
 
 class ImportanceWeighted(nn.Module):
-    """Train a model on its importance weighted bound (8): an IWAE, Trainable.
+    """Train a model on its importance weighted bound (6): an IWAE, Trainable.
 
     Args:
         model: whose weights are trained.

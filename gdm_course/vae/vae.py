@@ -53,8 +53,8 @@ class StandardNormal(nn.Module):
         return torch.randn(n, len(self.mean), device=self.mean.device).to(self.mean.dtype)
 
 
-class LatentModel(nn.Module):
-    """p(x, z) = p(z) p(x | z) with an encoder q(z | x): all that a VAE does, for any nets.
+class EncoderDecoder(nn.Module):
+    """p(x, z) = p(z) p(x | z), and q(z | x) to guess the z of an x: any two networks.
 
     Args:
         shape: of one x.
@@ -80,41 +80,52 @@ class LatentModel(nn.Module):
         return Independent(self.observation(*parts), len(self.shape), False)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """Return log p(x | z) in nats: (B, *shape) and z (*K, B, latent) -> (*K, B)."""
+        """Return log p(x | z) in nats: x (B, *shape), z (*S, B, K) -> (*S, B)."""
         return self.decode(z).log_prob(x.to(z.dtype))  # codes may be integers
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """Draw n points (n, *shape): z from the prior, then x from p(x | z)."""
+        return self.decode(self.prior.sample(n)).sample()
+
+
+def latent_kl(q: Distribution, prior: nn.Module, z: Tensor) -> Tensor:
+    """Return KL(q || p(z)) per dimension (B, K); a draw's estimate (B, 1) if need be.
+
+    The closed form (5) holds for a Gaussian q and a standard normal prior. For any other
+    pair, log q(z | x) - log p(z) at z ~ q is right on average.
+    """
+    if isinstance(prior, StandardNormal) and isinstance(q, Independent):
+        return gaussian_kl(q.base_dist.loc, q.base_dist.scale.log())
+    return (q.log_prob(z) - prior.log_prob(z))[:, None]
+
+
+class LatentModel(EncoderDecoder):
+    """An encoder and a decoder with the bounds on log p(x) that join them, in nats."""
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(x | z), z ~ q(z | x), (B,), and the KL per dimension: (B, K)."""
         q = self.encode(x)
         z = q.rsample()
-        return self.log_likelihood(x, z), self.kl(q, z)
-
-    def kl(self, q: Distribution, z: Tensor) -> Tensor:
-        """Return KL(q || p(z)) per dimension (B, K); one draw's estimate (B, 1) if need be.
-
-        The closed form (5) holds for a Gaussian q and a standard normal prior.
-        """
-        if isinstance(self.prior, StandardNormal) and isinstance(q, Independent):
-            return gaussian_kl(q.base_dist.loc, q.base_dist.scale.log())
-        return (q.log_prob(z) - self.prior.log_prob(z))[:, None]
+        return self.log_likelihood(x, z), latent_kl(q, self.prior, z)
 
     def elbo(self, x: Tensor) -> Tensor:
-        """Return one draw's estimate of the bound (2) in nats: (B, *shape) -> (B,)."""
+        """Return one draw's estimate of the bound (2): (B, *shape) -> (B,)."""
         log_p, kl = self.terms(x)
         return log_p - kl.sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the mean negative bound in nats."""
+        """Return the mean negative bound."""
         return -self.elbo(x).mean()
 
     def log_weights(self, x: Tensor, q: Distribution, k: int) -> Tensor:
-        """Return log p(x, z) - log q(z | x) of k draws z ~ q: (k, B), all at once."""
+        """Return log p(x, z) - log q(z | x) of k draws z ~ q, all at once: (k, B)."""
         z = q.rsample((k,))  # (k, B, K)
         log_prior = self.prior.log_prob(z.flatten(0, -2)).view(z.shape[:-1])
         return self.log_likelihood(x, z) + log_prior - q.log_prob(z)
 
     def iwae(self, x: Tensor, k: int, rows: int = 1024) -> Tensor:
-        """Return the importance weighted bound (8) of k draws in nats: (B,).
+        """Return the importance weighted bound (6) of k draws: (B, *shape) -> (B,).
 
         Args:
             x: (B, *shape).
@@ -127,11 +138,6 @@ class LatentModel(nn.Module):
             for done in range(0, k, at_once)
         ]
         return torch.stack(parts).logsumexp(0) - math.log(k)
-
-    @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """Draw n points (n, *shape): z from the prior, then x from p(x | z)."""
-        return self.decode(self.prior.sample(n)).sample()
 
 
 class VAE(LatentModel):
