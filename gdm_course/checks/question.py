@@ -78,7 +78,7 @@ class Question:
             except Exception as error:  # any error of the student's is an answer
                 return Verdict(False, f"it raises {type(error).__name__}: {error}")
         if wrong := self.judge(asks, answers):
-            return Verdict(False, _hint(self.mistakes, asks, answers) or wrong)
+            return Verdict(False, hint(self.mistakes, asks, answers) or wrong)
         return Verdict(True, f"right ({len(asks)} asked)")
 
     def __call__(self, student: Any) -> None:
@@ -86,7 +86,7 @@ class Question:
         _announce(self.name, self.grade(student))
 
 
-def _hint(
+def hint(
     mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]
 ) -> str | None:
     """Return the hint of the mistake that gives these very answers, if there is one."""

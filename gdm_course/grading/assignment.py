@@ -1,0 +1,160 @@
+"""The map of an assignment: questions, points, the exercise's own cells, what is withheld.
+
+It comes from the course, never from a submission: whatever points, names or checks a
+notebook claims to have, this decides.
+"""
+
+import ast
+import importlib
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from gdm_course.authoring.course import Course
+from gdm_course.checks.question import Ask, Make, Question, run
+from gdm_course.grading.notebook import Cell, Notebook, read
+from gdm_course.source import ROOT
+
+# Rooms of tools that students may use: never withheld, whatever a check file imports.
+TOOLS = {"data", "nets", "training", "protocols", "checks", "source"}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One unit's exercise, as the judge knows it.
+
+    Attributes:
+        key: the unit, such as "foundations/densities".
+        points: of each question, by its name.
+        known: hashes of the exercise's own code cells.
+        root: the checkout.
+    """
+
+    key: str
+    points: dict[str, float]
+    known: frozenset[str]
+    root: Path = ROOT
+
+    @property
+    def module(self) -> str:
+        """The module of its questions."""
+        return f"gdm_course.checks.{self.key.replace('/', '.')}"
+
+    @cached_property
+    def questions(self) -> dict[str, Question]:
+        """The questions in the order of their points. Imports torch."""
+        module = importlib.import_module(self.module)
+        return {name: getattr(module, name) for name in self.points}
+
+    @cached_property
+    def withheld(self) -> frozenset[str]:
+        """Modules that the questions are about: absent in the box.
+
+        These are the course's modules that the check file imports, except tools and
+        those that an ask builds an argument from.
+        """
+        text = (self.root / f"gdm_course/checks/{self.key}.py").read_text(encoding="utf-8")
+        found = {name for name in _imports(text) if name.split(".")[1] not in TOOLS}
+        return frozenset(found - {path.rpartition(".")[0] for path in self.made})
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The paths of all `Make` arguments of all questions."""
+        asks = [a for q in self.questions.values() for seed in (0, 1) for a in q.asks(seed)]
+        return frozenset(path for ask in asks for path in _paths(vars(ask)))
+
+    @cached_property
+    def seconds(self) -> dict[str, float]:
+        """How long each question's reference takes for its asks, on this machine."""
+        found = {}
+        for name, question in self.questions.items():
+            begun = time.perf_counter()
+            for ask in question.asks(0):
+                run(ask, question.reference)
+            found[name] = time.perf_counter() - begun
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides a mark; another one means: grade again."""
+        text = (self.root / f"gdm_course/checks/{self.key}.py").read_text(encoding="utf-8")
+        return sha256(f"{text}{self.points}{sorted(self.known)}".encode()).hexdigest()[:16]
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether a cell is the exercise's own, unchanged."""
+        return digest(cell.source) in self.known
+
+
+def digest(source: str) -> str:
+    """A hash of a cell's text that line ends and trailing blanks do not change."""
+    lines = [line.rstrip() for line in source.strip().splitlines()]
+    return sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def assignments(course: Course) -> dict[str, Assignment]:
+    """The map of every unit that has an exercise."""
+    return {
+        key: assignment(course, key)
+        for key, unit in course.units.items()
+        if (course.root / unit.notebook("exercises")).is_file() and unit.points
+    }
+
+
+def assignment(course: Course, key: str) -> Assignment:
+    """The map of one unit."""
+    unit = course.units[key]
+    exercise = read((course.root / unit.notebook("exercises")).read_bytes())
+    known = frozenset(digest(cell.source) for cell in exercise.cells)
+    return Assignment(key, dict(unit.points), known, course.root)
+
+
+def match(notebook: Notebook, maps: dict[str, Assignment]) -> Assignment | None:
+    """Find the assignment of a notebook: as its metadata says, else by what is in it."""
+    for key, candidate in maps.items():
+        if notebook.claims == f"solutions/{key.replace('/', '/src/')}.py":
+            return candidate
+
+    def likeness(candidate: Assignment) -> int:
+        named = {cell.grade_id for cell in notebook.cells} & {*candidate.points}
+        text = "\n".join(cell.source for cell in notebook.cells)
+        defined = [
+            n for n in candidate.points if f"def {n}(" in text or f"class {n}(" in text
+        ]
+        return len(named) + len(defined) + sum(map(candidate.knows, notebook.cells))
+
+    best = max(maps.values(), key=likeness, default=None)
+    return best if best and likeness(best) else None
+
+
+def _imports(text: str) -> set[str]:
+    """The modules of the course that a file imports, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "gdm_course"
+        ):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if _is_module(inner) else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("gdm_course.")}
+    return {name for name in found if "." in name}
+
+
+def _is_module(dotted: str) -> bool:
+    base = ROOT.joinpath(*dotted.split("."))
+    return base.is_dir() or base.with_suffix(".py").is_file()
+
+
+def _paths(value: object) -> set[str]:
+    if isinstance(value, Make):
+        return {value.path} | _paths(value.args)
+    if isinstance(value, Ask):
+        return _paths(vars(value))
+    if isinstance(value, dict):
+        return set().union(*map(_paths, value.values()))
+    if isinstance(value, tuple | list):
+        return set().union(*map(_paths, value))
+    return set()

@@ -1,0 +1,52 @@
+"""Rung Lc: a container by docker or podman, the way for macOS and Windows."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+from gdm_course.grading.rungs import (
+    ENVIRONMENT,
+    LIMITS,
+    SHM_MIB,
+    TMP_MIB,
+    Site,
+    guest_command,
+)
+
+IMAGE = "GDM_BOX_IMAGE"  # names an image that has Python, torch and IPython
+
+
+def engine() -> str | None:
+    """Podman if there is one (no daemon of root), else docker."""
+    return shutil.which("podman") or shutil.which("docker")
+
+
+@cache
+def container_missing() -> str | None:
+    """Why no container can be started, or None."""
+    if (program := engine()) is None:
+        return "neither podman nor docker is installed"
+    if not os.environ.get(IMAGE):
+        return f"{IMAGE} names no image with Python, torch and IPython"
+    try:
+        subprocess.run([program, "info"], check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return f"'{program} info' fails: is its daemon running?"
+    return None
+
+
+def container(site: Site) -> list[str]:
+    """The command line: no network, read-only, no capabilities, bounded."""
+    command = [engine() or "docker", "run", "--rm", "--interactive", "--init"]
+    command += ["--network", "none", "--read-only", "--cap-drop", "ALL", "--ipc", "private"]
+    command += ["--security-opt", "no-new-privileges", "--user", "65534:65534"]
+    command += ["--memory", "2g", "--memory-swap", "2g", "--cpus", "2"]
+    command += ["--pids-limit", str(LIMITS["processes"]), "--shm-size", f"{SHM_MIB}m"]
+    command += ["--tmpfs", f"/tmp:size={TMP_MIB}m,mode=1777,exec", "--workdir", "/tmp"]
+    command += ["--volume", f"{site.stage}:/course:ro"]
+    for name, value in ENVIRONMENT.items():
+        if name != "PATH":  # the image has its own
+            command += ["--env", f"{name}={value}"]
+    guest = guest_command("/course", {"limits": LIMITS, "seccomp": {}})
+    return [*command, os.environ.get(IMAGE, ""), "python", *guest[1:]]

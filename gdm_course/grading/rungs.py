@@ -1,0 +1,161 @@
+"""How a box is started on each rung of the isolation ladder: the command lines."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gdm_course.source import PACKAGE
+
+START = (
+    "import sys; sys.path.insert(0, {!r}); import gdm_course.grading.guest as g; g.main()"
+)
+TMP_MIB, SHM_MIB = 128, 64
+LIMITS = {"data_mib": 2500, "file_mib": 128, "processes": 64, "cpu_seconds": 600}
+ENVIRONMENT = {
+    **{"HOME": "/tmp", "USER": "student", "LANG": "C.UTF-8", "IPYTHONDIR": "/tmp/ipython"},
+    **{"MPLBACKEND": "agg", "MPLCONFIGDIR": "/tmp/mpl", "OMP_NUM_THREADS": "1"},
+    **{"GDM_SMOKE": "1", "GDM_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+}
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a box's folders are on the host.
+
+    Attributes:
+        stage: the package without answers, read-only.
+        scratch: an empty folder of this box alone; used where nothing can be mounted.
+        uid: an id that nobody has; used by root.
+    """
+
+    stage: Path
+    scratch: Path
+    uid: int
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung: how to start a box on it, and what it lacks."""
+
+    name: str
+    how: str
+    lacks: str
+    missing: Callable[[], str | None]
+    command: Callable[[Site], list[str]]
+
+
+def python_paths() -> list[str]:
+    """Where the interpreter and its libraries are, outside of the system's folders."""
+    found = {os.path.realpath(sys.base_prefix), sys.base_prefix, sys.prefix}
+    return sorted(p for p in found if not p.startswith("/usr/") and p != "/usr")
+
+
+def guest_command(course: str, how: dict) -> list[str]:
+    """The guest's command line. `course`: where the package is, as the box sees it."""
+    flags = ["-E", "-s", "-P", "-B"]
+    return [sys.executable, *flags, "-c", START.format(course), json.dumps(how)]
+
+
+# L3 and L3u: bubblewrap -------------------------------------------------------------------
+
+
+def bubblewrap(site: Site) -> list[str]:
+    """A box made by bubblewrap: namespaces, sized tmpfs, nothing else writable."""
+    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
+    command += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "box"]
+    command += ["--uid", "1000", "--gid", "1000"]
+    for path in SYSTEM:
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            command += ["--ro-bind", path, path]
+    for path in (*ETC, *python_paths()):
+        command += ["--ro-bind-try", path, path]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    command += ["--size", str(SHM_MIB << 20), "--tmpfs", "/dev/shm"]
+    command += ["--size", str(TMP_MIB << 20), "--tmpfs", "/tmp"]
+    command += ["--ro-bind", str(site.stage), "/course"]
+    if PACKAGE.is_relative_to(sys.prefix):  # not in a checkout: hide the installed one
+        command += ["--ro-bind", str(site.stage / "gdm_course"), str(PACKAGE)]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    for name, value in ENVIRONMENT.items():
+        command += ["--setenv", name, value]
+    return [*command, "--", *guest_command("/course", {"limits": LIMITS, "seccomp": {}})]
+
+
+def as_nobody(site: Site, command: list[str]) -> list[str]:
+    """Give up root for an unused uid; first, privately, uncover an unreachable Python."""
+    drop = ["setpriv", f"--reuid={site.uid}", f"--regid={site.uid}", "--clear-groups"]
+    drop += ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
+    lines, holds = [], site.stage / ".holds"
+    for i, path in enumerate(p for p in python_paths() if _covered(p)):
+        (hold := holds / str(i)).mkdir(parents=True, exist_ok=True)
+        above, source, kept = map(shlex.quote, (_covered(path), path, str(hold)))
+        lines += [f"mount --bind {source} {kept}"]
+        lines += [f"mount -t tmpfs -o mode=755,size=1m none {above}", f"mkdir -p {source}"]
+        lines += [f"mount --bind {kept} {source}"]
+    if not lines:
+        return [*drop, *command]
+    script = "; ".join([*lines, 'exec "$@"'])
+    return ["unshare", "--mount", "sh", "-ec", script, "sh", *drop, *command]
+
+
+def _covered(path: str) -> str:
+    """The first folder above `path` that other users may not pass; "" if there is none."""
+    above = [p for p in reversed(Path(path).parents) if not p.stat().st_mode & 0o001]
+    return str(above[0]) if above else ""
+
+
+# L2: Landlock -----------------------------------------------------------------------------
+
+
+def landlocked(site: Site) -> list[str]:
+    """A box without namespaces: the guest locks itself up."""
+    read = [*SYSTEM, *ETC, *_without_package(python_paths()), str(site.stage)]
+    read += ["/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
+    write = [str(site.scratch), "/dev/shm", "/dev/null"]
+    root = os.geteuid() == 0
+    limits = LIMITS if root else {**LIMITS, "processes": 64 + _threads_of(os.getuid())}
+    folders = [str(p) for p in PACKAGE.parents if p.is_relative_to(sys.prefix)]
+    paths = {"read": read, "write": write, "folders": folders}
+    how = {"limits": limits, "landlock": paths}
+    how["seccomp"] = {"unix_sockets": root}  # as a user: his bus would start anything
+    home = {name: v.replace("/tmp", str(site.scratch)) for name, v in ENVIRONMENT.items()}
+    command = ["env", "-i", "-C", str(site.scratch), f"TMPDIR={site.scratch}"]
+    command += [f"{name}={value}" for name, value in home.items()]
+    command += guest_command(str(site.stage), how)
+    return as_nobody(site, command) if root else command
+
+
+def _without_package(paths: list[str]) -> list[str]:
+    """These folders; if one holds the installed course, its parts other than the course."""
+    found = []
+    for path in map(Path, paths):
+        while PACKAGE.is_relative_to(path):
+            below = next(p for p in path.iterdir() if PACKAGE.is_relative_to(p))
+            found += [str(p) for p in path.iterdir() if p != below]
+            path = below
+            if path == PACKAGE:
+                break
+        else:
+            found.append(str(path))
+    return found
+
+
+def _threads_of(uid: int) -> int:
+    """How many threads a user has now, for a limit that counts them all."""
+    total = 0
+    for task in Path("/proc").glob("[0-9]*"):
+        try:
+            if task.stat().st_uid == uid:
+                total += len(os.listdir(task / "task"))
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,111 @@
+"""What the judge says of a submission, and how it is stored: plain data, written at once.
+
+Reports are made from these files alone; nothing of a submission is read again.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """How a mark came about: a 0 always says which 0 it is."""
+
+    GRADED = "graded"  # asked and judged; right or wrong
+    TIMEOUT = "timeout"  # no answer in time
+    CRASH = "crash"  # the process died, or passed a limit
+    MALFORMED = "malformed"  # the file is no notebook, or the answer no frame
+    MISSING = "missing"  # not answered
+    UNSANDBOXED = "unsandboxed"  # judged, but the code ran without isolation
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One question of one submission.
+
+    Attributes:
+        message: for the student; it holds no input, expected value or text of theirs.
+        seconds: from the first ask to the verdict, loading not included.
+    """
+
+    name: str
+    points: float
+    earned: float
+    status: Status
+    message: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One submission.
+
+    Attributes:
+        sha256: of the file's bytes; also the name of the stored file.
+        assignment: the unit, "" if it could not be told.
+        fingerprint: of the assignment; another one means that the marks are stale.
+        status: of the submission as a whole; malformed if nothing could be read.
+        rung: of the isolation ladder; "" if nothing was run.
+        seed: of the asks. For the instructor only: it makes a regrade repeatable.
+        boxes: how many were needed; more than one means that questions broke them.
+        memory_mib: the highest use of a box.
+    """
+
+    sha256: str
+    assignment: str
+    fingerprint: str
+    status: Status
+    message: str
+    marks: tuple[Mark, ...] = ()
+    rung: str = ""
+    seed: int = 0
+    boxes: int = 0
+    seconds: float = 0.0
+    memory_mib: int = 0
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def earned(self) -> float:
+        """The sum of points earned."""
+        return sum(mark.earned for mark in self.marks)
+
+    @property
+    def points(self) -> float:
+        """The sum of points there are."""
+        return sum(mark.points for mark in self.marks)
+
+
+def store(result: Result, folder: Path) -> Path:
+    """Write a result under its hash; a reader sees the old file or the new one, whole."""
+    data = {**asdict(result), "earned": result.earned, "points": result.points}
+    path = folder / f"{result.sha256}.json"
+    write(path, json.dumps(data, indent=1) + "\n")
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a text file at once."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def restore(path: Path) -> Result | None:
+    """Read a stored result; None if there is none, or if it is not one of this version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("schema") != SCHEMA:
+            return None
+        data.pop("earned"), data.pop("points")
+        marks = [Mark(**{**m, "status": Status(m["status"])}) for m in data.pop("marks")]
+        return Result(**{**data, "status": Status(data["status"])}, marks=tuple(marks))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
