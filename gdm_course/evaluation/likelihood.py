@@ -117,3 +117,15 @@ def bits_per_dim(nats: float | Tensor, shape: int | Sequence[int]) -> float | Te
     if D < 1:
         raise ValueError(f"an example of shape {shape} has no dimensions to share the nats")
     return nats / (D * math.log(2))
+
+
+def kl_to_truth(model: Density, x: tuple[Tensor, Tensor], batch: int = 5000) -> Estimate:
+    """Return KL(truth || model) in nats, where the truth's own density is known.
+
+    Args:
+        model: anything with `log_prob`.
+        x: points of the truth (N, D), and the truth's log p at each, (N,).
+        batch: rows at a time.
+    """
+    points, log_p = x
+    return estimate(log_p.double().cpu() - log_probs(model, points, batch))

@@ -4,13 +4,17 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 `gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
 """
 
-from gdm_course.recipes import autoregressive, gpt
+from gdm_course.recipes import autoregressive, flows_maf, gpt
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
 
 __all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
-RECIPES = (*autoregressive.RECIPES, *gpt.RECIPES)  # in the course's order
+RECIPES = (
+    *autoregressive.RECIPES,
+    *gpt.RECIPES,
+    *flows_maf.RECIPES,
+)  # in the course's order
 
 
 def names() -> list[str]:

@@ -1,0 +1,325 @@
+"""Autoregressive and spline flows: exact inverses, exact densities, and zuko's opinion."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.functional import jacobian
+from torch.distributions import Normal
+
+from gdm_course.data import toy
+from gdm_course.flows import fit_plane, maf
+from gdm_course.flows.flow import Inverse
+from gdm_course.flows.maf import IAF, MAF, AffineAutoregressive, by_filling, by_passes
+from gdm_course.flows.spline import (
+    SplineAutoregressive,
+    SplineCoupling,
+    SplineCouplingFlow,
+    SplineFlow,
+    bins,
+    slopes,
+    spline,
+    unspline,
+)
+
+LAYERS = {
+    "affine": lambda D: AffineAutoregressive(D, hidden=(24, 24)),
+    "inverse affine": lambda D: Inverse(AffineAutoregressive(D, hidden=(24, 24))),
+    "spline": lambda D: SplineAutoregressive(D, bins=6, hidden=(24, 24)),
+    "spline coupling": lambda D: SplineCoupling(D, bins=6, hidden=(24, 24)),
+}
+STACKS = {
+    "MAF": lambda D: MAF(D, layers=3, hidden=(24, 24)),
+    "IAF": lambda D: IAF(D, layers=3, hidden=(24, 24)),
+    "spline": lambda D: SplineFlow(D, bins=6, hidden=(24, 24)),
+    "spline coupling": lambda D: SplineCouplingFlow(D, bins=6, hidden=(24, 24)),
+}
+ALL = [pytest.param(make, id=f"{name} layer") for name, make in LAYERS.items()]
+ALL += [pytest.param(make, id=f"{name} flow") for name, make in STACKS.items()]
+
+
+def lively(module: nn.Module, seed: int = 0, scale: float = 0.3) -> nn.Module:
+    """Move every weight off its start, where all layers are the identity."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p += scale * torch.randn(p.shape, generator=g) / max(p.shape[-1], 4) ** 0.5
+    return module
+
+
+def build(make, D: int, dtype=torch.float64) -> nn.Module:
+    torch.manual_seed(0)
+    return lively(make(D)).to(dtype)
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("D", [2, 5])
+def test_new_ones_are_the_identity(make, D):
+    x = torch.randn(7, D)
+    z, log_det = make(D)(x)
+    same = torch.allclose(z, x, atol=1e-5) or torch.allclose(z, x.flip(-1), atol=1e-5)
+    assert same
+    torch.testing.assert_close(log_det, torch.zeros(7), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("D", [2, 3, 8])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_inverse_round_trip(make, D, dtype, atol):
+    """Also outside of the box of the splines. Without gradients and with them."""
+    layer = build(make, D, dtype)
+    x = 2 * torch.randn(200, D, dtype=dtype)
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            z, log_det = layer(x)
+            assert log_det.shape == (200,)
+            assert (z - x).abs().max() > 0.05
+            back, minus = layer.inverse(z)
+        torch.testing.assert_close(back, x, atol=atol, rtol=atol)
+        torch.testing.assert_close(minus, -log_det, atol=10 * atol, rtol=10 * atol)
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("D", [2, 5])
+def test_log_det_is_that_of_autograds_jacobian(make, D):
+    layer = build(make, D)
+    for x in 1.5 * torch.randn(5, D, dtype=torch.float64):
+        J = jacobian(lambda x: layer(x[None])[0][0], x)
+        torch.testing.assert_close(layer(x[None])[1][0], J.det().abs().log())
+        J = jacobian(lambda z: layer.inverse(z[None])[0][0], x)
+        torch.testing.assert_close(layer.inverse(x[None])[1][0], J.det().abs().log())
+
+
+@pytest.mark.parametrize("name", ["affine", "inverse affine", "spline"])
+def test_jacobian_is_lower_triangular(name):
+    layer, x = build(LAYERS[name], 6), 2 * torch.randn(20, 6, dtype=torch.float64)
+    J = torch.stack([jacobian(lambda x: layer(x[None])[0][0], row) for row in x])
+    assert (J.triu(1) == 0).all()
+    assert (J.diagonal(dim1=1, dim2=2) > 0).all()
+    assert (J.tril(-1) != 0).any(0).sum() == 15  # and everything earlier does count
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_density_integrates_to_one(make):
+    points, area = toy.cells(((-12, 12), (-12, 12)), 500)
+    with torch.no_grad():
+        total = build(make, 2).log_prob(points).exp().sum() * area
+    assert abs(total - 1) < 1e-3
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_samples_follow_their_own_density(make):
+    """Counts in the cells of a plane against the density's, a chi-square within 6 sigma."""
+    flow, n, k = build(make, 2), 40_000, 12
+    torch.manual_seed(1)
+    x = flow.sample(n)
+    assert not x.requires_grad
+    low, width = -4.0, 8.0 / k
+    fine = toy.cells(((-4, 4), (-4, 4)), 20 * k)
+    with torch.no_grad():
+        p = flow.log_prob(fine[0]).exp() * fine[1]
+    cell = lambda x: ((x - low) / width).floor().long()  # noqa: E731
+    index = cell(fine[0])
+    expected = torch.zeros(k * k, dtype=torch.float64)
+    expected.index_add_(0, index[:, 0] * k + index[:, 1], n * p)
+    inside = ((x > -4) & (x < 4)).all(1)
+    index = cell(x[inside])
+    counts = (index[:, 0] * k + index[:, 1]).bincount(minlength=k * k)
+    often = expected > 10
+    chi2 = ((counts - expected)[often].square() / expected[often]).sum().item()
+    free = int(often.sum())
+    assert free > 20
+    assert abs(chi2 - free) < 6 * (2 * free) ** 0.5
+    assert abs((counts.sum() - expected.sum()).item()) < 6 * n**0.5
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_every_parameter_gets_a_gradient_and_states_round_trip(make):
+    flow = build(make, 3, torch.float32)
+    x = torch.randn(64, 3)
+    loss = flow.loss(x)
+    assert loss.shape == ()
+    loss.backward()
+    assert all(p.grad is not None and (p.grad != 0).any() for p in flow.parameters())
+    other = make(3)
+    other.load_state_dict(flow.state_dict())
+    torch.testing.assert_close(other.log_prob(x), flow.log_prob(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_models_follow_their_device(make):
+    """On the meta device nothing is computed, but what is made elsewhere would raise."""
+    flow = make(3).to("meta")
+    assert flow.log_prob(torch.zeros(4, 3, device="meta")).device.type == "meta"
+    assert flow.sample(4).shape == (4, 3)
+
+
+# Affine autoregressive layers -------------------------------------------------------------
+
+
+def test_affine_layer_is_gaussian_conditionals():
+    """One layer and normal noise: p(x) = prod N(x_d; mu_d, sigma_d^2), equation (4)."""
+    flow, x = build(lambda D: MAF(D, layers=1, hidden=(24,)), 4), torch.randn(9, 4).double()
+    layer = flow.layers[0]
+    mu, log_slope = layer.net(x).unbind(-1)
+    wanted = Normal(mu, torch.exp(-log_slope)).log_prob(x).sum(-1)
+    torch.testing.assert_close(flow.log_prob(x), wanted)
+
+
+@pytest.mark.parametrize("name", ["affine", "spline"])
+def test_filling_is_the_same_as_passes(name):
+    layer, z = build(LAYERS[name], 7), torch.randn(30, 7).double()
+    for quick, slow in zip(by_filling(layer, z), by_passes(layer, z)):
+        torch.testing.assert_close(quick, slow)
+
+
+def test_the_conditioner_is_made():
+    """Its weights in a MADE of the other family give the same numbers."""
+    net = lively(maf.Conditioner(5, hidden=(16, 16), outputs=3))
+    plain = maf.MaskedMLP(5, hidden=(16, 16), outputs=3)
+    plain.load_state_dict(net.state_dict())
+    x = torch.randn(6, 5)
+    torch.testing.assert_close(net(x), plain(x, net.m))
+
+
+def test_iaf_is_maf_turned_round():
+    there, back = MAF(3, layers=2, hidden=(16,)), IAF(3, layers=2, hidden=(16,))
+    lively(there)
+    for layer, other in zip(there.layers[::-2], back.layers[::2]):
+        other.layer.load_state_dict(layer.state_dict())
+    x = torch.randn(8, 3)
+    for a, b in zip(there(x), back.inverse(x)):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_one_dimension_is_enough():
+    for layer in (build(LAYERS["affine"], 1), build(LAYERS["spline"], 1)):
+        x = torch.linspace(-6, 6, 50, dtype=torch.float64)[:, None]
+        z, log_det = layer(x)
+        assert (z.diff(dim=0) > 0).all()
+        torch.testing.assert_close(layer.inverse(z)[0], x)
+        torch.testing.assert_close(layer.inverse(z)[1], -log_det)
+
+
+def test_far_away_nothing_overflows():
+    layer = lively(AffineAutoregressive(2), scale=5.0)
+    z, log_det = layer(torch.tensor([[1e4, -1e4]]))
+    assert z.isfinite().all()
+    assert log_det.abs() <= 2 * layer.limit
+
+
+@pytest.mark.parametrize("passes", [4])
+def test_affine_layer_agrees_with_zuko(passes):
+    transforms = pytest.importorskip("zuko").transforms
+    layer, x = build(LAYERS["affine"], 4), torch.randn(6, 4).double()
+
+    def meta(x):
+        mu, log_slope = layer.net(x).unbind(-1)
+        return transforms.MonotonicAffineTransform(
+            -mu * log_slope.exp(), unclamped(log_slope)
+        )
+
+    # zuko squashes its scale softly by log(1e-3): give it what comes out as log_slope
+    unclamped = lambda a: a / (1 - (a / math.log(1e-3)).abs())  # noqa: E731
+    theirs = transforms.AutoregressiveTransform(meta, passes)
+    z, log_det = layer(x)
+    torch.testing.assert_close(z, theirs(x))
+    torch.testing.assert_close(log_det, theirs.log_abs_det_jacobian(x, z).sum(-1))
+    torch.testing.assert_close(layer.inverse(z)[0], theirs.inv(z))
+
+
+# Splines ----------------------------------------------------------------------------------
+
+
+def parameters(n: int, K: int, seed: int = 0):
+    g = torch.Generator().manual_seed(seed)
+    return 1.5 * torch.randn(n, 3 * K - 1, generator=g, dtype=torch.float64)
+
+
+def knots(c, bound):
+    """Positions, values and slopes at all knots, (n, K + 1) each."""
+    c = c.T.contiguous()
+    K = (len(c) + 1) // 3
+    start = torch.full((2, 1, c.shape[1]), -bound, dtype=c.dtype)
+    at, values = torch.cat([start, bins(c, bound)[1]], dim=1)
+    k = torch.arange(K)[:, None].expand(K, c.shape[1])
+    left = torch.stack([slopes(c, row)[0] for row in k])
+    right = torch.stack([slopes(c, row)[1] for row in k])
+    torch.testing.assert_close(left[1:], right[:-1])
+    return at.T, values.T, torch.cat([left, right[-1:]]).T
+
+
+def test_splines_agree_with_zuko():
+    transforms = pytest.importorskip("zuko").transforms
+    c, x = parameters(300, 7), 3 * torch.randn(300, dtype=torch.float64)
+    theirs = transforms.MonotonicRQSTransform(c[:, :7], c[:, 7:14], c[:, 14:], bound=4.0)
+    theirs.horizontal, theirs.vertical, theirs.derivatives = knots(c, 4.0)
+    y, log_slope = spline(x, c, 4.0)
+    torch.testing.assert_close(y, theirs(x))
+    torch.testing.assert_close(log_slope, theirs.log_abs_det_jacobian(x, y))
+    torch.testing.assert_close(unspline(y, c, 4.0)[0], theirs.inv(y))
+
+
+def test_spline_goes_through_its_knots_with_their_slopes():
+    c = parameters(5, 6)
+    at, values, slope = knots(c, 3.0)
+    assert min(at.diff().min(), values.diff().min(), slope.min()) > 0
+    torch.testing.assert_close(at[:, -1], torch.full((5,), 3.0).double())
+    for x, y, d in zip(at.T, values.T, slope.T):
+        for side in (-1e-9, 1e-9):  # value and derivative agree from both sides
+            got, log_slope = spline(x + side, c, 3.0)
+            torch.testing.assert_close(got, y, atol=1e-7, rtol=0)
+            torch.testing.assert_close(log_slope.exp(), d, atol=1e-4, rtol=1e-4)
+
+
+def test_spline_slope_is_its_derivative():
+    c, x = parameters(200, 5), 2 * torch.randn(200, dtype=torch.float64)
+    x.requires_grad_()
+    y, log_slope = spline(x, c, 2.5)
+    (wanted,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(log_slope.exp(), wanted)
+    assert (wanted > 0).all()
+
+
+def test_spline_is_the_identity_outside_of_its_box():
+    c = parameters(4, 5)
+    for x in (-7.0, -3.0000001, 3.0000001, 40.0):
+        x = torch.full((4,), x, dtype=torch.float64)
+        for curve in (spline, unspline):
+            y, log_slope = curve(x, c, 3.0)
+            assert torch.equal(y, x)
+            assert (log_slope == 0).all()
+
+
+def test_inverse_is_stable_where_the_quadratic_is_flat():
+    """With s = d0 = d1 the quadratic's first coefficient is 0: the textbook root is 0/0."""
+    y = torch.linspace(-3, 3, 101)
+    x, log_slope = unspline(y, torch.zeros(101, 14), 4.0)
+    torch.testing.assert_close(x, y, atol=1e-5, rtol=0)
+    torch.testing.assert_close(log_slope, torch.zeros(101), atol=1e-5, rtol=0)
+
+
+def test_a_coupling_keeps_its_first_half():
+    layer, x = build(LAYERS["spline coupling"], 5), torch.randn(9, 5).double()
+    z, _ = layer(x)
+    assert torch.equal(z[:, :2], x[:, :2])
+    assert (z[:, 2:] != x[:, 2:]).all()
+    with pytest.raises(ValueError, match="two dimensions or more, got D = 1"):
+        SplineCoupling(1)
+
+
+# Learning ---------------------------------------------------------------------------------
+
+
+def test_fit_plane_learns_two_moons():
+    """Better than one Gaussian could be, whose KL is above 0.9 nats; and reproducible."""
+    moons, g = toy.get("two_moons"), torch.Generator().manual_seed(0)
+    x, new = moons.sample(4000, g).float(), moons.sample(4000, g).float()
+    flow = fit_plane(x, 150)
+    assert not flow.training
+    with torch.no_grad():
+        kl = (moons.log_prob(new) - flow.log_prob(new)).mean()
+    assert kl < 0.35
+    again = fit_plane(x, 2, seed=3), fit_plane(x, 2, seed=3)
+    assert torch.equal(*(m.log_prob(new[:5]) for m in again))
