@@ -10,11 +10,8 @@ from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, diffe
 __all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
-RECIPES = (
-    *autoregressive.RECIPES,
-    *gpt.RECIPES,
-    *flows_maf.RECIPES,
-)  # in the course's order
+# In the course's order.
+RECIPES = (*autoregressive.RECIPES, *gpt.RECIPES, *flows_maf.RECIPES)
 
 
 def names() -> list[str]:
