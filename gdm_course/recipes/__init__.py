@@ -4,14 +4,18 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 `gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
 """
 
-from gdm_course.recipes import autoregressive, flows_maf, gpt
+from gdm_course.recipes import autoregressive, flows_maf, flows_realnvp, gpt
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
 
 __all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
-# In the course's order.
-RECIPES = (*autoregressive.RECIPES, *gpt.RECIPES, *flows_maf.RECIPES)
+RECIPES = (  # in the course's order
+    *autoregressive.RECIPES,
+    *gpt.RECIPES,
+    *flows_realnvp.RECIPES,
+    *flows_maf.RECIPES,
+)
 
 
 def names() -> list[str]:
