@@ -4,7 +4,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 `gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
 """
 
-from gdm_course.recipes import autoregressive, flows_maf, flows_realnvp, gpt
+from gdm_course.recipes import autoregressive, flows_maf, flows_realnvp, gpt, vae
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
 
 __all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
@@ -15,6 +15,7 @@ RECIPES = (  # in the course's order
     *gpt.RECIPES,
     *flows_realnvp.RECIPES,
     *flows_maf.RECIPES,
+    *vae.RECIPES,
 )
 
 

@@ -1,0 +1,68 @@
+"""Recipes of the unit vae/vae. The bound is an upper one for -log p: lower is better."""
+
+from gdm_course.recipes.settings import Metric, Recipe
+
+NELBO = Metric("negative evidence lower bound", "evaluation.latent.nelbo_estimate", "nats")
+IWAE_500 = Metric("IWAE bound, 500 draws", "evaluation.latent.iwae_500", "nats")
+IWAE_5000 = Metric("IWAE bound, 5,000 draws", "evaluation.latent.iwae_5000", "nats")
+
+VECTORS = {
+    "unit": "vae/vae",
+    "model": "vae.vae.VAE",
+    "args": (784,),
+    "data": "scale.data.binary_images",
+    "metrics": (NELBO, IWAE_500),
+}
+
+RECIPES = (
+    # In short trials a high rate was ahead, and weight decay only held the fit back.
+    Recipe(
+        name="vae/vae-mnist-cpu",
+        data_args=("binarized_mnist",),
+        kwargs={"hidden": (400,), "latent": 32},
+        steps=22_000,
+        batch=128,
+        lr=6e-3,
+        warmup=100,
+        ema=0.999,
+        every=6000,
+        goal=96.1,
+        minutes=4,
+        **VECTORS,
+    ),
+    Recipe(  # the data and the number of steps of a well-known problem set: CS236, 2
+        name="vae/vae-cs236",
+        data_args=("mnist",),
+        kwargs={"hidden": (400, 400), "latent": 10},
+        steps=20_000,
+        batch=100,
+        lr=1e-3,
+        ema=0.999,
+        every=5000,
+        goal=97.0,
+        minutes=6,
+        **VECTORS,
+    ),
+    Recipe(  # settings for a GPU are first guesses until their card exists
+        name="vae/conv-mnist",
+        unit="vae/vae",
+        model="vae.conv.ConvVAE",
+        args=((1, 28, 28),),
+        kwargs={"latent": 40, "features": 32, "blocks": 2},
+        data="scale.data.image_codes",
+        data_args=("binarized_mnist",),
+        metrics=(NELBO, IWAE_5000),
+        steps=60_000,
+        batch=256,
+        lr=1e-3,
+        warmup=1000,
+        weight_decay=0.05,
+        clip=10.0,
+        ema=0.9995,
+        every=2000,
+        patience=12,
+        goal=86.8,
+        device="gpu",
+        minutes=20,
+    ),
+)
