@@ -3,7 +3,7 @@
 from gdm_course.recipes.settings import Metric, Recipe
 
 KL = Metric("KL(truth || model)", "evaluation.likelihood.kl_to_truth", "nats")
-STEPS, BATCH = 6000, 512
+STEPS, BATCH = 2500, 512
 SMOOTH = ("eight_gaussians", "ring", "two_moons", "pinwheel", "spirals", "grid")
 SMOOTH += ("banana", "funnel")
 EDGES = ("checkerboard", "word", "face")  # squares, whose edges are a few hundredths wide
@@ -22,7 +22,7 @@ def recipe(toy: str) -> Recipe:
         batch=BATCH,
         lr=5e-3,
         ema=0.995,
-        every=1000,
+        every=500,
         metrics=(KL,),
         goal=0.02 if toy in SMOOTH else None,
         minutes=1,
