@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 ELSEWHERE = {
     "data": ("gdm_course.data.cli", "app"),
     "train": ("gdm_course.training_cli", "train_command"),
+    "grade": ("gdm_course.grading.cli", "grade_command"),
 }
 
 
@@ -112,8 +113,16 @@ def lab(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Try to break out of the grader's box.")
+    ] = False,
+) -> None:
     """Look at this machine: one line per thing the course needs, each with a remedy."""
+    if sandbox:
+        from gdm_course.grading.probes import main as probe
+
+        raise typer.Exit(probe())
     from gdm_course.doctor import main
 
     raise typer.Exit(main())

@@ -1,19 +1,15 @@
 """One box: starts it on a rung, exchanges frames with deadlines, watches it, ends it."""
 
+import contextlib
 import os
 import selectors
-import shutil
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from gdm_course.grading import watch
-from gdm_course.grading.ladder import free_uid
-from gdm_course.grading.rungs import Rung, Site
+from gdm_course.grading.start import Cold, Warm
 from gdm_course.grading.wire import Malformed, decode, encode, frame_length
 
 MIB = 1024 * 1024
@@ -33,37 +29,20 @@ class Box:
     """A box with a guest in it. Use as a context manager: nothing survives its end.
 
     Args:
-        rung: of the ladder.
-        stage: the package without answers.
-        slot: of the pool's worker; another slot has another uid.
+        started: where the guest runs.
+        rung: the name of its rung.
     """
 
-    def __init__(self, rung: Rung, stage: Path, slot: int = 0):
-        self.rung = rung
-        self.peak = 0  # bytes
-        self.said = 0  # bytes on stderr
-        self.tail = b""
-        self.id = 0
-        self.uid = free_uid(slot)
-        self.scratch = Path(tempfile.mkdtemp(prefix="gdm-box-"))
-        if os.geteuid() == 0:
-            os.chown(self.scratch, self.uid, self.uid)
-        site = Site(stage, self.scratch, self.uid)
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            rung.command(site),
-            **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "bufsize": 0},
-            env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
-            if rung.name == "Lc"
-            else {},
-            cwd="/",
-            start_new_session=True,
-        )
+    def __init__(self, started: Cold | Warm, rung: str):
+        self.started, self.rung = started, rung
+        self.peak = self.said = self.id = 0  # bytes of memory, bytes on stderr
+        self.tail, self.next_look = b"", 0.0
+        self.to, self.coming, self.errors = started.streams
         self.selector = selectors.DefaultSelector()
-        for stream in (self.process.stdout, self.process.stderr):
-            os.set_blocking(stream.fileno(), False)
-            self.selector.register(stream, selectors.EVENT_READ)
-        os.set_blocking(self.process.stdin.fileno(), False)
+        for stream in started.streams:
+            os.set_blocking(stream, False)
+        self.selector.register(self.coming, selectors.EVENT_READ)
+        self.selector.register(self.errors, selectors.EVENT_READ)
 
     def __enter__(self) -> "Box":
         return self
@@ -99,69 +78,64 @@ class Box:
 
     def _send(self, data: bytes, deadline: float) -> None:
         rest = memoryview(data)
-        self.selector.register(self.process.stdin, selectors.EVENT_WRITE)
+        self.selector.register(self.to, selectors.EVENT_WRITE)
         try:
             while rest:
-                for key in self._wait(deadline):
-                    if key.fileobj is self.process.stdin:
-                        rest = rest[os.write(key.fd, rest[: 1 << 16]) :]
+                if self.to in self._wait(deadline):
+                    rest = rest[os.write(self.to, rest[: 1 << 16]) :]
         except (BrokenPipeError, BlockingIOError):
             raise Died("the process ended") from None
         finally:
-            self.selector.unregister(self.process.stdin)
+            self.selector.unregister(self.to)
 
     def _receive(self, deadline: float) -> tuple[dict, list[Tensor]]:
         data, wanted = bytearray(), 8
         while len(data) < wanted:
-            for key in self._wait(deadline):
-                if key.fileobj is not self.process.stdout:
-                    continue
-                part = os.read(key.fd, min(wanted - len(data), 1 << 20))
-                if not part:
-                    raise Died(self._last_words())
-                data += part
-                if wanted == 8 and len(data) == 8:
-                    wanted = 8 + frame_length(bytes(data))
+            if self.coming not in self._wait(deadline):
+                continue
+            part = os.read(self.coming, min(wanted - len(data), 1 << 20))
+            if not part:
+                raise Died("the process ended")
+            data += part
+            if wanted == 8 and len(data) == 8:
+                wanted = 8 + frame_length(bytes(data))
         return decode(bytes(data[8:]))
 
-    def _wait(self, deadline: float) -> list[selectors.SelectorKey]:
+    def _wait(self, deadline: float) -> set[int]:
         """Wait for one tick; look at output, memory, files and the clock."""
-        events = [key for key, _ in self.selector.select(TICK)]
-        for key in events:
-            if key.fileobj is self.process.stderr:
-                self._hear(os.read(key.fd, 1 << 16), key)
+        ready = {key.fd for key, _ in self.selector.select(TICK)}
+        if self.errors in ready:
+            self._hear(os.read(self.errors, 1 << 16))
         now = time.monotonic()
-        if now > getattr(self, "next_look", 0):
-            self.next_look = now + TICK
+        if now > self.next_look:
             self._look()
+            self.next_look = now + TICK
         if now > deadline:
             raise TooLate("no answer in time")
-        return events
+        return ready
 
-    def _hear(self, part: bytes, key: selectors.SelectorKey) -> None:
+    def _hear(self, part: bytes) -> None:
         if not part:
-            self.selector.unregister(key.fileobj)
+            self.selector.unregister(self.errors)
         self.said += len(part)
         self.tail = (self.tail + part)[-2000:]
         if self.said > MAX_OUTPUT:
             raise Died(f"more than {MAX_OUTPUT // MIB} MiB of output")
 
     def _look(self) -> None:
-        used = watch.memory(self.process.pid, MAX_MEMORY)
+        members = self.started.members()
+        used = watch.memory(members, MAX_MEMORY)
         self.peak = max(self.peak, used)
         if used > MAX_MEMORY:
             raise Died(f"more than {MAX_MEMORY // MIB} MiB of memory")
-        if watch.files(self.process.pid) > MAX_FILES:
+        if watch.files(members) > MAX_FILES:
             raise Died(f"more than {MAX_FILES} files")
 
-    def _last_words(self) -> str:
-        code = self.process.poll()
-        return "the process ended" + (f" with {code}" if code is not None else "")
-
     def close(self) -> None:
-        """End everything that was started in the box, and remove its folder."""
+        """End everything that was started in the box."""
+        with contextlib.suppress(Died, OSError):
+            self._look()
         self.selector.close()
-        watch.end(self.process, self.uid if os.geteuid() == 0 else None)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            stream.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.started.end()
+        for stream in self.started.streams:
+            os.close(stream)

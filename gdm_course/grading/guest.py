@@ -101,15 +101,8 @@ def answer(shell: Any, message: dict, arrays: list) -> tuple[dict, Any]:
         return {"ok": False, "error": type(error).__name__[:60]}, ()
 
 
-def main() -> None:
-    """Seal, get ready, then serve until the judge hangs up."""
-    how = json.loads(sys.argv[1])
-    channel = Channel()
-    seal(how)
-    import torch
-
-    torch.set_num_threads(1)
-    shell = make_shell()
+def serve(channel: Channel, shell: Any) -> None:
+    """Answer until the judge hangs up."""
     channel.send({"id": 0, "ok": True})
     while True:
         message, arrays = channel.receive()
@@ -119,3 +112,50 @@ def main() -> None:
             reply, result = answer(shell, message, arrays)
         sys.stdout.flush()
         channel.send({"id": message["id"], **reply}, result)
+
+
+def prepare() -> Any:
+    """What costs time and is the same for every submission: torch, IPython."""
+    import torch
+
+    torch.set_num_threads(1)
+    import gdm_course.checks.ask
+    import gdm_course.grading.cells
+    import gdm_course.grading.packing
+    import gdm_course.grading.seal  # noqa: F401
+
+    return make_shell()
+
+
+def warm_up() -> None:
+    """Let torch import what it imports at the first step of an optimizer: a second."""
+    import torch
+
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    optimizer.zero_grad()
+    parameter.sum().backward()
+    optimizer.step()
+
+
+def main() -> None:
+    """Seal and serve; or, as a nursery, do so in a fork for every submission."""
+    how = json.loads(sys.argv[1])
+    if not how.get("nursery"):
+        channel = Channel()
+        seal(how)
+        serve(channel, prepare())
+    import socket
+
+    from gdm_course.grading.nest import serve as fork_for_each
+
+    control = socket.socket(fileno=os.dup(0))
+    shell = prepare()
+    warm_up()
+
+    def begin() -> None:
+        channel = Channel()
+        seal(how)
+        serve(channel, shell)
+
+    fork_for_each(control, begin)

@@ -66,9 +66,13 @@ def guest_command(course: str, how: dict) -> list[str]:
 # L3 and L3u: bubblewrap -------------------------------------------------------------------
 
 
-def bubblewrap(site: Site) -> list[str]:
-    """A box made by bubblewrap: namespaces, sized tmpfs, nothing else writable."""
-    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
+def bubblewrap(site: Site, nested: bool = False) -> list[str]:
+    """A box made by bubblewrap: namespaces, sized tmpfs, nothing else writable.
+
+    `nested`: boxes will be forked inside of it, each in namespaces of its own.
+    """
+    command = ["bwrap", "--unshare-all", "--unshare-user"]
+    command += [] if nested else ["--disable-userns"]
     command += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "box"]
     command += ["--uid", "1000", "--gid", "1000"]
     for path in SYSTEM:
@@ -87,7 +91,14 @@ def bubblewrap(site: Site) -> list[str]:
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    return [*command, "--", *guest_command("/course", {"limits": LIMITS, "seccomp": {}})]
+    how = {"limits": LIMITS, "seccomp": {}, "nursery": nested}
+    return [*command, "--", *guest_command("/course", how)]
+
+
+def nest(rung: "Rung", site: Site) -> list[str]:
+    """The command of a nursery on rung L3 or L3u."""
+    command = bubblewrap(site, nested=True)
+    return as_nobody(site, command) if rung.name == "L3" else command
 
 
 def as_nobody(site: Site, command: list[str]) -> list[str]:

@@ -120,7 +120,7 @@ class Session:
         """Start a box; once more if that fails, for none of the student's code has run."""
         for last in (False, True):
             self.box = self.make()
-            self.boxes, self.rung = self.boxes + 1, self.box.rung.name
+            self.boxes, self.rung = self.boxes + 1, self.box.rung
             try:
                 return self.box.ready(self._seconds(self.budget.start))
             except BROKEN:

@@ -18,7 +18,17 @@ ROOMS_LEFT_OUT = {
     *("authoring", "publishing", "grading", "checks", "checkpoints", "scale", "recipes"),
     *("cli", "training_cli", "gallery", "doctor", "machine", "frontend", "__main__"),
 }
-GUEST = ("__init__", "guest", "wire", "packing", "seal", "syscalls", "cells", "standin")
+GUEST = (
+    "__init__",
+    "guest",
+    "wire",
+    "packing",
+    "seal",
+    "syscalls",
+    "cells",
+    "standin",
+    "nest",
+)
 IGNORE = """from gdm_course.grading.standin import Ignore
 
 

@@ -24,9 +24,8 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def memory(pid: int, limit: int) -> int:
+def memory(members: list[int], limit: int) -> int:
     """Resident bytes of a box; exact (shared pages once) as soon as that could matter."""
-    members = family(pid)
     total = sum(map(_resident, members))
     return total if total <= limit else sum(map(_proportional, members))
 
@@ -47,9 +46,9 @@ def _proportional(pid: int) -> int:
     return 0
 
 
-def files(pid: int) -> int:
+def files(members: list[int]) -> int:
     """How many files a box's sized tmpfs at /tmp holds; 0 where it has none."""
-    for member in family(pid)[1:3]:
+    for member in members[:3]:
         with contextlib.suppress(OSError):
             place = f"/proc/{member}/root/tmp"
             if os.stat(place).st_dev != os.stat("/tmp").st_dev:

@@ -1,0 +1,47 @@
+"""Where a judge gets its boxes from: one stage, and a nursery if the rung can have one."""
+
+import shutil
+from multiprocessing import util
+
+from gdm_course.grading import stage
+from gdm_course.grading.assignment import Assignment
+from gdm_course.grading.box import Box
+from gdm_course.grading.rungs import Rung
+from gdm_course.grading.start import Cold, Nursery
+
+WARM = {"L3", "L3u"}
+
+
+class Boxes:
+    """Makes the boxes of one assignment on one rung.
+
+    Args:
+        rung: of the ladder.
+        assignment: decides what is withheld.
+        warm: fork boxes from a process that has torch; None: if this machine can.
+    """
+
+    def __init__(self, rung: Rung, assignment: Assignment, warm: bool | None = None):
+        self.rung = rung
+        self.stage = stage.build(assignment)
+        self.warm = rung.name in WARM if warm is None else warm
+        self.nursery: Nursery | None = None
+        # runs when this object goes, and at the end of a process, a pool's worker included
+        self.close = util.Finalize(self, Boxes._clean, (self.__dict__,), exitpriority=10)
+
+    def make(self) -> Box:
+        """Start a box."""
+        if self.warm and (self.nursery is None or self.nursery.process.poll() is not None):
+            try:
+                self.nursery = Nursery(self.rung, self.stage)
+            except OSError:  # no nested namespaces here: every box starts cold
+                self.warm, self.nursery = False, None
+        if self.nursery is not None:
+            return Box(self.nursery.spawn(), self.rung.name)
+        return Box(Cold(self.rung, self.stage), self.rung.name)
+
+    @staticmethod
+    def _clean(state: dict) -> None:
+        if state["nursery"] is not None:
+            state["nursery"].close()
+        shutil.rmtree(state["stage"], ignore_errors=True)

@@ -1,0 +1,122 @@
+"""Two ways to start a box: cold, a new process; warm, a fork of one that has torch."""
+
+import array
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from gdm_course.grading import watch
+from gdm_course.grading.ladder import free_uid
+from gdm_course.grading.rungs import Rung, Site, nest
+
+Streams = tuple[int, int, int]  # to the guest, from it, its errors
+
+
+class Cold:
+    """A box that is a process of its own, started on any rung."""
+
+    def __init__(self, rung: Rung, stage: Path, slot: int = 0):
+        self.uid = free_uid(slot)
+        self.scratch = Path(tempfile.mkdtemp(prefix="gdm-box-"))
+        if os.geteuid() == 0:
+            os.chown(self.scratch, self.uid, self.uid)
+        path = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
+        self.process = subprocess.Popen(
+            rung.command(Site(stage, self.scratch, self.uid)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=path,
+            cwd="/",
+            start_new_session=True,
+        )
+        streams = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self.streams: Streams = tuple(os.dup(s.fileno()) for s in streams)
+        for stream in streams:
+            stream.close()
+
+    def members(self) -> list[int]:
+        """The processes of this box, as the host sees them."""
+        return watch.family(self.process.pid)
+
+    def end(self) -> None:
+        """Kill whatever is left, and remove the scratch folder."""
+        watch.end(self.process, self.uid if os.geteuid() == 0 else None)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class Nursery:
+    """An outer box in which torch is loaded, and from which inner boxes are forked.
+
+    Raises:
+        OSError: it does not get ready in time, or this machine cannot nest boxes.
+    """
+
+    def __init__(self, rung: Rung, stage: Path, slot: int = 0, seconds: float = 60.0):
+        here, there = socket.socketpair()
+        self.control = here
+        self.process = subprocess.Popen(
+            nest(rung, Site(stage, stage, free_uid(slot))),
+            stdin=there,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
+            cwd="/",
+            start_new_session=True,
+        )
+        there.close()
+        here.settimeout(seconds)
+        if here.recv(5) != b"ready":
+            self.close()
+            raise OSError("the nursery does not start")
+        self.root = watch.family(self.process.pid)[-1]
+
+    def spawn(self) -> "Warm":
+        """A new inner box."""
+        return Warm(self)
+
+    def close(self) -> None:
+        """End it with all its boxes."""
+        self.control.close()
+        watch.end(self.process, None)
+
+
+class Warm:
+    """An inner box, forked from a nursery."""
+
+    def __init__(self, nursery: Nursery):
+        self.nursery = nursery
+        (stdin, to), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
+        self.streams: Streams = (to, out, err)
+        rights = array.array("i", [stdin, stdout, stderr])
+        try:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            nursery.control.sendmsg([b"x"], ancillary)
+        finally:
+            for stream in rights:
+                os.close(stream)
+
+    def members(self) -> list[int]:
+        """The guest and what it started; its two guardians run nothing of the student's."""
+        return watch.family(self.nursery.root)[3:]
+
+    def end(self) -> None:
+        """Kill the inner box; its namespaces take everything with them."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            left = watch.family(self.nursery.root)[1:]
+            if not left:
+                return
+            for member in left:
+                with contextlib.suppress(OSError):
+                    os.kill(member, signal.SIGKILL)
+            select.select([], [], [], 0.002)
+        self.nursery.close()
