@@ -127,14 +127,14 @@ class Planar(nn.Module):
         """Noise to data, a formula: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
         u, g = allowed(self.u, self.w)
         t = torch.tanh(z @ self.w + self.b)  # (B,)
-        return torch.addr(z, t, u), torch.log(g + (1 - g) * t * t)
+        return torch.addcmul(z, t[:, None], u), torch.log(g + (1 - g) * t * t)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise, a root: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
         u, g = allowed(self.u, self.w)
         y = x @ self.w + self.b
         t = torch.tanh(Root.apply(y, g))  # w.z + b solves (9)
-        return torch.addr(x, t, -u), -torch.log(g + (1 - g) * t * t)
+        return torch.addcmul(x, t[:, None], u, value=-1), -torch.log(g + (1 - g) * t * t)
 
 
 class PlanarFlow(Flow):

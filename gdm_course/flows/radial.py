@@ -49,16 +49,16 @@ class Radial(nn.Module):
         alpha, beta = self.shape()
         away = z - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
-        factor, log_det = self.push(r, alpha, beta)
-        return self.c + factor[:, None] * away, log_det
+        h, log_det = self.push(r, alpha, beta)
+        return torch.addcmul(z, h[:, None], away), log_det
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
         alpha, beta = self.shape()
         away = x - self.c
         far = torch.linalg.vector_norm(away, dim=1)
-        factor, log_det = self.push(radius(far, alpha, beta), alpha, beta)
-        return self.c + away / factor[:, None], -log_det
+        h, log_det = self.push(radius(far, alpha, beta), alpha, beta)
+        return self.c + away / (1 + h)[:, None], -log_det
 
     def shape(self) -> tuple[Tensor, Tensor]:
         """Return alpha > 0 and beta > -alpha."""
@@ -66,10 +66,10 @@ class Radial(nn.Module):
         return alpha, alpha * (growth(self.free) - 1)
 
     def push(self, r: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return |x - c| / |z - c| and log |det dx/dz| at radius r, each (B,): (11)."""
-        factor = 1 + beta / (alpha + r)  # stretches the D - 1 directions around
-        along = 1 + alpha * beta / (alpha + r) ** 2  # and this the one outwards
-        return factor, (len(self.c) - 1) * factor.log() + along.log()
+        """Return h = beta / (alpha + r) and log |det dx/dz| at radius r, both (B,)."""
+        h = beta / (alpha + r)  # 1 + h stretches the D - 1 directions around
+        along = alpha * h / (alpha + r)  # and 1 + this the one outwards
+        return h, (len(self.c) - 1) * torch.log1p(h) + torch.log1p(along)
 
 
 class RadialFlow(Flow):
