@@ -4,7 +4,14 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 `gdm train NAME` runs it and `gdm_course.checkpoints` keeps what came out.
 """
 
-from gdm_course.recipes import autoregressive, flows_maf, flows_realnvp, gpt, vae
+from gdm_course.recipes import (
+    autoregressive,
+    flows_maf,
+    flows_planar,
+    flows_realnvp,
+    gpt,
+    vae,
+)
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
 
 __all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
@@ -13,6 +20,7 @@ __all__ += ["differs", "get", "names", "resolve"]
 RECIPES = (  # in the course's order
     *autoregressive.RECIPES,
     *gpt.RECIPES,
+    *flows_planar.RECIPES,
     *flows_realnvp.RECIPES,
     *flows_maf.RECIPES,
     *vae.RECIPES,
