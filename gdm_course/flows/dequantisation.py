@@ -91,13 +91,11 @@ class VariationalNoise(nn.Module):
 class Dequantised(nn.Module):
     """A model of codes 0..K-1 from a density of real numbers, by added noise.
 
-    log P(x) >= E_q [log p((x + u) / K) - D log K - log q(u | x)], equation (10): a bound,
-    so it is called `elbo`, in nats per example; papers give `bits_per_dim` of -elbo.
+    log P(x) >= E_q [log p((x + u) / K) - D log K - log q(u | x)], (10): an `elbo`.
 
     Args:
         flow: a Density and Sampler of real numbers (B, *D); it sees Logit((x + u) / K).
-        K: number of values that a code can have.
-        noise: draws u and knows its density; uniform if None.
+        K, noise: number of values of a code; draws u (uniformly, if None).
         alpha: of the Logit; small for images with much pure black.
     """
 

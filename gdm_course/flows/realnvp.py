@@ -113,15 +113,12 @@ class AffineCoupling(nn.Module):
 class ActNorm(nn.Module):
     """z = (x - mean) exp(log_scale), per dimension or channel: (7).
 
-    The first batch in training sets both, so that its z has mean 0 and variance 1; from
-    then on they are learned. `ready` is part of the state dict: loading trained weights
-    does not start over.
+    The first batch in training sets both, so that its z has mean 0 and variance 1; then
+    they are learned. `ready` is in the state dict: loaded weights do not start over.
+    Reference: Kingma, Dhariwal (2018), section 3.1.
 
     Args:
         C: dimensions of a vector (B, C), or channels of an image (B, C, H, W).
-
-    References:
-        Kingma, Dhariwal (2018). Glow. arXiv:1807.03039, section 3.1.
     """
 
     def __init__(self, C: int):
