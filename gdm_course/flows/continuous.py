@@ -122,8 +122,7 @@ class NeuralODE(nn.Module):
     ):
         super().__init__()
         self.velocity, self.probes = velocity, probes
-        self.solver = solver or DormandPrince()
-        self.calls = 0  # evaluations of the velocity by the last forward or inverse
+        self.solver, self.calls = solver or DormandPrince(), 0  # calls: of the last map
 
     def solve(self, x: Tensor, times: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Return x and log |det| of the map from the first time to the last."""

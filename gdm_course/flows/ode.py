@@ -35,6 +35,19 @@ def nudge(x: State, h: float, weights: Sequence[float], slopes: Sequence[State])
     return x
 
 
+def pendulum(friction: float = 0.1, push: float = 0.5) -> Field:
+    """Make the field of a pushed pendulum, for trying solvers: (B, 2) -> (B, 2).
+
+    The state is angle and angular velocity: (q, p)' = (p, push cos t - sin q - friction p).
+    """
+
+    def field(t: float, x: Tensor) -> Tensor:
+        q, p = x.unbind(-1)
+        return torch.stack([p, push * math.cos(t) - torch.sin(q) - friction * p], dim=-1)
+
+    return field
+
+
 def euler_step(f: Field, t: float, x: State, h: float) -> State:
     """Go straight on along the slope: x + h f(t, x), equation (1). Local error O(h^2)."""
     return nudge(x, h, [1.0], [f(t, x)])
@@ -127,9 +140,7 @@ class DormandPrince:
     """The adaptive solver: order 5, steps as long as an estimate of order 4 allows.
 
     Args:
-        rtol, atol: relative and absolute error allowed in one step. The default brings
-            points in float32 back to within 1e-5; float64 can ask for 1e-12.
-        max_steps: between two neighbouring times, rejected ones included.
+        rtol, atol: relative, absolute error of a step. max_steps: from time to time.
     """
 
     rtol: float = 1e-7
@@ -157,12 +168,12 @@ class DormandPrince:
                 t, x, k = t + now, new, slopes[-1]
                 if last:
                     return x, k, max(h, abs(now) * factor)
-            elif t + now == t:
-                break
             h = abs(now) * factor
+            if t + h == t:
+                break
         raise FloatingPointError(
-            f"DormandPrince gave up at t = {t:.6g}, on the way to {end:g}, with a step of "
-            f"{h:.1e}: f is stiff or not finite there; raise rtol and atol, or tame f"
+            f"DormandPrince gave up at t = {t:.6g} with a step of {h:.1e}: f is stiff or "
+            "not finite there; raise rtol and atol, or tame f"
         )
 
 
