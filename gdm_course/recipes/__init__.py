@@ -11,6 +11,7 @@ from gdm_course.recipes import (
     flows_realnvp,
     gpt,
     vae,
+    vae_vqvae,
 )
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
 
@@ -24,6 +25,7 @@ RECIPES = (  # in the course's order
     *flows_realnvp.RECIPES,
     *flows_maf.RECIPES,
     *vae.RECIPES,
+    *vae_vqvae.RECIPES,
 )
 
 
