@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gdm_course.autoregressive.made import MADE, degrees
 from gdm_course.autoregressive.nade import NADE
 from gdm_course.training import batches
-from tests.benchmarks import couplings, gpt, pixelcnn, planar, sound
+from tests.benchmarks import couplings, gpt, pixelcnn, planar, sound, splines
 from tests.benchmarks.harness import Ratio, compare
 
 D = 784
@@ -182,3 +182,4 @@ def ratios() -> Iterator[Ratio]:
     yield from sound.ratios()
     yield from planar.ratios()
     yield from couplings.ratios()
+    yield from splines.ratios()

@@ -12,7 +12,8 @@
 # [solution](../../solutions/autoregressive/gpt.ipynb)
 #
 # previous: [Eight thousand guesses a second: WaveNet and WaveRNN](wavenet.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Change of variables: planar and radial flows](../flows/planar.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

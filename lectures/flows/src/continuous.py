@@ -11,7 +11,7 @@
 # [exercise](../../exercises/flows/continuous.ipynb) ·
 # [solution](../../solutions/flows/continuous.ipynb)
 #
-# previous: [Half of it stays: coupling flows](realnvp.ipynb) ·
+# previous: [One dimension bends the next: MAF, IAF and splines](maf.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]
@@ -787,9 +787,9 @@ lumps = MixtureSameFamily(
     Normal(torch.tensor([-2.0, 2.0]), torch.tensor([0.4, 0.4])),
 )
 seed_everything(0)
-line = ContinuousFlow(1, hidden=32, solver=Fixed(rk4_step, 4))
-x, steps = lumps.sample((10_000, 1)), budget(300, 10)
-for _ in progress(train(line, forever(x, 256), steps, lambda s: 2e-2 * (1 - s / steps))):
+line = ContinuousFlow(1, hidden=32, solver=Fixed(rk4_step, 8))
+x, steps = lumps.sample((10_000, 1)), budget(250, 10)
+for _ in progress(train(line, forever(x, 256), steps, lambda s: 1e-2 * (1 - s / steps))):
     pass
 line.ode.solver, times = DormandPrince(1e-5, 1e-5), torch.linspace(1, 0, 51).tolist()
 with torch.no_grad():

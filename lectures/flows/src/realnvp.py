@@ -11,9 +11,9 @@
 # [exercise](../../exercises/flows/realnvp.ipynb) ·
 # [solution](../../solutions/flows/realnvp.ipynb)
 #
-# previous: [One token at a time: GPT](../autoregressive/gpt.ipynb) ·
+# previous: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Flowing in time: continuous flows](continuous.ipynb)
+# next: [One dimension bends the next: MAF, IAF and splines](maf.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

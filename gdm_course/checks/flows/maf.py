@@ -1,0 +1,246 @@
+"""Questions of the unit flows/maf."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gdm_course.checks.question import Mistake, close
+
+Pair = tuple[Tensor, Tensor]
+
+
+# 1. A layer of MAF ------------------------------------------------------------------------
+
+
+def _affine_layer(x: Tensor, mu: Tensor, log_sigma: Tensor) -> Pair:
+    return (x - mu) * torch.exp(-log_sigma), -log_sigma.sum(-1)
+
+
+def _affine_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    x, mu, log_sigma = torch.randn(3, 6, 4, generator=g)
+    return 2 * x, mu, 0.7 * log_sigma
+
+
+affine_layer = close(
+    "affine_layer",
+    _affine_layer,
+    _affine_inputs,
+    [
+        Mistake(
+            lambda x, mu, a: ((x - mu) * torch.exp(-a), a.sum(-1)),
+            "the sign of the log-determinant: dz_d/dx_d = 1 / sigma_d",
+        ),
+        Mistake(
+            lambda x, mu, a: ((x - mu) * torch.exp(-a), -a.mean(-1)),
+            "a determinant multiplies over dimensions: sum the logs, do not average",
+        ),
+        Mistake(
+            lambda x, mu, a: (mu + x * torch.exp(a), a.sum(-1)),
+            "this is the other direction, from noise to data",
+        ),
+        Mistake(
+            lambda x, mu, a: ((x - mu) / a, -a.sum(-1)),
+            "log_sigma is the logarithm of sigma: divide by its exponential",
+        ),
+        Mistake(
+            lambda x, mu, a: ((x - mu) * torch.exp(-a), -a),
+            "one log-determinant per point is asked for, (B,): sum over dimensions",
+        ),
+    ],
+)
+
+
+# 2. And back ------------------------------------------------------------------------------
+
+
+def _network(x: Tensor, A: Tensor, C: Tensor) -> Pair:
+    return x @ A.T, torch.tanh(x @ C.T)
+
+
+def _invert_layer(z: Tensor, A: Tensor, C: Tensor, passes: int | None = None) -> Tensor:
+    x = torch.zeros_like(z)
+    for _ in range(z.shape[1] if passes is None else passes):
+        mu, log_sigma = _network(x, A, C)
+        x = mu + torch.exp(log_sigma) * z
+    return x
+
+
+def _inverse_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    D = 5
+    A, C = 0.7 * torch.randn(2, D, D, generator=g)
+    return torch.randn(6, D, generator=g), A.tril(-1), C.tril(-1)
+
+
+def _network_of_noise(z: Tensor, A: Tensor, C: Tensor) -> Tensor:
+    mu, log_sigma = _network(z, A, C)
+    return mu + torch.exp(log_sigma) * z
+
+
+def _forward(x: Tensor, A: Tensor, C: Tensor) -> Tensor:
+    mu, log_sigma = _network(x, A, C)
+    return (x - mu) * torch.exp(-log_sigma)
+
+
+invert_layer = close(
+    "invert_layer",
+    _invert_layer,
+    _inverse_inputs,
+    [
+        Mistake(
+            _network_of_noise,
+            "the network must read x, not z: that would be another model (IAF)",
+        ),
+        Mistake(
+            lambda z, A, C: _invert_layer(z, A, C, z.shape[1] - 1),
+            "one pass too few: each pass makes one more dimension right, so it takes D",
+        ),
+        Mistake(
+            lambda z, A, C: _invert_layer(z, A, C, 1),
+            "after one pass only x_1 is right: repeat until the last dimension is",
+        ),
+        Mistake(_forward, "this maps data to noise; asked for is x = mu + sigma z"),
+    ],
+)
+
+
+# 3. Knots ---------------------------------------------------------------------------------
+
+
+def _knots(a: Tensor, bound: float) -> Pair:
+    parts = a.unflatten(-1, (2, -1)).softmax(-1)
+    return tuple((2 * bound * F.pad(parts.cumsum(-1), (1, 0)) - bound).unbind(-2))
+
+
+def _one_softmax(a: Tensor, bound: float) -> Pair:
+    parts = a.softmax(-1).unflatten(-1, (2, -1))
+    return tuple((2 * bound * F.pad(parts.cumsum(-1), (1, 0)) - bound).unbind(-2))
+
+
+def _from_zero(a: Tensor, bound: float) -> Pair:
+    return tuple(knot + bound for knot in _knots(a, bound))
+
+
+def _half(a: Tensor, bound: float) -> Pair:
+    return tuple((knot - bound) / 2 for knot in _knots(a, bound))
+
+
+knots = close(
+    "knots",
+    _knots,
+    lambda g: (1.5 * torch.randn(6, 10, generator=g), 3.0),
+    [
+        Mistake(
+            _one_softmax,
+            "widths and heights each fill the whole side: one softmax for each half",
+        ),
+        Mistake(_from_zero, "the box begins at -bound, and so do the knots"),
+        Mistake(_half, "the side of the box is 2 B: the last knot is at +bound"),
+        Mistake(
+            lambda a, bound: tuple(reversed(_knots(a, bound))),
+            "exchanged: the first K numbers are about widths, that is positions",
+        ),
+        Mistake(
+            lambda a, bound: tuple(knot[..., 1:] for knot in _knots(a, bound)),
+            "K bins have K + 1 knots: the one at -bound is missing",
+        ),
+    ],
+)
+
+
+# 4. The curve inside of a bin -------------------------------------------------------------
+
+
+def _rational_quadratic(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Pair:
+    u = t * (1 - t)
+    below = s + (d0 + d1 - 2 * s) * u
+    above = d1 * t * t + 2 * s * u + d0 * (1 - t) ** 2
+    return (s * t * t + d0 * u) / below, torch.log(s * s * above / below**2)
+
+
+def _bin_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    s, d0, d1 = torch.exp(0.7 * torch.randn(3, 12, generator=g))
+    return torch.rand(12, generator=g), s, d0, d1
+
+
+def _by_t(t, s, d0, d1):
+    y, log_slope = _rational_quadratic(t, s, d0, d1)
+    return y, log_slope - s.log()
+
+
+rational_quadratic = close(
+    "rational_quadratic",
+    _rational_quadratic,
+    _bin_inputs,
+    [
+        Mistake(
+            lambda t, s, d0, d1: _rational_quadratic(t, s, d1, d0),
+            "d0 is the slope at the left end, t = 0, and d1 the one at t = 1",
+        ),
+        Mistake(
+            _by_t,
+            "this is the derivative by t of the fraction; by x it is s times as much",
+        ),
+        Mistake(
+            lambda *a: (_rational_quadratic(*a)[0], _rational_quadratic(*a)[1].exp()),
+            "the second value is the slope; asked for is its logarithm",
+        ),
+        Mistake(
+            lambda *a: (_rational_quadratic(*a)[0], -_rational_quadratic(*a)[1]),
+            "this is the log slope of the inverse: dx/dy. Asked for is dy/dx",
+        ),
+    ],
+)
+
+
+# 5. The inverse ---------------------------------------------------------------------------
+
+
+def _solve_bin(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    e = d0 + d1 - 2 * s
+    a, b = s - d0 + e * v, d0 - e * v
+    return 2 * s * v / (b + torch.sqrt(b * b + 4 * a * s * v))
+
+
+def _root(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor, sign: float) -> Tensor:
+    """The schoolbook's formula, which single precision does not forgive."""
+    e = d0 + d1 - 2 * s
+    a, b = s - d0 + e * v, d0 - e * v
+    return (-b + sign * torch.sqrt(b * b + 4 * a * s * v)) / (2 * a)
+
+
+def _values_of_bins(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ordinary bins, and bins whose slopes are within 1e-5 of straight."""
+    t, s, d0, d1 = _bin_inputs(g)
+    e0, e1 = 1e-5 * torch.randn(2, 12, generator=g)
+    t, s, d0, d1 = (
+        torch.cat(pair).double()
+        for pair in ((t, t), (s, s), (d0, s * (1 + e0)), (d1, s * (1 + e1)))
+    )
+    v = _rational_quadratic(t, s, d0, d1)[0]
+    return v.float(), s.float(), d0.float(), d1.float()
+
+
+solve_bin = close(
+    "solve_bin",
+    _solve_bin,
+    _values_of_bins,
+    [
+        Mistake(
+            lambda *a: _root(*a, 1.0),
+            "right on paper; in nearly straight bins a is almost 0, and this form cancels: "
+            "multiply by b + sqrt(...) above and below",
+        ),
+        Mistake(
+            lambda *a: _root(*a, -1.0),
+            "this is the other root of the quadratic, outside of [0, 1]",
+        ),
+        Mistake(
+            lambda *a: _rational_quadratic(*a)[0],
+            "this maps t to v; asked for is the t that belongs to v",
+        ),
+        Mistake(
+            lambda v, s, d0, d1: _solve_bin(v, s, d1, d0),
+            "d0 is the slope at the left end and d1 the one at the right end",
+        ),
+    ],
+)
