@@ -25,6 +25,13 @@ def radius(far: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return torch.where(p > 0, alpha * far / q, q)
 
 
+def push(r: Tensor, alpha: Tensor, beta: Tensor, D: int) -> tuple[Tensor, Tensor]:
+    """Return h = beta / (alpha + r) and log |det dx/dz| in D dimensions, both (B,)."""
+    h = beta / (alpha + r)  # 1 + h stretches the D - 1 directions around
+    along = alpha * h / (alpha + r)  # and 1 + this the one outwards
+    return h, (D - 1) * torch.log1p(h) + torch.log1p(along)
+
+
 class Radial(nn.Module):
     """x = z + beta (z - c) / (alpha + r), r = |z - c|: push away from a centre, or pull.
 
@@ -49,7 +56,7 @@ class Radial(nn.Module):
         alpha, beta = self.shape()
         away = z - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
-        h, log_det = self.push(r, alpha, beta)
+        h, log_det = push(r, alpha, beta, len(self.c))
         return torch.addcmul(z, h[:, None], away), log_det
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,19 +64,13 @@ class Radial(nn.Module):
         alpha, beta = self.shape()
         away = x - self.c
         far = torch.linalg.vector_norm(away, dim=1)
-        h, log_det = self.push(radius(far, alpha, beta), alpha, beta)
+        h, log_det = push(radius(far, alpha, beta), alpha, beta, len(self.c))
         return self.c + away / (1 + h)[:, None], -log_det
 
     def shape(self) -> tuple[Tensor, Tensor]:
         """Return alpha > 0 and beta > -alpha."""
         alpha = self.log_alpha.exp()
         return alpha, alpha * (growth(self.free) - 1)
-
-    def push(self, r: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return h = beta / (alpha + r) and log |det dx/dz| at radius r, both (B,)."""
-        h = beta / (alpha + r)  # 1 + h stretches the D - 1 directions around
-        along = alpha * h / (alpha + r)  # and 1 + this the one outwards
-        return h, (len(self.c) - 1) * torch.log1p(h) + torch.log1p(along)
 
 
 class RadialFlow(Flow):
