@@ -55,12 +55,12 @@ def seal(how: dict) -> None:
     """Close the box from inside, as the rung of the ladder asks for."""
     from gdm_course.grading import seal as seals
 
-    if limits := how.get("limits"):
-        seals.limit(**limits)
-    if paths := how.get("landlock"):
-        seals.landlock(**paths)
-    if calls := how.get("seccomp"):
-        seals.filter_calls(**calls)
+    if "limits" in how:
+        seals.limit(**how["limits"])
+    if "landlock" in how:
+        seals.landlock(**how["landlock"])
+    if "seccomp" in how:
+        seals.filter_calls(**how["seccomp"])
 
 
 def make_shell() -> Any:

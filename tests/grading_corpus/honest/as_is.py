@@ -1,0 +1,4 @@
+#: why = "the solution itself"
+#: expect = "FULL"
+#: base = "solved"
+

@@ -1,0 +1,5 @@
+#: why = "Colab's metadata, another kernel"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "colab"
+

@@ -1,0 +1,5 @@
+#: why = "Windows line ends"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "crlf"
+

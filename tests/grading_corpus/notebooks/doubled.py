@@ -1,0 +1,5 @@
+#: why = "every answer cell twice, the first with another's id"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "doubled"
+

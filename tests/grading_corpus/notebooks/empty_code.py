@@ -1,0 +1,8 @@
+#: why = "only empty cells"
+#: expect = "ZERO"
+#: base = "nothing"
+#: status = "missing"
+# %%
+
+# %%
+# nothing

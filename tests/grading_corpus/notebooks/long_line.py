@@ -1,0 +1,5 @@
+#: why = "a comment of five megabytes"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "long_line"
+

@@ -1,0 +1,5 @@
+#: why = "check cells deleted"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "no_checks"
+

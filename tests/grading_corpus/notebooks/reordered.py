@@ -1,0 +1,5 @@
+#: why = "answers in reverse order"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "reordered"
+

@@ -1,0 +1,5 @@
+#: why = "no metadata at all"
+#: expect = "FULL"
+#: base = "solved"
+#: edit = "stripped"
+

@@ -1,0 +1,5 @@
+#: why = "nothing answered"
+#: expect = "ZERO"
+#: base = "empty"
+#: status = "missing"
+

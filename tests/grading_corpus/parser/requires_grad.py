@@ -1,0 +1,10 @@
+#: why = "wrong, and still attached to a graph"
+#: expect = "Q0: kl_gaussian"
+#: base = "solved"
+#: status = "graded"
+# %% instead kl_gaussian
+import torch
+
+
+def kl_gaussian(*args):
+    return torch.zeros(6, requires_grad=True) * 2

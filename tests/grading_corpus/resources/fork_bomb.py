@@ -1,0 +1,12 @@
+#: why = "forks without end"
+#: expect = "ZERO"
+#: base = "solved"
+#: budget = { load = 6, ask = 3 }
+# %%
+import os
+
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass

@@ -1,0 +1,12 @@
+#: why = "an endless loop in one answer"
+#: expect = "Q0: kl_gaussian"
+#: base = "solved"
+#: status = "timeout"
+#: budget = { load = 6, ask = 3 }
+# %% instead kl_gaussian
+
+
+
+def kl_gaussian(*args):
+    while True:
+        pass

@@ -1,0 +1,8 @@
+#: why = "an endless loop while the cells run"
+#: expect = "ZERO"
+#: base = "solved"
+#: status = "timeout"
+#: budget = { load = 6, ask = 3 }
+# %%
+while True:
+    pass

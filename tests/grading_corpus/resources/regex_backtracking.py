@@ -1,0 +1,11 @@
+#: why = "a regular expression that takes for ever"
+#: expect = "Q0: kl_gaussian"
+#: base = "solved"
+#: status = "timeout"
+#: budget = { load = 6, ask = 3 }
+# %% instead kl_gaussian
+import re
+
+
+def kl_gaussian(*args):
+    return re.match(r"(a+)+$", "a" * 40 + "b")

@@ -1,0 +1,126 @@
+"""Every case of the corpus, on every rung of this machine, with the verdict it must get."""
+
+import os
+import time
+from functools import cache
+
+import pytest
+import torch
+
+from gdm_course.authoring.course import load
+from gdm_course.checks.question import Ask, Question
+from gdm_course.grading import watch
+from gdm_course.grading.assignment import Assignment, assignments, match
+from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.judge import grade
+from gdm_course.grading.ladder import LADDER
+from gdm_course.grading.notebook import read
+from gdm_course.grading.probes import Host
+from gdm_course.grading.session import Budget
+from gdm_course.grading.verdict import Result
+from gdm_course.source import ROOT
+from tests.grading_cases import UNIT, Case, cases, notebook
+
+CASES = cases()
+RUNGS = {rung.name: rung for rung in LADDER if rung.name in ("L3", "L3u", "L2")}
+# On a rung whose boxes start cold a case costs seconds: there, these stand for the rest.
+EVERYWHERE = ("host/", "honest/as_is", "forging/find_sources", "forging/import_reference")
+EVERYWHERE += ("resources/daemon", "resources/fork_bomb", "resources/memory_bomb")
+
+
+@cache
+def maps() -> dict[str, Assignment]:
+    return assignments(load(ROOT))
+
+
+@cache
+def boxes(rung: str) -> Boxes:
+    return Boxes(RUNGS[rung], maps()[UNIT])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_box_left():
+    yield
+    for rung in RUNGS:
+        if RUNGS[rung].missing() is None:
+            boxes(rung).close()
+    boxes.cache_clear()
+
+
+def parameters() -> list:
+    found = []
+    for rung in RUNGS:
+        for case in CASES:
+            common = case.name.startswith(EVERYWHERE)
+            marks = [] if rung != "L2" or common else [pytest.mark.full]
+            found.append(pytest.param(case, rung, id=f"{rung}-{case.name}", marks=marks))
+    return found
+
+
+def budget(case: Case) -> Budget:
+    return Budget(**{"total": 200.0, **case.budget})
+
+
+def asked_to_hold(host: Host) -> Assignment:
+    """An assignment of one question: whatever `attempt` gets hold of must be nothing."""
+
+    def judge(asks, answers) -> str | None:
+        got = answers[0][0]
+        return None if got.numel() and (got == 0).all() else f"got hold of {got.tolist()}"
+
+    def asks(seed: int) -> list[Ask]:
+        return [Ask(args=(str(host.secret), host.port))]
+
+    made = Assignment("probe", {"attempt": 1.0}, maps()[UNIT].known)
+    made.__dict__ |= {"fingerprint": "", "seconds": {"attempt": 0.0}}
+    nothing = torch.zeros(1)
+    made.__dict__["questions"] = {"attempt": Question("attempt", nothing, asks, judge)}
+    return made
+
+
+def verdict(case: Case, rung: str, host: Host) -> Result:
+    found = read(notebook(case))
+    chosen = asked_to_hold(host) if case.expect == "HELD" else match(found, maps())
+    assert chosen is not None
+    assert chosen.key in (UNIT, "probe")
+    return grade(found, "0" * 64, chosen, boxes(rung).make, budget(case))
+
+
+@pytest.mark.parametrize(("case", "rung"), parameters())
+def test_case(case: Case, rung: str):
+    if reason := RUNGS[rung].missing():
+        pytest.skip(f"{rung} is not on this machine: {reason}")
+    if rung not in case.rungs:
+        pytest.skip(f"{rung} does not promise this")
+    if case.machine and case.machine != os.uname().machine:
+        pytest.skip(f"system calls by the numbers of {case.machine}")
+    with Host() as host:
+        result = verdict(case, rung, host)
+        assert host.intact()
+    assert result.rung == rung
+    earned = {mark.name: mark.earned for mark in result.marks}
+    points = {mark.name: mark.points for mark in result.marks}
+    story = [(m.name, m.status.value, m.message) for m in result.marks]
+    if case.expect in ("FULL", "HELD"):
+        assert earned == points, story
+    elif case.expect == "ZERO":
+        assert not any(earned.values()), story
+    elif case.expect.startswith("Q0"):
+        name = case.expect.split()[1]
+        assert earned == {**points, name: 0.0}, story
+    if case.status:
+        lost = [m.status for m in result.marks if not m.earned]
+        assert lost
+        assert {*lost} == {case.status}, story
+    nothing_is_left(rung)
+
+
+def nothing_is_left(rung: str) -> None:
+    """No process of the box is alive once its submission is graded."""
+    nursery = boxes(rung).nursery
+    if nursery is None:
+        return
+    end = time.monotonic() + 5
+    while (left := watch.family(nursery.root)[1:]) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert left == []
