@@ -11,6 +11,7 @@ from gdm_course import protocols
 from gdm_course.flows import ode
 from gdm_course.flows.adjoint import Adjoint
 from gdm_course.flows.continuous import (
+    FFJORD,
     ContinuousFlow,
     Dynamics,
     NeuralODE,
@@ -451,6 +452,18 @@ def test_house_rules(solver, probes):
     for model in (flow, twin):
         model.ode.probes = unit_vectors
     torch.testing.assert_close(twin.log_prob(x), flow.log_prob(x))
+
+
+def test_ffjord_is_cheap_in_training_and_exact_in_evaluation():
+    flow, x = stirred(FFJORD(2, hidden=8, steps=3), 1.5), torch.randn(5, 2)
+    plain = ContinuousFlow(2, hidden=8, solver=DormandPrince(1e-5, 1e-5))
+    plain.load_state_dict(flow.state_dict())
+    assert not torch.equal(flow.log_prob(x), flow.log_prob(x))  # a new probe each time
+    assert flow.ode.calls == 12
+    flow.eval()
+    assert torch.equal(flow.log_prob(x), plain.log_prob(x))
+    assert flow.train().training
+    assert flow.ode.solver == Fixed(rk4_step, 3)
 
 
 def test_it_starts_as_the_identity_and_path_follows_the_flow():

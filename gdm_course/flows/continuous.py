@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.flows.flow import Flow
-from gdm_course.flows.ode import DormandPrince, Solver
+from gdm_course.flows.ode import DormandPrince, Fixed, Solver, rk4_step
 from gdm_course.nets import mlp, zero_last
 
 
@@ -180,3 +180,37 @@ class ContinuousFlow(Flow):
     def sample(self, n: int) -> Tensor:
         """Draw noise and let it flow back to time 0; needs no trace: (n, D)."""
         return self.ode.path(self.base.sample((n,)), (1.0, 0.0))[-1]
+
+
+class FFJORD(ContinuousFlow):
+    """A continuous flow that trains cheaply and is measured exactly, for long runs.
+
+    In training mode: equal Runge-Kutta steps and one random probe per trajectory. In
+    evaluation mode (`eval()`): the exact trace and Dormand-Prince with a tolerance.
+
+    Args:
+        D: dimensions of the data.
+        hidden, depth: of the velocity's perceptron.
+        steps: Runge-Kutta steps in training.
+        tolerance: relative and absolute, in evaluation.
+    """
+
+    def __init__(
+        self,
+        D: int,
+        *,
+        hidden: int = 64,
+        depth: int = 2,
+        steps: int = 8,
+        tolerance: float = 1e-5,
+    ):
+        super().__init__(D, hidden=hidden, depth=depth)
+        self.steps, self.tolerance = steps, tolerance
+        self.train()
+
+    def train(self, mode: bool = True) -> "FFJORD":
+        """Set the mode, and with it solver and probes."""
+        exact = DormandPrince(self.tolerance, self.tolerance)
+        self.ode.solver = Fixed(rk4_step, self.steps) if mode else exact
+        self.ode.probes = rademacher if mode else unit_vectors
+        return super().train(mode)

@@ -6,6 +6,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 
 from gdm_course.recipes import (
     autoregressive,
+    flows_continuous,
     flows_maf,
     flows_planar,
     flows_realnvp,
@@ -24,6 +25,7 @@ RECIPES = (  # in the course's order
     *flows_planar.RECIPES,
     *flows_realnvp.RECIPES,
     *flows_maf.RECIPES,
+    *flows_continuous.RECIPES,
     *vae.RECIPES,
     *vae_vqvae.RECIPES,
 )

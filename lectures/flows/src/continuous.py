@@ -12,7 +12,8 @@
 # [solution](../../solutions/flows/continuous.ipynb)
 #
 # previous: [One dimension bends the next: MAF, IAF and splines](maf.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [What you do not see: the variational autoencoder](../vae/vae.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
