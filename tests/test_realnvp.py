@@ -315,7 +315,7 @@ def test_sampled_codes_follow_the_exact_probabilities():
 
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 2)])
 def test_variational_noise_knows_its_density(shape):
-    """q(u | x) by autograd: log N(eps) minus the log determinant of eps -> u."""
+    """q(u | x) by autograd: the logistic density of eps by the Jacobian of eps -> u."""
     torch.manual_seed(0)
     noise, D = shaken(VariationalNoise(shape, layers=3, hidden=4)), math.prod(shape)
     x = torch.randn(1, *shape).double()
@@ -326,15 +326,23 @@ def test_variational_noise_knows_its_density(shape):
         return torch.sigmoid(eps)
 
     torch.manual_seed(5)
-    eps = torch.randn_like(x)
+    eps = torch.logit(torch.rand_like(x))
     torch.manual_seed(5)  # the noise draws the same eps
     u, log_q = noise(x)
     torch.testing.assert_close(u, to_u(eps))
     J = jacobian(to_u, eps).reshape(D, D)
-    wanted = Normal(0, 1).log_prob(eps).sum() - J.slogdet()[1]
+    logistic = (-eps - 2 * torch.log1p((-eps).exp())).sum()  # log e^-x / (1 + e^-x)^2
+    wanted = logistic - J.slogdet()[1]
     torch.testing.assert_close(log_q[0], wanted)
     assert (u > 0).all()
     assert (u < 1).all()
+
+
+def test_variational_noise_starts_uniform():
+    u, log_q = VariationalNoise((2,))(torch.zeros(5000, 2))
+    torch.testing.assert_close(log_q, torch.zeros(5000), atol=1e-5, rtol=0)
+    even = (torch.arange(10_000) + 0.5) / 10_000
+    assert (u.flatten().sort().values - even).abs().max() < 2.2 / 100
 
 
 def test_logit_is_inverted_and_its_slope_is_autograds():

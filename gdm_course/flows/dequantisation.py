@@ -12,10 +12,14 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from gdm_course.flows.glow import Glow, MaskedCoupling, checkerboard
 from gdm_course.nets import conv_net, mlp, zero_last
+
+
+def log_slope_of_sigmoid(x: Tensor) -> Tensor:
+    """Return sum_d log sigmoid'(x_d), the log density of logistic x: (B, *D) -> (B,)."""
+    return (F.logsigmoid(x) + F.logsigmoid(-x)).flatten(1).sum(1)
 
 
 class Logit(nn.Module):
@@ -39,9 +43,7 @@ class Logit(nn.Module):
 
     def log_slope(self, z: Tensor) -> Tensor:
         """Return sum_d log |dz_d/dx_d|, as a function of z: (B, *D) -> (B,)."""
-        # sigmoid'(z) = sigmoid(z) sigmoid(-z), and softplus(z) = -log sigmoid(-z)
-        each = F.softplus(z) + F.softplus(-z) + math.log(1 - 2 * self.alpha)
-        return each.flatten(1).sum(1)
+        return z[0].numel() * math.log(1 - 2 * self.alpha) - log_slope_of_sigmoid(z)
 
 
 class UniformNoise(nn.Module):
@@ -53,7 +55,10 @@ class UniformNoise(nn.Module):
 
 
 class VariationalNoise(nn.Module):
-    """q(u | x): normal noise through masked couplings that see x, then a sigmoid: (11).
+    """q(u | x): logistic noise through masked couplings that see x, then a sigmoid: (11).
+
+    A coupling starts as the identity, and the sigmoid of logistic noise is uniform: so the
+    noise starts uniform, and learns.
 
     Args:
         shape: of one x: (D,) or (C, H, W).
@@ -79,13 +84,12 @@ class VariationalNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u: x (B, *D), scaled to [-1, 1] -> u (B, *D) and log q(u | x) (B,)."""
-        eps = torch.randn_like(x)
-        log_q = Normal(0.0, 1.0).log_prob(eps).flatten(1).sum(1)
+        eps = torch.logit(torch.rand_like(x), eps=1e-6)
+        log_q = log_slope_of_sigmoid(eps)  # which is the density of logistic noise
         for coupling in self.couplings:
             eps, log_det = coupling(eps, x)
             log_q = log_q - log_det
-        slope = F.logsigmoid(eps) + F.logsigmoid(-eps)  # log |du/d eps|
-        return torch.sigmoid(eps), log_q - slope.flatten(1).sum(1)
+        return torch.sigmoid(eps), log_q - log_slope_of_sigmoid(eps)
 
 
 class Dequantised(nn.Module):
