@@ -7,7 +7,7 @@
 # cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
-# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# before this: [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
 # [lecture](../../lectures/flows/realnvp.ipynb) ·
 # [exercise](../../exercises/flows/realnvp.ipynb)
 
