@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from gdm_course import protocols
+from gdm_course import protocols, recipes
 from gdm_course.data import toy
+from gdm_course.evaluation.latent import iwae_estimate, nelbo_estimate
 from gdm_course.vae import fit_plane
 from gdm_course.vae.conv import ConvVAE
 from gdm_course.vae.decoders import (
@@ -538,6 +539,33 @@ def test_fit_plane_draws_two_moons():
     gaussian = torch.randn(2000, 2).double() * x.std(0) + x.mean(0)
     assert near.mean() > moons.log_prob(gaussian).mean() + 2
     assert (drawn.mean(0) - x.mean(0)).abs().max() < 0.15
+
+
+def test_metrics_are_the_evidence_at_the_true_posterior():
+    """The sign, the mean over examples, and k: with any other q the two would differ."""
+    model, x = LINEAR.model(), LINEAR.x(50)
+    truth = -LINEAR.evidence.log_prob(x)
+    found = iwae_estimate(model, x, 7, 20)  # every log weight is log p(x) itself
+    assert found.value == pytest.approx(truth.mean().item(), abs=1e-9)
+    assert found.error == pytest.approx(truth.std().item() / 50**0.5, abs=1e-9)
+    torch.manual_seed(0)
+    noisy = nelbo_estimate(model, x.repeat(400, 1))  # the KL is exact, log p(x | z) drawn
+    assert abs(noisy.value - truth.mean().item()) < 5 * noisy.error
+    model = LINEAR.model(shift=0.8)
+    assert iwae_estimate(model, x, 50).value < nelbo_estimate(model, x).value - 0.1
+
+
+@pytest.mark.parametrize("recipe", recipes.vae.RECIPES, ids=lambda r: r.name)
+def test_recipes_make_models_of_their_data(recipe):
+    """Model, shape of the data and metrics belong together."""
+    torch.manual_seed(0)
+    model = recipe.build()
+    images = torch.randint(2, (3, *model.shape)).to(torch.uint8)
+    x = images if recipe.data.endswith("codes") else images.float()
+    assert model.loss(x).isfinite()
+    assert math.prod(model.shape) == 784
+    for metric in recipe.metrics:
+        assert callable(recipes.resolve(metric.function))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
