@@ -9,6 +9,7 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
 from gdm_course.data import toy
+from gdm_course.evaluation.likelihood import kl_to_truth
 from gdm_course.flows import fit_plane, maf
 from gdm_course.flows.flow import Inverse
 from gdm_course.flows.maf import IAF, MAF, AffineAutoregressive, by_filling, by_passes
@@ -22,6 +23,8 @@ from gdm_course.flows.spline import (
     spline,
     unspline,
 )
+from gdm_course.recipes import flows_maf
+from gdm_course.scale.points import toy_points
 
 LAYERS = {
     "affine": lambda D: AffineAutoregressive(D, hidden=(24, 24)),
@@ -323,3 +326,30 @@ def test_fit_plane_learns_two_moons():
     assert kl < 0.35
     again = fit_plane(x, 2, seed=3), fit_plane(x, 2, seed=3)
     assert torch.equal(*(m.log_prob(new[:5]) for m in again))
+
+
+def test_kl_to_truth_of_two_normals():
+    """KL(N(0, I) || N(m, I)) = |m|^2 / 2, whatever the batches."""
+
+    class Shifted(nn.Module):
+        def log_prob(self, x):
+            return Normal(torch.tensor([0.6, -0.8]), 1.0).log_prob(x).sum(-1)
+
+    torch.manual_seed(0)
+    x = torch.randn(20_000, 2)
+    found = kl_to_truth(Shifted(), (x, Normal(0, 1).log_prob(x).sum(-1)), batch=7000)
+    assert abs(found.value - 0.5) < 6 * found.error
+    assert 0 < found.error < 0.02
+
+
+def test_recipes_cover_every_toy_density():
+    made = {recipe.data_args[0]: recipe for recipe in flows_maf.RECIPES}
+    assert {*made} == {*toy.names()}
+    assert all(
+        recipe.steps * recipe.batch == recipe.data_args[1] for recipe in made.values()
+    )
+    splits = toy_points("ring", 1000)
+    x, log_p = splits.test
+    assert splits.train.shape == (1000, 2)
+    torch.testing.assert_close(log_p, toy.get("ring").log_prob(x), atol=1e-4, rtol=1e-4)
+    assert not (splits.train[:, None] == x[:1000]).all(-1).any()  # other points
