@@ -14,6 +14,7 @@ References:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -116,22 +117,27 @@ def dormand_prince_step(
 
 
 @torch.no_grad()
-def norm(x: State, scale: State, rtol: float, atol: float) -> float:
-    """Measure x in tolerances: RMS of x / (atol + rtol |scale|), of the worst part."""
-    pairs = zip(x, scale) if isinstance(x, tuple) else [(x, scale)]
-    each = [(p / (atol + rtol * s.abs())).square().mean() for p, s in pairs]
+def norm(x: State, scales: Sequence[State], rtol: float, atol: float) -> float:
+    """Measure x in tolerances: RMS of x / (atol + rtol |scale|), of the worst part.
+
+    At every entry the largest of the scales counts.
+    """
+    each = []
+    for part, *others in zip(x, *scales) if isinstance(x, tuple) else [(x, *scales)]:
+        largest = reduce(torch.maximum, [other.abs() for other in others])
+        each.append((part / (largest * rtol + atol)).square().mean())
     return torch.stack(each).max().sqrt().item()  # max hands a nan on; Python's would not
 
 
 @torch.no_grad()
 def first_step(f: Field, t: float, x: State, k: State, end: float, *tol: float) -> float:
     """Guess the first step's length from x, its slope k and a short Euler step (Hairer)."""
-    size, slope = norm(x, x, *tol), norm(k, x, *tol)
+    size, slope = norm(x, [x], *tol), norm(k, [x], *tol)
     h = 0.01 * size / slope if min(size, slope) > 1e-5 else 1e-6
     h = max(1e-12, min(h, abs(end - t) or h))
     forth = math.copysign(h, end - t)
     change = nudge(f(t + forth, nudge(x, forth, [1.0], [k])), -1.0, [1.0], [k])
-    steepest = max(slope, norm(change, x, *tol) / h, 1e-15)
+    steepest = max(slope, norm(change, [x], *tol) / h, 1e-15)
     return min(100 * h, (0.01 / steepest) ** 0.2)
 
 
@@ -162,7 +168,7 @@ class DormandPrince:
             last = h >= abs(end - t)
             now = end - t if last else math.copysign(h, end - t)
             new, slopes = dormand_prince_step(f, t, x, now, k)
-            error = error_in_tolerances(x, now, slopes, self.rtol, self.atol)
+            error = error_in_tolerances(x, new, now, slopes, self.rtol, self.atol)
             factor = min(10.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2))  # nan: 0.2
             if error <= 1:
                 t, x, k = t + now, new, slopes[-1]
@@ -179,8 +185,8 @@ class DormandPrince:
 
 @torch.no_grad()
 def error_in_tolerances(
-    x: State, h: float, slopes: Sequence[State], rtol: float, atol: float
+    x: State, new: State, h: float, slopes: Sequence[State], rtol: float, atol: float
 ) -> float:
     """Estimate a step's error in tolerances by 5th minus 4th order, (6); 1 may pass."""
     zero = nudge(x, -1.0, [1.0], [x])
-    return norm(nudge(zero, h, ERROR, slopes), x, rtol, atol)
+    return norm(nudge(zero, h, ERROR, slopes), [x, new], rtol, atol)

@@ -335,7 +335,7 @@ class DormandPrince:
             last = h >= abs(end - t)
             now = end - t if last else math.copysign(h, end - t)
             new, slopes = dormand_prince_step(f, t, x, now, k)
-            error = error_in_tolerances(x, now, slopes, self.rtol, self.atol)
+            error = error_in_tolerances(x, new, now, slopes, self.rtol, self.atol)
             factor = min(10.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2))  # nan: 0.2
             if error <= 1:
                 t, x, k = t + now, new, slopes[-1]
@@ -1005,7 +1005,7 @@ class Kept:
     total = 0
 
     def __init__(self, t):
-        self.t, self.size = t, t.numel() * t.element_size()
+        self.t, self.size = t.detach(), t.numel() * t.element_size()
         Kept.total += self.size
 
     def __del__(self):
