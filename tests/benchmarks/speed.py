@@ -10,7 +10,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from gdm_course.autoregressive.made import MADE, degrees
 from gdm_course.autoregressive.nade import NADE
 from gdm_course.training import batches
-from tests.benchmarks import couplings, gpt, pixelcnn, planar, sound, splines, vae
+from tests.benchmarks import (
+    continuous,
+    couplings,
+    gpt,
+    pixelcnn,
+    planar,
+    sound,
+    splines,
+    vae,
+)
 from tests.benchmarks.harness import Ratio, compare
 
 D = 784
@@ -183,4 +192,5 @@ def ratios() -> Iterator[Ratio]:
     yield from planar.ratios()
     yield from couplings.ratios()
     yield from splines.ratios()
+    yield from continuous.ratios()
     yield from vae.ratios()
