@@ -573,7 +573,8 @@ for centre in 1.2 * torch.randn(5, 2, dtype=torch.float64):
 # parameters, so the gradient goes through the samples. Every term is cheap, as noise to data
 # is the direction with a formula; the root of (9) is not needed at all. One more trick is
 # the paper's: multiply $U$ by $\beta$ which rises from nearly 0 to 1. The target starts
-# flat, and the flow can find all of its parts before valleys open between them.
+# flat, so that the flow may find all of its parts before valleys open between them. (Does it
+# matter? An exercise asks.)
 
 
 # %% tags=["from:flows.flow.ReverseKL"]

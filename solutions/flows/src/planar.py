@@ -265,8 +265,8 @@ def reverse_kl_loss(log_p_z, log_det, U, beta):
 check.reverse_kl_loss(reverse_kl_loss)
 
 # %% [markdown]
-# Two runs towards the same energy: $\beta$ rising from nearly 0, and $\beta = 1$ from the
-# start. The second is drawn to whatever is nearest.
+# Does the schedule of $\beta$ help? Two runs towards the same energy: $\beta$ rising from
+# nearly 0, and $\beta = 1$ from the start.
 
 # %%
 target, steps = energies.get("U4"), budget(400, 5)
@@ -290,6 +290,9 @@ for ax, x in zip(axes[1:], runs.values()):
     plot.scatter(x, ax, target.bounds)
 
 # %% [markdown]
+# One seed on one energy proves nothing about a schedule. Repeat it with three seeds and with
+# `U1` and `U3` before you believe in it, or not.
+#
 # ## 6. A radial step
 #
 # $x = z + \beta\,(z-c)/(\alpha+r)$ with $r = |z-c|$ moves points along rays from the centre
