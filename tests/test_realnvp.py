@@ -10,7 +10,7 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
 from gdm_course import protocols
-from gdm_course.evaluation.bounds import bound_bits
+from gdm_course.evaluation.bounds import bound_bits, tight_bits
 from gdm_course.evaluation.likelihood import bits_per_dim
 from gdm_course.flows import glow
 from gdm_course.flows.dequantisation import (
@@ -419,6 +419,7 @@ def test_dequantised_glow_is_no_density_and_learns():
     assert bits == pytest.approx(bound_bits(twin, x).value)
     torch.manual_seed(3)
     assert bits == pytest.approx(bits_per_dim(-model.elbo(x).mean().item(), 16), rel=1e-5)
+    assert tight_bits(model, x).value < bits  # more draws, a tighter bound
     assert model.sample(5).shape == (5, 1, 4, 4)
 
 

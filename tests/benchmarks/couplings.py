@@ -35,7 +35,7 @@ def zuko(D: int) -> Peer:
 
 
 def nflows(D: int) -> Peer:
-    """Affine couplings of nflows under alternating masks; its nets are residual ones."""
+    """Affine couplings of nflows under alternating masks, with a plain perceptron."""
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
     from nflows.transforms import AffineCouplingTransform, CompositeTransform
@@ -45,7 +45,7 @@ def nflows(D: int) -> Peer:
     class Net(nn.Module):
         def __init__(self, i: int, o: int):
             super().__init__()
-            self.net = mlp((i, HIDDEN, HIDDEN, o))
+            self.net = mlp((i, HIDDEN, HIDDEN, o), nn.ReLU)
 
         def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
             return self.net(x)
