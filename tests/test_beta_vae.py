@@ -16,8 +16,11 @@ from gdm_course.evaluation.disentanglement import (
     gaps,
     information_matrix,
     mig,
+    mig_estimate,
     mutual_information,
 )
+from gdm_course.recipes import vae_beta
+from gdm_course.scale.factors import nelbo_estimate, shape_bits
 from gdm_course.training import adam
 from gdm_course.vae.beta_vae import (
     BetaTC,
@@ -432,12 +435,49 @@ def test_beta_tc_reaches_every_parameter():
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
-def test_the_four_colours_survive_binarisation():
-    """What the lecture and the recipes train on: bits that still tell every factor."""
-    factors = torch.zeros(4, 6).long()
-    factors[:, 1] = torch.arange(4)
-    x = (shapes.draw(factors, 16) > 0.5).float()
-    assert len(x.amax((2, 3)).unique(dim=0)) == 4
+def test_shapes_as_bits_keep_their_colour_and_have_no_fringe():
+    """What the lecture and the recipes train on: every pixel is empty or of one colour."""
+    factors = torch.cartesian_prod(*[torch.arange(n) for n in (3, 4, 4, 8)])
+    place = torch.tensor([[2, 5]]).expand(len(factors), 2)
+    factors = torch.cat([factors, place], dim=1)
+    x = shapes.to_bits(shapes.draw(factors, 16))
+    assert set(x.unique().tolist()) == {0.0, 1.0}
+    colours = x.amax((2, 3))
+    assert len(colours.unique(dim=0)) == 4
+    assert torch.equal(colours[factors[:, 1] == 3], torch.ones(96, 3))  # white
+    ink = x.amax(1, keepdim=True)
+    assert torch.equal(x, ink * colours[:, :, None, None])
+    same = ink.view(3, 4, -1)  # the shape does not depend on its colour
+    assert torch.equal(same, same[:, :1].expand_as(same))
+
+
+def test_recipes_train_on_pictures_and_measure_with_factors():
+    """The code of a picture that is its factors, in any order, has a gap of almost 1."""
+    splits = shape_bits(size=8, n=50)
+    assert splits.train.shape == (50, 192)
+    assert [len(part) for part in splits.test] == [5000, 5000]
+
+    class Oracle(torch.nn.Module):
+        def encode(self, rows):
+            return Independent(Normal(rows.flip(1), 0.05), 1)
+
+    factors = splits.test[1]
+    value, error = mig_estimate(Oracle(), (factors.float(), factors))
+    assert 0.9 < value < 1.0
+    assert 0 < error < 0.02
+    assert len({r.settings()["seed"] for r in vae_beta.RECIPES}) == 5
+    for kind, beta in (("vae", 1.0), ("betavae", 3.0)):
+        models = [r for r in vae_beta.RECIPES if r.name.startswith(f"vae/{kind}-")]
+        assert [r.build().beta for r in models] == [beta] * 5
+
+
+def test_the_bound_of_a_split_is_that_of_its_pictures():
+    torch.manual_seed(0)
+    model, x = BetaVAE(6, latent=3, hidden=(8,)), bits(2000)
+    torch.manual_seed(1)
+    value, error = nelbo_estimate(model, (x, torch.zeros(2000, 2)))
+    rate, distortion = rate_and_distortion(model, x, draws=5)
+    assert abs(value - (rate + distortion).item()) < 6 * error
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

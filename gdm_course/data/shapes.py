@@ -88,3 +88,19 @@ def draw_some(n: int, size: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
         [torch.randint(count, (n,), generator=g) for count in FACTORS.values()], dim=1
     )
     return draw(factors, size), factors
+
+
+def to_bits(x: Tensor) -> Tensor:
+    """Turn pictures into zeros and ones in which all four colours still differ.
+
+    A pixel is set in the bright channels of the shape's colour, if it is half ink or more.
+
+    Args:
+        x: (N, 3, H, W), as `draw` makes them.
+
+    Returns:
+        float32 (N, 3, H, W).
+    """
+    colour = x.amax((2, 3), keepdim=True)  # every shape has a pixel full of ink
+    ink = (x / colour.amax(1, keepdim=True)).amax(1, keepdim=True)  # (N, 1, H, W)
+    return ((ink >= 0.5) & (colour > 0.5)).float()

@@ -1,5 +1,7 @@
 """Whether each known factor has a code dimension of its own: mutual information and MIG.
 
+Numbered equations are those of the lecture vae/beta_vae.
+
 References:
     Chen, Li, Grosse, Duvenaud (2018). Isolating sources of disentanglement in variational
         autoencoders. arXiv:1802.04942. (The mutual information gap.)
@@ -11,7 +13,9 @@ References:
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from gdm_course.evaluation.likelihood import Estimate
 
 
 def discretise(z: Tensor, bins: int = 20) -> Tensor:
@@ -70,9 +74,10 @@ def information_matrix(z: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
 
 
 def gaps(matrix: Tensor, factors: Tensor) -> Tensor:
-    """Return every factor's gap between its two most informed dimensions, 0 to 1: (F,).
+    """Return every factor's gap between its two most informed dimensions: (F,).
 
-    (I(best; v) - I(second; v)) / H(v): 1 if one dimension alone tells all about it.
+    (I(best; v) - I(second; v)) / H(v), from 0 to 1: the terms of (9). It is 1 if one
+    dimension alone tells all about the factor.
     """
     best, second = matrix.topk(2, dim=0).values
     H = torch.stack([entropy(torch.bincount(v)) for v in factors.unbind(1)])
@@ -93,3 +98,20 @@ def mig(z: Tensor, factors: Tensor, bins: int = 20) -> float:
     if z.shape[1] < 2:
         raise ValueError("a gap is between two dimensions: z has 1, give it at least 2")
     return gaps(information_matrix(z, factors, bins), factors).mean().item()
+
+
+@torch.no_grad()
+def mig_estimate(model: nn.Module, split: tuple[Tensor, Tensor]) -> Estimate:
+    """Return the MIG of one draw of codes, and its bootstrap standard error.
+
+    Args:
+        model: with `encode(x) -> Distribution`, batch shape (N,), event shape (K,).
+        split: examples (N, *D) and their factors (N, F).
+    """
+    x, factors = split
+    training, model = model.training, model.eval()
+    z = torch.cat([model.encode(rows).sample() for rows in x.split(1000)])
+    model.train(training)
+    again = [torch.randint(len(z), (len(z),), device=z.device) for _ in range(20)]
+    spread = torch.tensor([mig(z[rows], factors[rows]) for rows in again]).std()
+    return Estimate(mig(z, factors), spread.item())

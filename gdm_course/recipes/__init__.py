@@ -12,6 +12,7 @@ from gdm_course.recipes import (
     flows_realnvp,
     gpt,
     vae,
+    vae_beta,
     vae_vqvae,
 )
 from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
@@ -27,6 +28,7 @@ RECIPES = (  # in the course's order
     *flows_maf.RECIPES,
     *flows_continuous.RECIPES,
     *vae.RECIPES,
+    *vae_beta.RECIPES,
     *vae_vqvae.RECIPES,
 )
 

@@ -26,7 +26,7 @@ def kernel(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
 
 
 def mmd2(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """Estimate MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) from samples: (10).
+    """Estimate MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) from samples: (12).
 
     Pairs of a point with itself are left out, so the estimate is right on average; where
     the truth is 0 it is negative half of the time.
@@ -48,7 +48,7 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
 
 
 class InfoVAE(VAE):
-    """A VAE of vectors that pays for the mismatch of all codes together: (9).
+    """A VAE of vectors that pays for the mismatch of all codes together: (11).
 
     loss = -E log p(x | z) + (1 - alpha) KL(q(z | x) || p(z)) + weight MMD^2(q(z), p(z)).
     With alpha = 1 information is free and only the aggregate has to look like the prior.
