@@ -1114,7 +1114,7 @@ else:
 # $k$ tighten it: $\log\frac1k\sum_i p(x+u_i)/q(u_i\mid x)$ lies between (10) and $\log P$.
 
 # %%
-row = "{:22s}{:>16s}{:>14s}{:>14s}".format
+row = "{:22s}{:>18s}{:>18s}{:>18s}".format
 print(row("digits, test split", "bits/dim, k = 1", "k = 8", "k = 64"))
 levels = Categorical(torch.bincount(digits.x_train.flatten().long(), minlength=17).float())
 independent = -levels.log_prob(digits.x_test.long()).mean().item() / math.log(2)
