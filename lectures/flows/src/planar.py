@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from gdm_course import checkpoints, protocols
 from gdm_course import plotting as plot
-from gdm_course import protocols
 from gdm_course.data import energies, images, toy
 from gdm_course.divergences.densities import grid
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
@@ -1070,6 +1070,14 @@ print(row("\nKL(truth || model), nats", "planar", "radial", ""))
 for truth in ("ring", "two_moons"):
     both = (f"{learned[name, truth][1]:.3f}" for name in ("planar", "radial"))
     print(row(f"{truth}, 24 steps", *both, ""))
+name = "flows/planar-two-moons"  # the same class, trained longer by `gdm train`
+if checkpoints.available(name):
+    told = checkpoints.card(name)
+    test = next(f for f in told["figures"] if f["split"] == "test")
+    label = f"two_moons, 32 steps x {told['settings']['steps']}"
+    print(row(label, f"{test['value']:.3f}", "", ""))
+else:
+    print(f"no checkpoint yet: 'gdm train {name}' makes it")
 for model in (flow, radial):
     print(type(model).__name__, protocols.abilities(model))
 
