@@ -133,8 +133,8 @@ def norm(x: State, scales: Sequence[State], rtol: float, atol: float) -> float:
 def first_step(f: Field, t: float, x: State, k: State, end: float, *tol: float) -> float:
     """Guess the first step's length from x, its slope k and a short Euler step (Hairer)."""
     size, slope = norm(x, [x], *tol), norm(k, [x], *tol)
-    h = 0.01 * size / slope if min(size, slope) > 1e-5 else 1e-6
-    h = max(1e-12, min(h, abs(end - t) or h))
+    h = 0.01 * max(size, 1.0) / max(slope, 1e-5)  # moves x by a hundredth of itself
+    h = max(1e-6, min(h, abs(end - t) or h))
     forth = math.copysign(h, end - t)
     change = nudge(f(t + forth, nudge(x, forth, [1.0], [k])), -1.0, [1.0], [k])
     steepest = max(slope, norm(change, [x], *tol) / h, 1e-15)
