@@ -56,7 +56,7 @@ def _stored(kind: str) -> str:
 
 
 def notebook(case: Case) -> bytes:
-    """The submission of a case: the exercise, or the solution, with the case's cells in it."""
+    """The submission of a case: the exercise or the solution, with its cells put in."""
     whole = json.loads(_stored("solutions" if case.base == "solved" else "exercises"))
     instead = {w.split()[1]: s for w, s in case.cells if w.startswith("instead")}
     kept = [] if case.base == "nothing" else whole["cells"]

@@ -72,9 +72,9 @@ def asked_to_hold(host: Host) -> Assignment:
         return [Ask(args=(str(host.secret), host.port))]
 
     made = Assignment("probe", {"attempt": 1.0}, maps()[UNIT].known)
-    made.__dict__ |= {"fingerprint": "", "seconds": {"attempt": 0.0}}
-    nothing = torch.zeros(1)
-    made.__dict__["questions"] = {"attempt": Question("attempt", nothing, asks, judge)}
+    question = Question("attempt", torch.zeros(1), asks, judge)
+    computed = {"fingerprint": "", "seconds": {"attempt": 0.0}}
+    made.__dict__.update(computed, questions={"attempt": question})
     return made
 
 

@@ -72,6 +72,7 @@ def make_shell() -> Any:
     config.HistoryManager.enabled = False
     config.InteractiveShell.cache_size = 0
     shell = InteractiveShell.instance(config=config)
+    shell.enable_gui = lambda gui=None: None  # for %matplotlib: there is no screen
     shell.showtraceback = lambda *args, **kwargs: print(repr(sys.exc_info()[1])[:500])
     return shell
 

@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
 }
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/fonts")
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,23 @@ def as_nobody(site: Site, command: list[str]) -> list[str]:
     """Give up root for an unused uid; first, privately, uncover an unreachable Python."""
     drop = ["setpriv", f"--reuid={site.uid}", f"--regid={site.uid}", "--clear-groups"]
     drop += ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]
-    lines, holds = [], site.stage / ".holds"
-    for i, path in enumerate(p for p in python_paths() if _covered(p)):
-        (hold := holds / str(i)).mkdir(parents=True, exist_ok=True)
-        above, source, kept = map(shlex.quote, (_covered(path), path, str(hold)))
-        lines += [f"mount --bind {source} {kept}"]
-        lines += [f"mount -t tmpfs -o mode=755,size=1m none {above}", f"mkdir -p {source}"]
-        lines += [f"mount --bind {kept} {source}"]
+    lines = _uncover([p for p in python_paths() if _covered(p)], site.stage / ".holds")
     if not lines:
         return [*drop, *command]
     script = "; ".join([*lines, 'exec "$@"'])
     return ["unshare", "--mount", "sh", "-ec", script, "sh", *drop, *command]
+
+
+def _uncover(paths: list[str], holds: Path) -> list[str]:
+    """Shell lines that keep only these folders of whatever stands in the way of them."""
+    first, last = [], []
+    for i, path in enumerate(paths):
+        (hold := holds / str(i)).mkdir(parents=True, exist_ok=True)
+        source, kept = shlex.quote(path), shlex.quote(str(hold))
+        first.append(f"mount --bind {source} {kept}")
+        last += [f"mkdir -p {source}", f"mount --bind {kept} {source}"]
+    above = map(shlex.quote, {_covered(path) for path in paths})
+    return [*first, *(f"mount -t tmpfs -o mode=755,size=1m none {a}" for a in above), *last]
 
 
 def _covered(path: str) -> str:

