@@ -9,6 +9,13 @@ import torch
 from gdm_course import protocols
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.pixelcnn import PixelCNN
+from gdm_course.scale.codes import (
+    DigitModel,
+    SentenceModel,
+    bound_bits,
+    bound_nats,
+    rate_nats,
+)
 from gdm_course.vae.coded import Arranged, CodedModel, Spelt, UniformCodes
 from gdm_course.vae.decoders import LogisticPixels
 from gdm_course.vae.fsq import FiniteScalarQuantiser, squash
@@ -406,6 +413,38 @@ def test_a_prior_over_codes_sums_to_one_and_samples_grids(name):
 def test_a_uniform_prior_charges_log_K_for_every_code():
     log_p = UniformCodes((2, 3), 4).log_prob(torch.zeros(5, 2, 3).long())
     torch.testing.assert_close(log_p, torch.full((5,), -6 * math.log(4)))
+
+
+MODELS = {
+    "sentence": lambda: SentenceModel(
+        (1, 8, 8), 2, K=5, D=3, features=8, layers=1, heads=2, width=16
+    ),
+    "digits": lambda: DigitModel(
+        (3, 8, 8), 17, digits=2, values=3, features=8, channels=8, dilations=(1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_recipes_report_distortion_plus_rate(name):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    C, levels = model.autoencoder.shape[0], 2 if name == "sentence" else 17
+    x = torch.randint(levels, (11, C, 8, 8), dtype=torch.uint8)
+    model.train()
+    value = bound_nats(model, x).value
+    assert model.training  # left as it was
+    model.eval()
+    codes = model.autoencoder.encode(x)
+    distortion = -model.autoencoder.decode(codes).log_prob(x.float())
+    rate = -model.prior.log_prob(codes)
+    assert value == pytest.approx((distortion + rate).mean().item(), rel=1e-5)
+    assert rate_nats(model, x).value == pytest.approx(rate.mean().item(), rel=1e-5)
+    bits = value / (C * 64 * math.log(2))
+    assert bound_bits(model, x).value == pytest.approx(bits, rel=1e-5)
+    assert model.sample(2).shape == (2, C, 8, 8)
+    model.loss(x).backward()
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_protocols():

@@ -29,16 +29,8 @@ class FiniteScalarQuantiser(nn.Module):
     """Round each of D numbers to one of its levels: (7), with the same face as a codebook.
 
     The codes are the points of a grid, none of which is learnt, moves or dies. Digit d has
-    levels[d] values; a code is all digits as one number, the first digit the smallest.
-
-    Args:
-        levels: number of values of each digit, at least 2; their product is K.
-
-    Raises:
-        ValueError: no digit, or one with fewer than two values.
-
-    References:
-        Mentzer, Minnen, Agustsson, Tschannen (2023). arXiv:2309.15505.
+    levels[d] >= 2 values; a code is all digits as one number, the first the smallest place.
+    Reference: Mentzer, Minnen, Agustsson, Tschannen (2023). arXiv:2309.15505.
     """
 
     def __init__(self, levels: Sequence[int] = (8, 5, 5, 5)):

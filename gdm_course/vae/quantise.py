@@ -93,14 +93,10 @@ class VectorQuantiser(nn.Module):
     """A codebook that follows the vectors it is shown, with commitment: (1) to (5).
 
     Args:
-        K: number of codes.
-        D: numbers per vector.
+        K, D: number of codes, and of numbers per vector.
         decay: of the running means.
         beta: weight of the commitment, in nats per squared unit of z.
         share: revive codes that win less than this part of an average code's vectors.
-
-    References:
-        van den Oord, Vinyals, Kavukcuoglu (2017). arXiv:1711.00937.
     """
 
     def __init__(self, K=512, D=64, *, decay=0.99, beta=0.25, share=0.02):

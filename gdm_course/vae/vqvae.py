@@ -54,19 +54,12 @@ def grid_of(shape: Sequence[int], halvings: int) -> tuple[int, int]:
 
 
 class CodedAutoencoder(nn.Module):
-    """x -> codes on a grid -> p(x | codes): all that a VQ-VAE does, for any networks.
-
-    Args:
-        encoder: x (B, C, H, W), as the observation embeds it -> (B, D, h, w).
-        quantiser: a `VectorQuantiser` or a `FiniteScalarQuantiser`.
-        decoder: (B, D, h, w) -> (B, outputs C, H, W), `outputs` of the observation.
-        observation: what those numbers mean, such as `BernoulliPixels()`.
-    """
+    """x -> codes -> p(x | codes): all that a VQ-VAE does, for any networks and codes."""
 
     def __init__(self, encoder, quantiser, decoder, observation):
         super().__init__()
         self.encoder, self.quantiser, self.decoder = encoder, quantiser, decoder
-        self.observation = observation
+        self.observation = observation  # what the decoder's numbers mean
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return vectors (B, h, w, D), codes (B, h, w) and the penalty (B, h, w)."""

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     gpt,
     pixelcnn,
     planar,
+    quantisers,
     sound,
     splines,
     vae,
@@ -194,3 +195,4 @@ def ratios() -> Iterator[Ratio]:
     yield from splines.ratios()
     yield from continuous.ratios()
     yield from vae.ratios()
+    yield from quantisers.ratios()
