@@ -7,7 +7,7 @@
 
 # %% [markdown] tags=["nav"]
 # 60 minutes ·
-# before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
+# before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/continuous.ipynb) ·
 # [solution](../../solutions/flows/continuous.ipynb)
 #

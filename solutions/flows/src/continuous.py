@@ -8,7 +8,7 @@
 # course's own code, so one open question does not block the rest.
 
 # %% [markdown] tags=["nav"]
-# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# before this: [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
 # [lecture](../../lectures/flows/continuous.ipynb) ·
 # [exercise](../../exercises/flows/continuous.ipynb)
 
