@@ -12,7 +12,8 @@
 # [solution](../../solutions/vae/vae.ipynb)
 #
 # previous: [Flowing in time: continuous flows](../flows/continuous.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](vqvae.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
