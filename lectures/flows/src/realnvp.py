@@ -1082,8 +1082,8 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 #
 # ## 14. Scale: MNIST
 #
-# The same classes on 784 pixels of 256 levels, trained by `gdm train` on a CPU within
-# minutes. The card beside the checkpoint says how good it is.
+# The same classes on 784 pixels of 256 levels, trained by `gdm train` on a single CPU thread
+# for little more than one epoch. The card beside the checkpoint says how good it is.
 
 # %%
 name = "flows/glow-mnist-cpu"
