@@ -8,8 +8,12 @@ import torch
 
 
 def attempt(canary, port):
+    try:
+        processes = [p for p in os.listdir("/proc") if p.isdigit()]
+    except OSError:
+        processes = ["1", "self", str(os.getppid())]
     found = 0.0
-    for pid in (p for p in (os.listdir("/proc") if os.access("/proc", 4) else []) if p.isdigit()):
+    for pid in processes:
         try:
             found += b"GDM_PROBE_SECRET" in open(f"/proc/{pid}/environ", "rb").read()
         except OSError:

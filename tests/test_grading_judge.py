@@ -1,0 +1,274 @@
+"""The judge and its files, with a box that is a puppet; and whole units in real ones."""
+
+import json
+import os
+import random
+from typing import ClassVar
+
+import pytest
+import torch
+
+from gdm_course.authoring.course import load
+from gdm_course.checks.question import Question
+from gdm_course.grading import batch
+from gdm_course.grading.assignment import Assignment, assignments, match
+from gdm_course.grading.box import Died, TooLate
+from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.judge import RIGHT, grade
+from gdm_course.grading.ladder import LADDER
+from gdm_course.grading.notebook import Cell, Notebook, read
+from gdm_course.grading.packing import unpack_ask
+from gdm_course.grading.session import Budget
+from gdm_course.grading.verdict import Result, Status, restore, store
+from gdm_course.grading.wire import Malformed
+from gdm_course.source import ROOT
+
+MAPS = assignments(load(ROOT))
+BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
+EMPTY = Notebook(())
+
+
+def course(**questions: Question) -> Assignment:
+    made = Assignment("x/y", {name: 2.0 for name in questions}, frozenset())
+    made.__dict__.update(
+        questions=questions, fingerprint="f", seconds={name: 0.0 for name in questions}
+    )
+    return made
+
+
+def doubling(name: str) -> Question:
+    from gdm_course.checks.question import close
+
+    return close(name, lambda x: 2 * x, lambda g: (torch.randn(3, generator=g),), n=2)
+
+
+class Puppet:
+    """A box whose guest does what a script says: a function, or an error, per question."""
+
+    rung, peak = "L3", 7 << 20
+    made: ClassVar[list] = []
+
+    def __init__(self, does: dict, fails: list | None = None):
+        self.does, self.fails, self.closed = does, fails or [], False
+        Puppet.made.append(self)
+
+    def ready(self, seconds: float) -> None:
+        if self.fails:
+            raise self.fails.pop()
+
+    def request(self, message: dict, arrays: list, seconds: float):
+        if message["do"] == "load":
+            if isinstance(error := self.does.get("load"), Exception):
+                raise error
+            return {"ok": True, "found": self.does.get("found", [*self.does])}, []
+        action = self.does[message["name"]]
+        if isinstance(action, Exception):
+            raise action
+        if isinstance(action, str):
+            return {"ok": False, "error": action}, []
+        return {"ok": True}, [action(*unpack_ask(message["ask"], arrays).args)]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def judged(does: dict, fails: list | None = None, **more) -> Result:
+    Puppet.made = []
+    made = course(a=doubling("a"), b=doubling("b"))
+    return grade(EMPTY, "k", made, lambda: Puppet(does, fails), **more)
+
+
+def right(x):
+    return 2 * x
+
+
+def test_right_and_wrong_answers():
+    result = judged({"a": right, "b": lambda x: x})
+    assert (result.earned, result.points) == (2, 4)
+    assert [m.status for m in result.marks] == [Status.GRADED] * 2
+    assert result.marks[1].message == "the result has the right shape but wrong values"
+    assert (result.boxes, result.memory_mib, result.rung) == (1, 7, "L3")
+    assert all(p.closed for p in Puppet.made)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Died(""), "crash"), (TooLate(""), "timeout"), (Malformed(""), "malformed")],
+)
+def test_a_broken_box_costs_one_question(error, status):
+    result = judged({"a": error, "b": right})
+    assert [(m.status, m.earned) for m in result.marks] == [(status, 0), ("graded", 2)]
+    assert (result.status, result.boxes) == ("graded", 2)
+    result = judged({"load": error, "a": right, "b": right})
+    assert [m.status for m in result.marks] == [status, status]
+    assert (result.status, result.earned, result.boxes) == (status, 0, 1)
+    assert all(p.closed for p in Puppet.made)
+
+
+def test_a_box_that_does_not_start_is_tried_twice():
+    """Nothing of the student's has run yet: it is not the student's fault."""
+    assert judged({"a": right, "b": right}, [Died("")]).earned == 4
+    assert judged({"a": right, "b": right}, [Died(""), Died("")]).status == "crash"
+
+
+def test_a_zero_says_which_zero_it_is():
+    assert judged({"a": "NotImplementedError", "b": right}).marks[0].status == "missing"
+    assert judged({"a": right, "b": right, "found": ["b"]}).marks[0].status == "missing"
+    result = judged({"a": right, "b": right}, budget=Budget(total=0.0))
+    assert (result.status, result.earned) == ("timeout", 0)
+
+
+@pytest.mark.parametrize("name", ["x=0.123", "<b>", "Secret", "print", "7", "__import__"])
+def test_what_a_stranger_calls_an_error_is_not_repeated(name):
+    assert judged({"a": name, "b": right}).marks[0].message == "it raises an error"
+    assert judged({"a": "ZeroDivisionError", "b": right}).marks[0].message == (
+        "it raises ZeroDivisionError"
+    )
+
+
+@pytest.mark.parametrize("found", [None, 3, "ab", [1, {}], {"a": 1}, [["a"]]])
+def test_a_lie_about_what_was_found_is_not_believed(found):
+    assert judged({"a": right, "b": right, "found": found}).earned == 0
+
+
+def test_an_answer_that_stumbles_a_judgement_is_wrong():
+    def stumbles(asks, answers):
+        raise IndexError("3")
+
+    made = course(a=Question("a", right, doubling("a").asks, stumbles))
+    (mark,) = grade(EMPTY, "k", made, lambda: Puppet({"a": right})).marks
+    assert (mark.earned, mark.status) == (0, "graded")
+    assert "cannot be judged" in mark.message
+
+
+def test_asks_are_secret_and_repeatable():
+    first, second = (judged({"a": right, "b": right}) for _ in range(2))
+    assert first.seed != second.seed
+    assert judged({"a": right, "b": right}, seed=5).seed == 5
+
+
+def test_notebook_and_judge_ask_the_same():
+    """One definition, two uses: what passes in the notebook passes here, with its hint."""
+    question = MAPS["foundations/densities"].questions["kl_gaussian"]
+    for student in (question.reference, *(m.answer for m in question.mistakes)):
+        here = question.grade(student, 3)
+        made = course(kl_gaussian=question)
+        puppet = lambda s=student: Puppet({"kl_gaussian": s})  # noqa: E731
+        (mark,) = grade(EMPTY, "k", made, puppet, seed=3).marks
+        assert (mark.earned > 0) == here.right
+        assert mark.message == here.message or (mark.message == RIGHT and here.right)
+
+
+# Files ------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_stored_and_read_back(tmp_path):
+    result = judged({"a": right, "b": "ValueError"})
+    path = store(result, tmp_path)
+    assert restore(path) == result
+    assert json.loads(path.read_text())["earned"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["k.json"]
+    path.write_text(path.read_text()[:50])
+    assert restore(path) is None
+
+
+def test_an_old_mark_never_survives(tmp_path, monkeypatch):
+    """Another fingerprint, a rung given up, a regrade: the stored mark is not kept."""
+    key = "foundations/densities"
+    good = Result("k", key, MAPS[key].fingerprint, Status.GRADED, "", rung="L3")
+    assert batch.fresh(store(good, tmp_path), "L3") == good
+    stale = Result("k", key, "other", Status.GRADED, "", rung="L3")
+    assert batch.fresh(store(stale, tmp_path), "L3") is None
+    bare = Result("k", key, MAPS[key].fingerprint, Status.UNSANDBOXED, "", rung="L0")
+    assert batch.fresh(store(bare, tmp_path), "L3") is None
+    assert batch.fresh(store(bare, tmp_path), "L0") == bare
+    store(stale, tmp_path)
+    found = batch.Found({"k": ["n"]}, {"k": tmp_path / "n"}, {})
+    jobs, done = batch.plan(found, tmp_path, "L3", "", resume=True)
+    assert ([j.key for j in jobs], done) == (["k"], [])
+    assert not (tmp_path / "k.json").exists()
+
+
+def test_names_of_files_decide_nothing(tmp_path):
+    """Duplicates are one submission; odd names are names; links and pipes are refused."""
+    text = (ROOT / "exercises" / "foundations" / "densities.ipynb").read_bytes()
+    (tmp_path / "in" / ".ipynb_checkpoints").mkdir(parents=True)
+    names = [
+        "a.ipynb",
+        "in/a.ipynb",
+        f"{'x' * 240}.ipynb",
+        "а.ipynb",
+        "..ipynb",
+        "a\nb.ipynb",
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(text)
+    (tmp_path / "other.ipynb").write_bytes(text + b" ")
+    (tmp_path / "in" / ".ipynb_checkpoints" / "x.ipynb").write_bytes(b"{}")
+    (tmp_path / "peer.ipynb").symlink_to(tmp_path / "a.ipynb")
+    (tmp_path / "up").symlink_to("/etc")
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    found = batch.find(tmp_path)
+    assert sorted(map(len, found.names.values())) == [1, len(names)]
+    assert {*found.refused} == {"peer.ipynb", "pipe.ipynb"}
+    assert all(set(key) <= set("0123456789abcdef") for key in found.names)
+
+
+def test_the_assignment_is_found_without_metadata():
+    for key, made in MAPS.items():
+        found = read((ROOT / "exercises" / f"{key}.ipynb").read_bytes())
+        assert match(found, MAPS) is made
+        assert match(Notebook(found.cells, "solutions/no/such.py"), MAPS) is made
+    assert match(Notebook((Cell("x = 1"),)), MAPS) is None
+
+
+# Whole units, in real boxes ---------------------------------------------------------------
+
+
+@pytest.mark.skipif(BEST is None, reason="no bubblewrap on this machine")
+@pytest.mark.parametrize("key", MAPS)
+def test_a_solution_gets_all_points_and_an_exercise_none(key):
+    made = MAPS[key]
+    boxes = Boxes(BEST, made)
+    try:
+        for kind, share, status in (
+            ("solutions", 1, "graded"),
+            ("exercises", 0, "missing"),
+        ):
+            found = read((ROOT / kind / f"{key}.ipynb").read_bytes())
+            result = grade(found, "k", made, boxes.make, Budget(scale=3))
+            story = [(m.name, m.status.value, m.message) for m in result.marks]
+            assert result.earned == share * sum(made.points.values()), story
+            assert {m.status for m in result.marks} == {status}, story
+    finally:
+        boxes.close()
+
+
+@pytest.mark.full
+@pytest.mark.skipif(BEST is None, reason="no bubblewrap on this machine")
+def test_honest_styles_a_hundred_times_under_load():
+    """Every honest case, in random order, beside busy neighbours: always all points."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from tests.grading_cases import cases
+
+    honest = [c for c in cases() if c.expect == "FULL" and c.base == "solved"]
+    jobs = [case.name for case in honest] * 100
+    random.Random(0).shuffle(jobs)
+    with ProcessPoolExecutor(2) as pool:
+        lost = [one for one in pool.map(grade_case, jobs, chunksize=20) if one]
+    assert lost == []
+
+
+_boxes: list[Boxes] = []
+
+
+def grade_case(name: str) -> str:
+    """Grade one case of the corpus in a worker; "" if it gets all points."""
+    from tests.grading_cases import UNIT, cases, notebook
+
+    if not _boxes:
+        _boxes.append(Boxes(BEST, MAPS[UNIT]))
+    case = next(c for c in cases() if c.name == name)
+    result = grade(read(notebook(case)), "k", MAPS[UNIT], _boxes[0].make, Budget(scale=3))
+    return "" if result.earned == result.points else f"{name}: {result}"
