@@ -38,53 +38,57 @@ class Assignment:
     root: Path = ROOT
 
     @property
-    def module(self) -> str:
-        """The module of its questions."""
-        return f"gdm_course.checks.{self.key.replace('/', '.')}"
+    def text(self) -> str:
+        """The source of its questions."""
+        return (self.root / f"gdm_course/checks/{self.key}.py").read_text(encoding="utf-8")
 
     @cached_property
     def questions(self) -> dict[str, Question]:
         """The questions in the order of their points. Imports torch."""
-        module = importlib.import_module(self.module)
+        module = importlib.import_module(f"gdm_course.checks.{self.key.replace('/', '.')}")
         return {name: getattr(module, name) for name in self.points}
 
-    @cached_property
-    def withheld(self) -> frozenset[str]:
-        """Modules that the questions are about: absent in the box.
-
-        These are the course's modules that the check file imports, except tools and
-        those that an ask builds an argument from.
-        """
-        text = (self.root / f"gdm_course/checks/{self.key}.py").read_text(encoding="utf-8")
-        found = {name for name in _imports(text) if name.split(".")[1] not in TOOLS}
-        return frozenset(found - {path.rpartition(".")[0] for path in self.made})
-
-    @cached_property
-    def made(self) -> frozenset[str]:
-        """The paths of all `Make` arguments of all questions."""
-        asks = [a for q in self.questions.values() for seed in (0, 1) for a in q.asks(seed)]
-        return frozenset(path for ask in asks for path in _paths(vars(ask)))
-
-    @cached_property
-    def seconds(self) -> dict[str, float]:
-        """How long each question's reference takes for its asks, on this machine."""
-        found = {}
-        for name, question in self.questions.items():
-            begun = time.perf_counter()
-            for ask in question.asks(0):
-                run(ask, question.reference)
-            found[name] = time.perf_counter() - begun
-        return found
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of all that decides a mark; another one means: grade again."""
-        text = (self.root / f"gdm_course/checks/{self.key}.py").read_text(encoding="utf-8")
-        return sha256(f"{text}{self.points}{sorted(self.known)}".encode()).hexdigest()[:16]
+    made = cached_property(lambda self: _made(self.questions))
+    withheld = cached_property(lambda self: _withheld(self.text, self.made))
+    seconds = cached_property(lambda self: _seconds(self.questions))
+    fingerprint = cached_property(lambda self: _fingerprint(self))
 
     def knows(self, cell: Cell) -> bool:
         """Whether a cell is the exercise's own, unchanged."""
         return digest(cell.source) in self.known
+
+
+def _made(questions: dict[str, Question]) -> frozenset[str]:
+    """The paths of all `Make` arguments of all questions."""
+    asks = [ask for q in questions.values() for seed in (0, 1) for ask in q.asks(seed)]
+    return frozenset(path for ask in asks for path in _paths(vars(ask)))
+
+
+def _withheld(text: str, made: frozenset[str]) -> frozenset[str]:
+    """Modules that the questions are about: absent in the box.
+
+    These are the course's modules that the check file imports, except tools and those that
+    an ask builds an argument from.
+    """
+    found = {name for name in _imports(text) if name.split(".")[1] not in TOOLS}
+    return frozenset(found - {path.rpartition(".")[0] for path in made})
+
+
+def _seconds(questions: dict[str, Question]) -> dict[str, float]:
+    """How long each question's reference takes for its asks, on this machine."""
+    found = {}
+    for name, question in questions.items():
+        begun = time.perf_counter()
+        for ask in question.asks(0):
+            run(ask, question.reference)
+        found[name] = time.perf_counter() - begun
+    return found
+
+
+def _fingerprint(assignment: Assignment) -> str:
+    """A hash of all that decides a mark; another one means: grade again."""
+    decides = f"{assignment.text}{assignment.points}{sorted(assignment.known)}"
+    return sha256(decides.encode()).hexdigest()[:16]
 
 
 def digest(source: str) -> str:

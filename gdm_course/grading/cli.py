@@ -7,36 +7,30 @@ from typing import Annotated
 
 import typer
 
+Submissions = Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")]
+Out = Annotated[Path, typer.Option(help="Where verdicts go.")]
+Unit = Annotated[str, typer.Option(help="The assignment, if it is not to be found out.")]
+Floor = Annotated[str, typer.Option(help="The lowest rung of isolation to accept.")]
+Bare = Annotated[bool, typer.Option(help="Grade without isolation if need be.")]
+Jobs = Annotated[int, typer.Option(help="Workers; 0: one per core.")]
+Resume = Annotated[
+    bool, typer.Option("--resume/--again", help="Keep verdicts that still hold.")
+]
+
 
 def grade_command(
-    submissions: Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")],
-    out: Annotated[Path, typer.Option(help="Where verdicts go.")] = Path("results"),
-    unit: Annotated[
-        str, typer.Option(help="The assignment, if it is not to be found out.")
-    ] = "",
-    floor: Annotated[
-        str, typer.Option(help="The lowest rung of isolation to accept.")
-    ] = "L3u",
-    unsandboxed: Annotated[
-        bool, typer.Option("--unsandboxed", help="Grade without isolation if need be.")
-    ] = False,
-    jobs: Annotated[int, typer.Option(help="Workers; 0: one per core.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume/--again", help="Keep verdicts that still hold.")
-    ] = True,
+    submissions: Submissions,
+    out: Out = Path("results"),
+    unit: Unit = "",
+    floor: Floor = "L3u",
+    unsandboxed: Bare = False,
+    jobs: Jobs = 0,
+    resume: Resume = True,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, and an index of names."""
     from gdm_course.grading import batch
-    from gdm_course.grading.ladder import NAMES, NoRung, choose
 
-    if floor not in NAMES:
-        _fail(f"--floor {floor}: expected one of {', '.join(NAMES)}")
-    if not submissions.exists():
-        _fail(f"{submissions} does not exist: give the folder with the notebooks")
-    try:
-        rung = choose(floor, unsandboxed)
-    except NoRung as error:
-        _fail(str(error))
+    rung = _rung(submissions, floor, unsandboxed)
     typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
     out.mkdir(parents=True, exist_ok=True)
     found = batch.find(submissions)
@@ -44,6 +38,20 @@ def grade_command(
     write_index(found, out)
     lost = _run(todo, jobs or os.cpu_count() or 1)
     _summarise(found, out, len(done), len(todo), lost)
+
+
+def _rung(submissions: Path, floor: str, unsandboxed: bool):
+    """Look at what was asked for; the rung to grade on."""
+    from gdm_course.grading.ladder import NAMES, NoRung, choose
+
+    if floor not in NAMES:
+        _fail(f"--floor {floor}: expected one of {', '.join(NAMES)}")
+    if not submissions.exists():
+        _fail(f"{submissions} does not exist: give the folder with the notebooks")
+    try:
+        return choose(floor, unsandboxed)
+    except NoRung as error:
+        _fail(str(error))
 
 
 def _run(todo: list, workers: int) -> list[str]:

@@ -14,7 +14,8 @@ from gdm_course.checks.question import Question, hint
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
 from gdm_course.grading.notebook import Notebook
-from gdm_course.grading.session import Budget, Failed, Session
+from gdm_course.grading.session import Budget, Failed, Session, opened
+from gdm_course.grading.session import ask as ask_box
 from gdm_course.grading.verdict import Mark, Result, Status
 
 RIGHT = "right"
@@ -43,19 +44,30 @@ def grade(
     with Session(notebook, assignment, make, budget or Budget()) as session:
         questions = assignment.questions.values()
         marks = [_mark(session, assignment, question, seed) for question in questions]
-        rung = session.rung
+    seconds = round(time.monotonic() - begun, 3)
+    return _result(session, key, assignment, tuple(marks), seed, seconds)
+
+
+def _result(
+    session: Session,
+    key: str,
+    assignment: Assignment,
+    marks: tuple[Mark, ...],
+    seed: int,
+    seconds: float,
+) -> Result:
     failure = session.failure
     return Result(
         sha256=key,
         assignment=assignment.key,
         fingerprint=assignment.fingerprint,
-        status=failure.status if failure else _whole(rung),
+        status=failure.status if failure else _whole(session.rung),
         message=failure.message if failure else "",
-        marks=tuple(marks),
-        rung=rung,
+        marks=marks,
+        rung=session.rung,
         seed=seed,
         boxes=session.boxes,
-        seconds=round(time.monotonic() - begun, 3),
+        seconds=seconds,
         memory_mib=session.peak >> 20,
     )
 
@@ -73,7 +85,7 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
     """Ask one question and judge the answers."""
     begun, points = time.monotonic(), assignment.points[question.name]
     try:
-        session.open()
+        opened(session)
         if question.name not in session.found:
             raise Failed(Status.MISSING, f"no cell defines '{question.name}'")
         asks = question.asks(seed)
@@ -93,7 +105,7 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
 
 
 def _answer(session: Session, question: Question, ask: Ask, seconds: float) -> Arrays:
-    reply, answer = session.ask(question.name, ask, seconds)
+    reply, answer = ask_box(session, question.name, ask, seconds)
     if reply["ok"]:
         return answer
     name = reply.get("error")

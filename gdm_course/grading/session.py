@@ -60,12 +60,7 @@ class Failed(Exception):
 
 
 class Session:
-    """All boxes of one submission. Use as a context manager.
-
-    Attributes:
-        found: names that the cells defined.
-        failure: why the cells could not be run; then no question can be asked.
-    """
+    """All boxes of one submission: names that its cells defined, or why they failed."""
 
     def __init__(
         self,
@@ -75,21 +70,13 @@ class Session:
         budget: Budget,
     ):
         self.names = [*assignment.points]
+        self.cells = _as_array(notebook, assignment)
         self.make, self.budget = make, budget
         self.box: Box | None = None
         self.found: frozenset[str] = frozenset()
         self.failure: Failed | None = None
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.end = time.monotonic() + budget.total * budget.scale
-        trained = any(q.kind == "trained" for q in assignment.questions.values())
-        cells = [
-            {"source": cell.source, "known": assignment.knows(cell)}
-            for cell in notebook.cells
-            if trained or "train" not in cell.tags
-        ]
-        self.cells = torch.frombuffer(
-            bytearray(json.dumps(cells, ensure_ascii=False).encode()), dtype=torch.uint8
-        )
 
     def __enter__(self) -> "Session":
         return self
@@ -97,62 +84,8 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def open(self) -> None:
-        """Start a box and run the cells in it, unless one is ready.
-
-        Raises:
-            Failed: the cells break the box; they would break the next one, too.
-        """
-        if self.failure is None and self.box is None:
-            try:
-                self._start()
-                self._load()
-            except BROKEN as error:
-                status, message = FAILURES[type(error)]
-                self.failure = Failed(status, f"{message} while the cells ran")
-            except Failed as failure:
-                self.failure = failure
-        if self.failure is not None:
-            self.close()
-            raise self.failure
-
-    def _start(self) -> None:
-        """Start a box; once more if that fails, for none of the student's code has run."""
-        for last in (False, True):
-            self.box = self.make()
-            self.boxes, self.rung = self.boxes + 1, self.box.rung
-            try:
-                return self.box.ready(self._seconds(self.budget.start))
-            except BROKEN:
-                if last:
-                    raise
-                self.close()
-
-    def _load(self) -> None:
-        seconds = self._seconds(self.budget.load)
-        message = {"do": "load", "names": self.names}
-        reply, _ = self.box.request(message, [self.cells], seconds)
-        found = reply.get("found")
-        found = [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
-        self.found = frozenset(found) & frozenset(self.names)
-
-    def ask(self, name: str, ask: Ask, reference: float) -> tuple[dict, Arrays]:
-        """Make one call in the box. `reference`: the seconds that the reference takes.
-
-        Raises:
-            Failed: no answer; the box is closed, and the next question gets a new one.
-        """
-        spec, arrays = pack_ask(ask)
-        message = {"do": "ask", "name": name, "ask": spec}
-        try:
-            seconds = self._seconds(self.budget.ask + 20 * reference)
-            reply, answer = self.box.request(message, arrays, seconds)
-        except BROKEN as error:
-            self.close()
-            raise Failed(*FAILURES[type(error)]) from None
-        return reply, tuple(answer)
-
-    def _seconds(self, wanted: float) -> float:
+    def seconds(self, wanted: float) -> float:
+        """What may be waited for, of what is left for the submission."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise Failed(*OVER)
@@ -161,6 +94,78 @@ class Session:
     def close(self) -> None:
         """End the box."""
         if self.box is not None:
-            self.peak = max(self.peak, self.box.peak)
             self.box.close()
+            self.peak = max(self.peak, self.box.peak)
         self.box = None
+
+
+def opened(session: Session) -> None:
+    """See to it that a box is ready and has run the cells.
+
+    Raises:
+        Failed: the cells break the box; they would break the next one, too.
+    """
+    if session.failure is None and session.box is None:
+        try:
+            _start(session)
+            _load(session)
+        except BROKEN as error:
+            status, message = FAILURES[type(error)]
+            session.failure = Failed(status, f"{message} while the cells ran")
+        except Failed as failure:
+            session.failure = failure
+    if session.failure is not None:
+        session.close()
+        raise session.failure
+
+
+def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, Arrays]:
+    """Make one call in the box. `reference`: the seconds that the reference takes.
+
+    Raises:
+        Failed: no answer; the box is closed, and the next question gets a new one.
+    """
+    spec, arrays = pack_ask(ask)
+    message = {"do": "ask", "name": name, "ask": spec}
+    try:
+        seconds = session.seconds(session.budget.ask + 20 * reference)
+        reply, answer = session.box.request(message, arrays, seconds)
+    except BROKEN as error:
+        session.close()
+        raise Failed(*FAILURES[type(error)]) from None
+    return reply, tuple(answer)
+
+
+def _as_array(notebook: Notebook, assignment: Assignment) -> torch.Tensor:
+    """The cells as bytes; what trains is left out, unless trained weights are asked for."""
+    trained = any(q.kind == "trained" for q in assignment.questions.values())
+    cells = [
+        {"source": cell.source, "known": assignment.knows(cell)}
+        for cell in notebook.cells
+        if trained or "train" not in cell.tags
+    ]
+    data = bytearray(json.dumps(cells, ensure_ascii=False).encode())
+    return torch.frombuffer(data, dtype=torch.uint8)
+
+
+def _start(session: Session) -> None:
+    """Start a box; once more if that fails, for none of the student's code has run."""
+    for last in (False, True):
+        session.box = session.make()
+        session.boxes, session.rung = session.boxes + 1, session.box.rung
+        try:
+            return session.box.ready(session.seconds(session.budget.start))
+        except BROKEN:
+            if last:
+                raise
+            session.close()
+
+
+def _load(session: Session) -> None:
+    """Run the cells, and note which of the names that will be asked they define."""
+    seconds = session.seconds(session.budget.load)
+    message = {"do": "load", "names": session.names}
+    reply, _ = session.box.request(message, [session.cells], seconds)
+    found = reply.get("found")
+    found = [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
+    session.found = frozenset(found) & frozenset(session.names)
