@@ -13,6 +13,7 @@ from gdm_course.training import batches
 from tests.benchmarks import (
     continuous,
     couplings,
+    disentanglement,
     gpt,
     pixelcnn,
     planar,
@@ -195,4 +196,5 @@ def ratios() -> Iterator[Ratio]:
     yield from splines.ratios()
     yield from continuous.ratios()
     yield from vae.ratios()
+    yield from disentanglement.ratios()
     yield from quantisers.ratios()
