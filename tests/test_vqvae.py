@@ -10,6 +10,7 @@ from gdm_course import protocols
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.pixelcnn import PixelCNN
 from gdm_course.scale.codes import (
+    DenseSentenceModel,
     DigitModel,
     SentenceModel,
     bound_bits,
@@ -416,6 +417,9 @@ def test_a_uniform_prior_charges_log_K_for_every_code():
 
 
 MODELS = {
+    "dense": lambda: DenseSentenceModel(
+        (1, 8, 8), 2, words=3, K=5, D=2, hidden=(9,), layers=1, heads=2, width=16
+    ),
     "sentence": lambda: SentenceModel(
         (1, 8, 8), 2, K=5, D=3, features=8, layers=1, heads=2, width=16
     ),
@@ -429,7 +433,7 @@ MODELS = {
 def test_models_of_recipes_report_distortion_plus_rate(name):
     torch.manual_seed(0)
     model = MODELS[name]()
-    C, levels = model.autoencoder.shape[0], 2 if name == "sentence" else 17
+    C, levels = (3, 17) if name == "digits" else (1, 2)
     x = torch.randint(levels, (11, C, 8, 8), dtype=torch.uint8)
     model.train()
     value = bound_nats(model, x).value

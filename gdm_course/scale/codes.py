@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, device_of, estimate
+from gdm_course.nets import mlp
 from gdm_course.vae.coded import Arranged, CodedModel, Spelt
 from gdm_course.vae.decoders import BernoulliPixels, LogisticPixels
 from gdm_course.vae.fsq import FiniteScalarQuantiser
 from gdm_course.vae.quantise import VectorQuantiser
-from gdm_course.vae.vqvae import VQVAE
+from gdm_course.vae.vqvae import VQVAE, CodedAutoencoder
 
 
 def pixels(levels: int) -> nn.Module:
@@ -55,6 +56,52 @@ class SentenceModel(CodedModel):
         T = vqvae.grid[0] * vqvae.grid[1]
         gpt = GPT(K, T, layers=layers, heads=heads, width=width, dropout=dropout)
         super().__init__(vqvae, Arranged(gpt, (T,), vqvae.grid))
+
+
+def dense(
+    shape: Sequence[int], codes: nn.Module, words: int, hidden: Sequence[int], levels: int
+) -> CodedAutoencoder:
+    """Make an autoencoder of perceptrons, each of whose words sees the whole picture."""
+    (C, H, W), seen = shape, pixels(levels)
+    inside = words * codes.D
+    encoder = mlp((C * H * W, *hidden, inside))
+    decoder = mlp((inside, *reversed(hidden), seen.outputs * C * H * W))
+    return CodedAutoencoder(
+        nn.Sequential(nn.Flatten(), encoder, nn.Unflatten(1, (codes.D, 1, words))),
+        codes,
+        nn.Sequential(nn.Flatten(), decoder, nn.Unflatten(1, (seen.outputs * C, H, W))),
+        seen,
+    )
+
+
+class DenseSentenceModel(CodedModel):
+    """A few words for a whole picture, by perceptrons, and a GPT for the sentences.
+
+    Args:
+        shape: (C, H, W); `levels`: number of values of a pixel.
+        words: in a sentence; K, D: codes of a codebook, and numbers per vector.
+        hidden: units of the encoder's hidden layers; the decoder has them in reverse.
+        layers, heads, width, dropout: of the GPT.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        levels: int,
+        *,
+        words: int = 16,
+        K: int = 64,
+        D: int = 16,
+        hidden: Sequence[int] = (500,),
+        layers: int = 2,
+        heads: int = 4,
+        width: int = 64,
+        dropout: float = 0.0,
+    ):
+        codes = dense(shape, VectorQuantiser(K, D), words, hidden, levels)
+        gpt = GPT(K, words, layers=layers, heads=heads, width=width, dropout=dropout)
+        super().__init__(codes, Arranged(gpt, (words,), (1, words)))
+        self.shape = tuple(shape)
 
 
 class DigitModel(CodedModel):
