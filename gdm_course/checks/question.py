@@ -86,9 +86,7 @@ class Question:
         _announce(self.name, self.grade(student))
 
 
-def hint(
-    mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]
-) -> str | None:
+def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:
     """Return the hint of the mistake that gives these very answers, if there is one."""
     for mistake in mistakes:
         try:
