@@ -1006,7 +1006,7 @@ if checkpoints.available(name):
         ends = mnist.prior.sample(8).view(4, 2, 1, -1)
         line = ends[:, 0] + torch.linspace(0, 1, 10)[:, None] * (ends[:, 1] - ends[:, 0])
         walk = mnist.decode(line.flatten(0, 1)).mean
-    left, right = plot.panels("samples", "from one code to another", width=4.5)
+    left, right = plot.panels("samples", "from one code to another", width=4.5, height=2.1)
     plot.image_grid(mnist.sample(40).view(-1, 28, 28), left, columns=10)
     plot.image_grid(walk.view(-1, 28, 28), right, columns=10)
     for f in (f for f in card["figures"] if f["split"] == "test"):
