@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from gdm_course import protocols
+from gdm_course import protocols, recipes
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.pixelcnn import PixelCNN
+from gdm_course.recipes import vae_vqvae
 from gdm_course.scale.codes import (
     DenseSentenceModel,
     DigitModel,
@@ -309,6 +310,23 @@ def test_every_parameter_gets_a_gradient_and_buffers_are_saved(kind):
     torch.testing.assert_close(twin.eval().loss(x), model.eval().loss(x))
 
 
+@pytest.mark.parametrize("kind", QUANTISERS)
+def test_half_precision_stays_in_the_networks(kind):
+    """Codes and probabilities are computed in float32, whatever autocast does around."""
+    torch.manual_seed(0)
+    pixels = LogisticPixels(256)
+    model = VQVAE((1, 8, 8), quantiser=QUANTISERS[kind](), features=8, observation=pixels)
+    x = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q, codes, _ = model.eval().quantise(x)
+        p = model.decode(codes)
+        log_p = model.parts(x)[0]
+    assert q.dtype == log_p.dtype == torch.float32
+    exact = p.base_dist.log_prob(x.float()).double().sum((1, 2, 3))
+    torch.testing.assert_close(log_p.double(), exact, rtol=1e-5, atol=1e-3)
+    assert p.base_dist.mu.dtype == torch.float32
+
+
 def test_a_size_that_cannot_be_halved_is_refused():
     with pytest.raises(ValueError, match="multiples of 4"):
         VQVAE((1, 10, 8))
@@ -449,6 +467,17 @@ def test_models_of_recipes_report_distortion_plus_rate(name):
     assert model.sample(2).shape == (2, C, 8, 8)
     model.loss(x).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("recipe", vae_vqvae.RECIPES, ids=lambda r: r.name)
+def test_recipes_build_a_model_of_their_data(recipe):
+    """The settings for a GPU have not been run: at least they fit together."""
+    torch.manual_seed(0)
+    model, (shape, levels) = recipe.build().eval(), recipe.args
+    x = torch.randint(levels, (2, *shape), dtype=torch.uint8)
+    metric, other = (recipes.resolve(m.function)(model, x) for m in recipe.metrics[:2])
+    assert 0 < other.value < metric.value  # the rate is a part of the whole
+    assert recipe.unit == "vae/vqvae"
 
 
 def test_protocols():

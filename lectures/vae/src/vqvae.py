@@ -520,7 +520,7 @@ class CodedAutoencoder(nn.Module):
 
     def read(self, q: Tensor) -> Independent:
         """Return p(x | q) of vectors (B, h, w, D): event shape (C, H, W)."""
-        numbers = self.decoder(q.movedim(-1, 1))
+        numbers = self.decoder(q.movedim(-1, 1)).to(q.dtype)  # float32, if a GPU used less
         parts = numbers.unflatten(1, (self.observation.outputs, -1)).unbind(1)
         return Independent(self.observation(*parts), 3, False)
 
