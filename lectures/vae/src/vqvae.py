@@ -236,16 +236,23 @@ def draw_film(step):
 play(draw_film, step=(0, len(errors), 1, len(errors)))
 
 # %% [markdown]
-# How good is the result? In two dimensions the answer is known. Small cells of an optimal
-# codebook are regular hexagons (Fejes Tóth), large where the density $f$ is thin and small
-# where it is thick. A hexagon of area $A$ has mean squared error $\frac{5}{18\sqrt3}A$, and
-# optimising the sizes gives **Zador's law** for many codes:
+# How good is the result? In two dimensions the answer is known. The best cells are regular
+# hexagons (Fejes Tóth), and a hexagon of area $A$ has mean squared error
+# $\frac{5}{18\sqrt3}A$. How large should they be where the density is $f(z)$? Let
+# $\lambda$ be the density of codes, $\int\lambda = 1$: a cell at $z$ has area
+# $1/(K\lambda(z))$, and the error is $\frac{5}{18\sqrt3 K}\int f/\lambda$. By the
+# inequality of Cauchy and Schwarz,
+#
+# $$\Bigl(\int\!\sqrt f\Bigr)^2 = \Bigl(\int\! \sqrt{f/\lambda}\,\sqrt\lambda\Bigr)^2
+#   \le \int\! f/\lambda \cdot \int\!\lambda = \int\! f/\lambda,$$
+#
+# with equality for $\lambda\propto\sqrt f$. That is **Zador's law** for many codes:
 #
 # $$\mathbb E\lVert z-q(z)\rVert^2 \approx \frac{5}{18\sqrt3\,K}
 #   \Bigl(\int\! \sqrt{f(z)}\,dz\Bigr)^2 .$$
 #
-# The law says where to start, too: with codes of density $\propto\sqrt f$, more of them in
-# the thin regions than the vectors themselves would put there. Our toy densities know their
+# It says where to start, too: with codes of density $\propto\sqrt f$, more of them in the
+# thin regions than the vectors themselves would put there. Our toy densities know their
 # $f$, so we can do that, and set the truth beside the codebook.
 
 # %%
@@ -307,6 +314,11 @@ dims = (2, 8, 32, 128)
 broken = [survivors(D_z, lambda *state: None) for D_z in dims]
 for D_z, wins in zip(dims, broken):
     print(f"D = {D_z:3d}: {(wins > 0).sum():3d} of 128 codes in use")
+
+# %% [markdown] tags=["notes"]
+# Take bets before the cell runs. Almost everybody expects that many dimensions leave more
+# room and so more codes in use. Draw two spheres on the board: the codes on a large one,
+# the vectors on a small one in its middle, and ask which code is nearest.
 
 # %% [markdown]
 # Why? Look at what decides the winner: $\frac12\lVert e_k\rVert^2 - z\cdot e_k$. A standard
@@ -617,6 +629,10 @@ for beta in (0.0, 0.25, 25.0):
     print(f"{beta:5.2f} {z.square().sum(-1).mean():8.2f} {far:10.2f} {nats:12.1f}")
 
 # %% [markdown]
+# Without commitment the vectors wander off to great lengths, and the codes run after them.
+# With too much of it all vectors huddle around the codes there are, wherever the pictures
+# would like them to be. In between, the exact value hardly matters.
+#
 # ## 7. From an autoencoder to a model of pictures
 #
 # So far we can compress. To draw new pictures, and to know their probability, somebody must
@@ -715,6 +731,9 @@ print(
 print(f"the model's own p(c(x) | x), median: {(-gap).exp().median():.2f}")
 
 # %% [markdown]
+# The gap is small beside the whole, but it is not nothing, and most pictures have several
+# good sentences: the model gives the one that the encoder chose a modest share.
+#
 # **Quiz 2.** A VAE of the same pictures also pays a rate, $\mathrm{KL}(q\,\|\,p)$, yet its
 # noisy $q$ gets something back that our point mass does not. What?
 #
@@ -777,6 +796,9 @@ for name, log_p in rates.items():
     print(f"{name:27s} {nats:6.2f} +- {error:.2f} nats per grid")
 
 # %% [markdown]
+# Sorted names help the PixelCNN. The GPT needs no such help and is ahead: it has a vector
+# for every word, and it sees the whole sentence.
+#
 # Now ancestral sampling works, as in a VAE: codes from the prior, pixels given codes. Both
 # priors sample from a cache, so that every code costs one small step.
 
