@@ -7,6 +7,7 @@ Nothing here imports torch before weights are loaded.
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,17 @@ def _row(recipe: recipes.Recipe, folder: Path) -> list[str]:
         unknown = ["not yet measured", metric.unit, goal, "", "", "", str(recipe.seed)]
         return [*first, data, *unknown]
     figure = next(f for f in told["figures"] if f["split"] == "test")
-    value = f"{figure['value']:.2f} ± {figure['error']:.2f}"
+    value = _figure(figure["value"], figure["error"])
     if reason:
         value += " (older than its code)" if "code" in reason else " (with older settings)"
     made = [f"{told['parameters']:,}", _minutes(told["seconds"]), told["device"]]
     return [*first, told["data"], value, figure["unit"], goal, *made, str(told["seed"])]
+
+
+def _figure(value: float, error: float) -> str:
+    """Give a figure two digits after the point, or as many as its error asks for."""
+    digits = 2 if error <= 0 else max(2, math.ceil(-math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _minutes(seconds: float) -> str:
