@@ -3,6 +3,9 @@
 import json
 import os
 import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -272,3 +275,89 @@ def grade_case(name: str) -> str:
     case = next(c for c in cases() if c.name == name)
     result = grade(read(notebook(case)), "k", MAPS[UNIT], _boxes[0].make, Budget(scale=3))
     return "" if result.earned == result.points else f"{name}: {result}"
+
+
+# A whole class ----------------------------------------------------------------------------
+
+
+class Here:
+    """Boxes of puppets that answer one question of the unit."""
+
+    def __init__(self, does: dict):
+        self.does = does
+
+    def make(self) -> Puppet:
+        return Puppet(self.does)
+
+
+@pytest.fixture
+def class_of_six(tmp_path, monkeypatch):
+    key = "foundations/densities"
+    does = {"kl_gaussian": MAPS[key].questions["kl_gaussian"].reference}
+    monkeypatch.setattr(batch, "_boxes", lambda rung, unit: Here(does))
+    text = (ROOT / "exercises" / f"{key}.ipynb").read_text(encoding="utf-8")
+    for i in range(6):
+        (tmp_path / f"{i}.ipynb").write_text(text + "\n" * i)
+    (tmp_path / "broken.ipynb").write_text("{")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def test_an_interrupted_run_is_resumed(class_of_six):
+    """Nothing lost, nothing graded twice: the second run does exactly the rest."""
+    out = class_of_six / "out"
+    found = batch.find(class_of_six)
+    jobs, done = batch.plan(found, out, "L3", "", resume=True)
+    assert (len(jobs), done) == (7, [])
+    first = [batch.grade_one(job) for job in jobs[:3]]
+    rest, done = batch.plan(found, out, "L3", "", resume=True)
+    assert {r.sha256 for r in done} == {r.sha256 for r in first}
+    assert {j.key for j in rest} == {j.key for j in jobs[3:]}
+    with ThreadPoolExecutor(2) as executor:
+        results = [result for _, result in batch.run(rest, executor)]
+    assert batch.plan(found, out, "L3", "", resume=True)[0] == []
+    everything = {r.sha256: r for r in [*first, *results]}
+    assert {*everything} == {p.stem for p in out.glob("*.json")} == {*found.paths}
+    assert sorted(r.earned for r in everything.values()) == [0] + [2] * 6
+    again, done = batch.plan(found, out, "L3", "", resume=False)
+    assert (len(again), done, [*out.glob("*.json")]) == (7, [], [])
+
+
+def test_a_judge_that_ends_loses_nothing_silently(class_of_six, monkeypatch):
+    out = class_of_six / "out"
+    jobs, _ = batch.plan(batch.find(class_of_six), out, "L3", "", resume=True)
+    monkeypatch.setattr(batch.judge, "grade", lambda *a: 1 / 0)
+    with ThreadPoolExecutor(1) as executor:
+        results = [result for _, result in batch.run(jobs, executor)]
+    assert results.count(None) == 6
+    assert [r.status for r in results if r] == ["malformed"]
+    assert len([*out.glob("*.json")]) == 1
+
+
+def test_a_file_that_changes_is_not_graded_under_its_old_hash(class_of_six):
+    out = class_of_six / "out"
+    (job, *_), _ = batch.plan(batch.find(class_of_six), out, "L3", "", resume=True)
+    job.path.write_text(job.path.read_text() + " ")
+    assert batch.grade_one(job).status == "malformed"
+
+
+@pytest.mark.skipif(BEST is None, reason="no bubblewrap on this machine")
+def test_the_command_grades_a_folder(tmp_path):
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    for kind, name in (("solutions", "ann/a.ipynb"), ("exercises", "b.ipynb")):
+        text = (ROOT / kind / "foundations" / "densities.ipynb").read_bytes()
+        (tmp_path / "in" / name).write_bytes(text)
+    (tmp_path / "in" / "c.ipynb").write_text("nothing")
+    command = [sys.executable, "-m", "gdm_course", "grade", str(tmp_path / "in")]
+    command += ["--out", str(tmp_path / "out"), "--jobs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"isolation: {BEST.name}" in done.stdout
+    index = json.loads((tmp_path / "out" / "index.json").read_text())["submissions"]
+    stored = {n: restore(tmp_path / "out" / f"{key}.json") for n, key in index.items()}
+    assert [stored[n].earned for n in sorted(stored)] == [15, 0, 0]
+    assert [stored[n].status for n in sorted(stored)] == ["graded", "graded", "malformed"]
+    command += ["--floor", "L9"]
+    wrong = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert wrong.returncode == 2
+    assert "expected one of L4, L3, L3u" in wrong.stderr

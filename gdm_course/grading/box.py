@@ -13,7 +13,7 @@ from gdm_course.grading.wire import Malformed, encode
 
 __all__ = ["Box", "Died", "TooLate"]
 
-MAX_MEMORY, MAX_FILES = 2048 * MIB, 45_000
+MAX_MEMORY, MAX_FILES = 2048 * MIB, 60_000
 
 
 class Box:

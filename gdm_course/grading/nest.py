@@ -68,6 +68,7 @@ def _become(control: socket.socket, streams: list[int], begin: Callable[[], None
 
 def _wait_for(child: int, streams: list[int]) -> None:
     """Wait as the first process of a namespace does: for the guest, and for orphans."""
+    _give_up_capabilities()
     for stream in (*streams, 0, 1, 2):
         os.close(stream)
     while os.wait()[0] != child:
