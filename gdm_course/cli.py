@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 ELSEWHERE = {
     "data": ("gdm_course.data.cli", "app"),
     "train": ("gdm_course.training_cli", "train_command"),
-    "grade": ("gdm_course.grading.cli", "grade_command"),
+    "grade": ("gdm_course.grading.cli", "app"),
+    "release": ("gdm_course.grading.release.cli", "release_command"),
 }
 
 

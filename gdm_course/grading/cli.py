@@ -1,14 +1,14 @@
-"""`gdm grade`: from a folder of notebooks to one verdict per submission."""
+"""`gdm grade`: from a folder of notebooks to one verdict per submission, and reports."""
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 Submissions = Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")]
-Out = Annotated[Path, typer.Option(help="Where verdicts go.")]
+Out = Annotated[Path, typer.Option(help="Where verdicts and reports go.")]
 Unit = Annotated[str, typer.Option(help="The assignment, if it is not to be found out.")]
 Floor = Annotated[str, typer.Option(help="The lowest rung of isolation to accept.")]
 Bare = Annotated[bool, typer.Option(help="Grade without isolation if need be.")]
@@ -16,8 +16,32 @@ Jobs = Annotated[int, typer.Option(help="Workers; 0: one per core.")]
 Resume = Annotated[
     bool, typer.Option("--resume/--again", help="Keep verdicts that still hold.")
 ]
+Shard = Annotated[
+    str, typer.Option(help="One task of an array job: 2/8 grades the second eighth.")
+]
+How = Annotated[str, typer.Option(help="Who grades: local, or dask for a cluster.")]
+Address = Annotated[str, typer.Option(help="Of the Dask scheduler, tcp://HOST:PORT.")]
+Gradebook = Annotated[
+    Path | None, typer.Option("--nbgrader", help="Also enter marks in this gradebook.db.")
+]
+Folders = Annotated[list[Path], typer.Argument(help="Folders of results.")]
 
 
+class Group(TyperGroup):
+    """`gdm grade FOLDER` needs no word; `merge` and `report` are words."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Without one of the words, it is notebooks that are to be graded."""
+        word = args[0] if args else ""
+        known = word in self.commands and word != PLAIN
+        return super().parse_args(ctx, args if known else [PLAIN, *args])
+
+
+PLAIN = " "  # shows as nothing in a usage line
+app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(PLAIN, epilog="See also: gdm grade merge --help, gdm grade report --help")
 def grade_command(
     submissions: Submissions,
     out: Out = Path("results"),
@@ -26,18 +50,46 @@ def grade_command(
     unsandboxed: Bare = False,
     jobs: Jobs = 0,
     resume: Resume = True,
+    shard: Shard = "",
+    executor: How = "local",
+    address: Address = "",
+    nbgrader: Gradebook = None,
 ) -> None:
-    """Grade notebooks in a sealed box: one JSON per submission, and an index of names."""
-    from gdm_course.grading import batch
+    """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
+    from gdm_course.grading.workers import NoWorkers
 
     rung = _rung(submissions, floor, unsandboxed)
     typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
     out.mkdir(parents=True, exist_ok=True)
-    found = batch.find(submissions)
-    todo, done = batch.plan(found, out.resolve(), rung.name, unit, resume)
-    write_index(found, out)
-    lost = _run(todo, jobs or os.cpu_count() or 1)
+    try:
+        found, todo, done = _plan(submissions, out, rung.name, unit, resume, shard)
+        with _workers(executor, address, jobs, rung.name, submissions, out) as workers:
+            lost = _run(todo, workers)
+    except NoWorkers as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _interrupted(out)
     _summarise(found, out, len(done), len(todo), lost)
+    if shard:
+        typer.echo(f"when every task has ended: gdm grade report {out}")
+    else:
+        _reports(out, nbgrader)
+    if lost:
+        _fail(f"{len(lost)} not graded, the judge ended: run the command again")
+
+
+def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shard: str):
+    """Look for notebooks, write the index: what was found, is to do, is done."""
+    from gdm_course.grading import batch
+    from gdm_course.grading.collect import write_index
+    from gdm_course.grading.workers import share
+
+    found = batch.find(submissions)
+    names = {n: key for key, all_names in found.names.items() for n in all_names}
+    if shard:
+        found.paths = share(found.paths, shard)
+    write_index(names, found.refused, out)
+    return found, *batch.plan(found, out.resolve(), rung, unit, resume)
 
 
 def _rung(submissions: Path, floor: str, unsandboxed: bool):
@@ -54,28 +106,44 @@ def _rung(submissions: Path, floor: str, unsandboxed: bool):
         _fail(str(error))
 
 
-def _run(todo: list, workers: int) -> list[str]:
+def _workers(how: str, address: str, jobs: int, rung: str, submissions: Path, out: Path):
+    """The executor that was asked for."""
+    from gdm_course.grading.workers import Cluster, Local, NoWorkers
+
+    if how == "local":
+        return Local(jobs or os.cpu_count() or 1)
+    if how != "dask":
+        raise NoWorkers(f"--executor {how}: expected local or dask")
+    return Cluster(address, rung, [submissions], out.resolve())
+
+
+def _run(todo: list, workers) -> list[str]:
     """Grade with a progress bar; the names of what could not be graded."""
     from tqdm.auto import tqdm
 
     from gdm_course.grading import batch
 
     lost = []
-    with batch.pool(min(workers, max(1, len(todo)))) as executor:
-        bar = tqdm(batch.run(todo, executor), total=len(todo), unit="notebook")
+    bar = tqdm(batch.run(todo, workers), total=len(todo), unit="notebook")
+    try:
         for job, result in bar:
             if result is None:
                 lost.append(job.path.name)
+    except KeyboardInterrupt:
+        bar.close()
+        workers.stop()
+        raise
     return lost
 
 
-def write_index(found, out: Path) -> None:
-    """Write which files have which verdict: `index.json`, names to hashes."""
-    from gdm_course.grading.verdict import write
-
-    names = {name: key for key, all_names in found.names.items() for name in all_names}
-    text = json.dumps({"submissions": names, "refused": found.refused}, indent=1)
-    write(out / "index.json", text + "\n")
+def _interrupted(out: Path) -> NoReturn:
+    kept = sum(1 for path in out.glob("*.json") if len(path.stem) == 64)
+    typer.secho(
+        f"interrupted: {kept} verdicts are safe in {out}; to go on, run the same command "
+        "again",
+        err=True,
+    )
+    raise typer.Exit(130)
 
 
 def _summarise(found, out: Path, kept: int, graded: int, lost: list[str]) -> None:
@@ -86,10 +154,57 @@ def _summarise(found, out: Path, kept: int, graded: int, lost: list[str]) -> Non
     )
     for name, why in found.refused.items():
         typer.echo(f"✘ {name!r}: {why}", err=True)
-    if lost:
-        _fail(f"{len(lost)} not graded, the judge ended: run the command again")
 
 
-def _fail(sentence: str) -> None:
+@app.command("report")
+def report_command(
+    results: Annotated[Path, typer.Argument(help="A folder of results.")],
+    nbgrader: Gradebook = None,
+) -> None:
+    """Write the reports of stored verdicts again: tables, pages, Gradescope."""
+    _reports(results, nbgrader)
+
+
+@app.command("merge")
+def merge_command(
+    results: Folders, out: Out = Path("merged"), nbgrader: Gradebook = None
+) -> None:
+    """Make one folder of several: tasks of an array job, or several machines."""
+    from gdm_course.grading import batch
+    from gdm_course.grading.collect import NoResults
+    from gdm_course.grading.merge import RULE, merge, save
+
+    def now(unit: str) -> str | None:
+        known = batch._maps().get(unit)
+        return known.fingerprint if known else None
+
+    try:
+        merged = merge(results, now)
+        save(merged, out)
+    except NoResults as error:
+        _fail(str(error))
+    typer.echo(f"{len(merged.verdicts)} verdicts on {len(merged.names)} files in {out}")
+    if merged.conflicts:
+        told = f"{len(merged.conflicts)} conflicts, all listed in {out / 'conflicts.csv'}"
+        typer.echo(f"{told}; the rule: {RULE}")
+    _reports(out, nbgrader)
+
+
+def _reports(out: Path, gradebook: Path | None) -> None:
+    from gdm_course.grading.collect import NoResults, collect
+    from gdm_course.grading.report import report
+
+    try:
+        typer.echo(f"reports: {report(out)}, marks.csv, questions.csv, gradescope/")
+        if gradebook is not None:
+            from gdm_course.grading.gradebook import enter
+
+            for line in enter(collect(out), gradebook):
+                typer.echo(line)
+    except NoResults as error:
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> NoReturn:
     typer.secho(f"✘ {sentence}", fg="red", err=True)
     raise typer.Exit(2)

@@ -91,11 +91,15 @@ def store(result: Result, folder: Path) -> Path:
 def write(path: Path, text: str) -> None:
     """Replace a text file at once."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # interrupted: no half file stays behind
+        os.unlink(temporary)
+        raise
 
 
 def restore(path: Path) -> Result | None:
