@@ -25,7 +25,7 @@ def seeds(kind: str, beta: float) -> list[Recipe]:
             unit="vae/beta_vae",
             model="vae.beta_vae.BetaVAE",
             args=(768,),
-            kwargs={"beta": beta, "latent": 8, "hidden": (128, 64)},
+            kwargs={"beta": beta, "latent": 10, "hidden": (128, 64)},
             data="scale.factors.shape_bits",
             metrics=(MIG, NELBO),
             steps=8000,
@@ -40,4 +40,4 @@ def seeds(kind: str, beta: float) -> list[Recipe]:
     ]
 
 
-RECIPES = (*seeds("vae", 1.0), *seeds("betavae", 3.0))
+RECIPES = (*seeds("vae", 1.0), *seeds("betavae", 2.0))

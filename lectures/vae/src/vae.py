@@ -13,7 +13,7 @@
 #
 # previous: [Flowing in time: continuous flows](../flows/continuous.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](vqvae.ipynb)
+# next: [What a code is worth: beta-VAE and InfoVAE](beta_vae.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

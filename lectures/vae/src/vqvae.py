@@ -12,7 +12,7 @@
 # [exercise](../../exercises/vae/vqvae.ipynb) ·
 # [solution](../../solutions/vae/vqvae.ipynb)
 #
-# previous: [What you do not see: the variational autoencoder](vae.ipynb) ·
+# previous: [What a code is worth: beta-VAE and InfoVAE](beta_vae.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

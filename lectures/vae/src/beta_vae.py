@@ -1,0 +1,1090 @@
+# %% [markdown]
+# # What a code is worth: beta-VAE and InfoVAE
+#
+# A variational autoencoder pays for what its code says, nat by nat. Who sets the price? In
+# this lecture you do: a high price makes short codes, a price on dependence makes codes with
+# meaning, and no price on information wakes a code that had gone silent.
+
+# %% [markdown] tags=["nav"]
+# 60 minutes ·
+# before this: [What you do not see: the variational autoencoder](vae.ipynb) ·
+# [exercise](../../exercises/vae/beta_vae.ipynb) ·
+# [solution](../../solutions/vae/beta_vae.ipynb)
+#
+# previous: [What you do not see: the variational autoencoder](vae.ipynb) ·
+# [all units](../index.ipynb) ·
+# next: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](vqvae.ipynb)
+
+# %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
+
+# %%
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from gdm_course import checkpoints, protocols
+from gdm_course import plotting as plot
+from gdm_course.data import images, shapes
+from gdm_course.evaluation.disentanglement import entropy, information_matrix
+from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.vae.beta_vae import RateDistortion
+from gdm_course.vae.decoders import AutoregressivePixels, GaussianPixels
+from gdm_course.vae.info_vae import kernel  # exp(-|x - y|^2 / 2 h^2) of all pairs
+from gdm_course.vae.vae import VAE, LatentModel, StandardNormal, gaussian_kl, latent_kl
+from gdm_course.widgets import play, watch
+
+plot.style()
+
+# %% [markdown]
+# ## 1. The question
+#
+# Somebody draws pictures. Each shows one shape, and six numbers decide all of it: which
+# shape, its colour, its size, its rotation, and where it is, across and down. We see only
+# the pictures, 768 bits each. Can a model find out that there were six numbers? Could it
+# even give every one of them a dimension of its own?
+#
+# One could read such a code, and turn one knob at a time. It is called **disentangled**.
+# Nobody promised that maximum likelihood delivers it. But we made the pictures, we know the
+# truth, and so we can measure.
+
+# %%
+pictures = shapes.to_bits(shapes.draw_some(10_000, size=16, seed=0)[0])
+rows = []
+for f, count in enumerate(shapes.FACTORS.values()):
+    one = torch.tensor([0, 0, 2, 0, 3, 4]).repeat(8, 1)  # a picture to start from
+    one[:, f] = (torch.linspace(0, count - 1, 8) + 0.5).long()
+    rows.append(shapes.to_bits(shapes.draw(one, 16)))
+ax = plot.image_grid(torch.cat(rows), columns=8)
+for row, (name, count) in enumerate(shapes.FACTORS.items()):
+    ax.text(-2, 17 * row + 8, f"{name} ({count})", ha="right", va="center")
+print(
+    f"{len(pictures):,} pictures of {shapes.every().shape[0]:,}; {pictures[0].numel()} bits"
+)
+
+# %% [markdown]
+# Each row changes one factor. As in the last lecture, the models are Trainable and Samplers,
+# and know no exact density, only the bound `elbo`.
+#
+# ## 2. The idea
+#
+# A code is a wire with noise on it. The encoder answers not with a number but with a cloud,
+# $q(z\mid x)$, and the decoder receives one point of that cloud. Whoever wants eight
+# pictures to be told apart at the other end must send eight clouds that do not overlap.
+# Narrow clouds are expensive: each is far from the prior, and the KL is what it costs.
+
+# %%
+place = Normal(0.0, 1.0).icdf((torch.arange(8) + 0.5) / 8)  # eight pictures on the wire
+titles, sharpness = ("loud", "quiet", "silent"), (0.99, 0.8, 0.0)
+axes = plot.panels(*titles, width=3.4, height=2.4)
+for ax, title, a in zip(axes, titles, sharpness):
+    mu, sigma = a * place, (1 - a**2) ** 0.5
+    for m in mu:
+        plot.density_1d(Normal(m, sigma).log_prob, (-3, 3), ax)
+    log_sigma = torch.full((8,), math.log(sigma))
+    cost = gaussian_kl(mu, log_sigma).mean()
+    ax.set_title(f"{title}: {cost:.2f} nats", loc="left")
+    ax.set(xlabel="code z", yticks=[], ylabel="q(z | x), eight pictures")
+
+# %% [markdown]
+# The clouds of the first panel fill the same prior as those of the second; they overlap
+# less. This lecture is about three questions that the figure raises. How many nats should
+# one spend? What exactly do the nats buy? And who says along *which axis* the clouds lie?
+#
+# ## 3. Rate, distortion, price
+#
+# Give the two halves of the bound the names that telegraph engineers use. The **rate** $R$
+# is what the code costs, the **distortion** $D$ what is still unknown once it arrived:
+#
+# $$R = \mathbb E_x\,\mathrm{KL}\bigl(q(z\mid x)\,\|\,p(z)\bigr),\qquad
+#   D = \mathbb E_x\,\mathbb E_{q(z\mid x)}\bigl[-\log p(x\mid z)\bigr],\qquad
+#   -\mathrm{ELBO} = D + R, \tag{1}$$
+#
+# averaged over data, in nats. A VAE minimises $D + R$, so it exchanges a nat of rate for a
+# nat of distortion, one to one. **Beta-VAE** (Higgins and others, 2017) sets another price:
+#
+# $$\text{loss} = D + \beta\,R. \tag{2}$$
+#
+# Draw every model as a point $(R, D)$. For discrete data some points are out of reach. The
+# bound is below $\log p(x)$, and on average no model tells data a higher log-probability
+# than minus their entropy $H$ (the difference is a KL). Hence
+#
+# $$D + R \;\ge\; -\mathbb E\log p(x) \;\ge\; H. \tag{3}$$
+#
+# (3) is a line of slope $-1$ that nobody gets below, and it says something uncomfortable:
+# **all points of the line have the same bound**. At one end the code says nothing and the
+# decoder does all the work; at the other the code says everything. The ELBO cannot tell
+# them apart (Alemi and others, 2018). $\beta$ can: minimising (2) slides a line of slope
+# $-\beta$ down until it touches the region of points that our networks can reach.
+#
+# In code it is the VAE with one more number.
+
+
+# %% tags=["from:vae.beta_vae.BetaVAE"]
+class BetaVAE(VAE):
+    """A VAE of vectors (B, D) that pays beta for every nat of the code: (2).
+
+    loss = -E log p(x | z) + beta KL(q(z | x) || p(z)). With beta = 1 it is the VAE; `elbo`
+    is the bound on log p(x) whatever beta is.
+
+    Args:
+        D: number of dimensions of x.
+        beta: price of a nat of rate, in nats of distortion.
+        latent, hidden, observation, prior: as in `VAE`.
+    """
+
+    def __init__(
+        self,
+        D: int,
+        *,
+        beta: float = 4.0,
+        latent: int = 10,
+        hidden: Sequence[int] = (400,),
+        observation: nn.Module | None = None,
+        prior: nn.Module | None = None,
+    ):
+        super().__init__(
+            D, latent=latent, hidden=hidden, observation=observation, prior=prior
+        )
+        self.beta = beta
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean distortion + beta rate, one draw of z each, in nats."""
+        log_p, kl = self.terms(x)
+        return (self.beta * kl.sum(-1) - log_p).mean()
+
+
+# %%
+bits = pictures.flatten(1)
+seed_everything(0)
+cheap = BetaVAE(768, beta=1.0)
+plain = VAE(768, latent=10)
+plain.load_state_dict(cheap.state_dict())
+losses = []
+for model in (cheap, plain):
+    seed_everything(1)  # the same noise
+    losses.append(model.loss(bits[:100]).item())
+assert losses[0] == losses[1]
+print(f"beta = 1: {losses[0]:.3f} nats; the VAE: {losses[1]:.3f}")
+print(protocols.abilities(cheap))
+
+# %% [markdown]
+# `elbo` is left alone: it stays the bound on $\log p(x)$, whatever was minimised. And a
+# function tells where a model stands:
+
+
+# %% tags=["from:vae.beta_vae.rate_and_distortion"]
+@torch.no_grad()
+def rate_and_distortion(model: LatentModel, x: Tensor, draws: int = 1) -> RateDistortion:
+    """Measure (1): R = mean KL(q(z | x) || p(z)) and D = mean -log p(x | z).
+
+    Args:
+        model: any VAE, in the mode it is in.
+        x: (B, *shape).
+        draws: of z per example, to average the distortion.
+    """
+    terms = [model.terms(x) for _ in range(draws)]
+    rate = torch.stack([kl.sum(-1).mean() for _, kl in terms]).mean()
+    return RateDistortion(rate, torch.stack([-log_p.mean() for log_p, _ in terms]).mean())
+
+
+# %% [markdown]
+# ## 4. A curve in closed form
+#
+# Before we trust networks, one case where the best curve is known, and has been since 1959.
+#
+# A source sends Gaussian numbers $x\sim\mathcal N(0, v)$, and we allow a mean squared error
+# $d \le v$. How many nats must the code carry? Say $\hat x$ arrives. Then
+#
+# $$I(x;\hat x) = h(x) - h(x\mid\hat x) = h(x) - h(x-\hat x\mid\hat x)
+#   \ge h(x) - h(x - \hat x) \ge \tfrac12\log\frac{v}{d}:$$
+#
+# knowing $\hat x$ shifts $x$ without changing its entropy; conditioning cannot raise an
+# entropy; and of all errors with mean square $d$ the Gaussian one has the largest entropy,
+# $\frac12\log 2\pi e d$.
+#
+# A *linear* VAE attains it. Put $t = 1 - d/v$ and let
+# $q(z\mid x) = \mathcal N\bigl(x\sqrt{t/v},\ 1-t\bigr)$, $\hat x = z\sqrt{tv}$. The error is
+# $(1-t)x - \sqrt{tv(1-t)}\,\varepsilon$, with variance
+# $(1-t)^2v + tv(1-t) = (1-t)v = d$. The KL is
+# $\frac12(\mu^2 + \sigma^2 - 1) - \log\sigma$; on average
+# $\mathbb E\mu^2 = t$, so it is $-\frac12\log(1-t) = \frac12\log\frac vd$. Both as promised.
+#
+# With several independent directions of variance $v_i$ and a Gaussian decoder of fixed
+# $\sigma$, (2) reads $\sum_i\bigl[\frac{d_i}{2\sigma^2} +
+# \beta\,\frac12\log\frac{v_i}{d_i}\bigr]$ up to a constant. Its derivative in $d_i$ is zero
+# at $d_i = \beta\sigma^2$: **every direction gets the same error**. A direction with
+# $v_i$ below that level is not worth a word, $d_i = v_i$. With $\theta = \beta\sigma^2$,
+#
+# $$R = \sum_i\max\Bigl(0,\ \tfrac12\log\frac{v_i}{\theta}\Bigr),\qquad
+#   \text{error} = \sum_i\min(v_i, \theta). \tag{4}$$
+
+
+# %% tags=["from:vae.beta_vae.gaussian_rate_distortion"]
+def gaussian_rate_distortion(variances: Tensor, level: Tensor | float) -> RateDistortion:
+    """The best rate at which independent Gaussians can be told, up to an error: (4).
+
+    Directions with a variance above the level are told up to an error of `level`, each for
+    log(variance / level) / 2 nats; those below are not told at all.
+
+    Args:
+        variances: of the source's independent directions, (D,).
+        level: theta, the error allowed per direction; any shape (*B).
+
+    Returns:
+        The rate in nats and the mean squared error summed over directions, each (*B).
+
+    References:
+        Shannon (1959). Coding theorems for a discrete source with a fidelity criterion.
+        Cover, Thomas (2006). Elements of information theory, section 10.3.3.
+    """
+    theta = torch.as_tensor(level, dtype=variances.dtype)[..., None]
+    rate = (variances / theta).log().clamp_min(0).sum(-1) / 2
+    return RateDistortion(rate, torch.minimum(variances, theta).sum(-1))
+
+
+# %% [markdown]
+# Picture $\theta$ as a water level: what stands out of the water is told, what is under
+# water is not. Now train six linear beta-VAEs in three dimensions, from random weights, and
+# see where they land. **Predict before you run:** the variances are 4, 1 and 0.25, and
+# $\sigma = 1$. How many latent dimensions are in use at $\beta = 2$?
+
+# %% tags=["train"]
+v = torch.tensor([4.0, 1.0, 0.25])
+betas = (0.05, 0.15, 0.4, 0.8, 2.0, 5.0)
+steps = budget(500, 10)
+
+
+def linear_vae(beta):
+    """Train a linear beta-VAE with sigma = 1 on the Gaussian source."""
+    seed_everything(0)
+    noise = GaussianPixels(1.0).requires_grad_(False)
+    model = BetaVAE(3, beta=beta, latent=3, hidden=(), observation=noise)
+    source = (torch.randn(256, 3) * v.sqrt() for _ in range(steps))
+    for _ in train(model, source, steps, lambda step: 0.03 * (1 - step / steps)):
+        pass
+    return model
+
+
+seed_everything(1)
+x = torch.randn(20_000, 3) * v.sqrt()
+found = [rate_and_distortion(linear_vae(beta), x) for beta in betas]
+constant = 1.5 * math.log(2 * math.pi)  # of -log N(x; x_hat, 1) in three dimensions
+errors = [2 * (d.item() - constant) for _, d in found]  # and the factor 1/2
+told = [r.item() for r, _ in found]
+
+water, curve = plot.panels("told, and under water", "rate and error", width=4.2)
+water.bar(range(3), v, color=plot.SKY)
+water.bar(range(3), v.clamp_max(0.8), color=plot.BLUE)
+water.axhline(0.8, color=plot.BLACK, linestyle="--")
+water.text(2.45, 0.87, "beta = 0.8", ha="right")
+water.set(xlabel="direction", ylabel="variance", xticks=range(3))
+best = gaussian_rate_distortion(v, torch.linspace(0.03, 5, 400))
+curve.plot(best.rate, best.distortion, color=plot.BLACK, label="Shannon's curve, (4)")
+curve.plot(told, errors, "o", color=plot.ORANGE, label="trained linear beta-VAEs")
+for beta, r, e in zip(betas, told, errors):
+    curve.annotate(f"{beta:g}", (r, e), (5, 5), textcoords="offset points")
+curve.set(xlabel="rate (nats)", ylabel="squared error, summed")
+_ = curve.legend()
+
+# %% [markdown]
+# The dots are labelled with their $\beta$. They stand on the curve, each where the slope
+# asks for it. At $\beta=2$ only one direction stands out of the water.
+#
+# **Quiz 1.** In this section $\beta$ and $\sigma^2$ only ever occurred as a product. What
+# is, then, a beta-VAE with a Gaussian decoder of fixed $\sigma$ and $\beta = 4$?
+#
+# <details><summary>Answer</summary>
+#
+# An ordinary VAE with $\sigma' = 2\sigma$. Divide the loss by $\beta$:
+# $\frac{1}{\beta}\bigl(\frac{\text{error}}{2\sigma^2} + \beta R\bigr) =
+# \frac{\text{error}}{2\beta\sigma^2} + R$. Rescaling pixels, choosing $\sigma = 1$ without
+# a thought, or averaging the error over pixels: each sets a $\beta$. Only with a decoder
+# whose noise is learnt, or with bits, is $\beta$ a choice of its own.
+# </details>
+#
+# ## 5. The curve of digits
+#
+# For digits nobody knows the best curve, but we can walk along the one of our networks. The
+# same architecture, five prices.
+
+# %% tags=["train"]
+digits = images.load("digits")
+flat = lambda x: images.threshold(x, digits.levels).flatten(1).float()
+x_train, x_test = flat(digits.x_train), flat(digits.x_test)
+
+
+def fit(trainee, x, steps, lr=3e-3, B=128):
+    """Train under a warm-up and a rate that falls to 0."""
+    rate = lambda step: lr * min(1, (step + 1) / 50) * (1 - step / steps)
+    for _ in train(trainee, forever(x, B), steps, rate):
+        pass
+    return trainee.eval()
+
+
+prices = (0.1, 0.3, 1.0, 2.0, 4.0)
+swept = {}
+for beta in prices:
+    seed_everything(0)
+    swept[beta] = BetaVAE(64, beta=beta, latent=8, hidden=(128,))
+    fit(swept[beta], x_train, budget(700, 10))
+
+measured = [rate_and_distortion(swept[beta], x_test, draws=10) for beta in prices]
+left, right = plot.panels("test digits: a model per price", "their bound", width=4.4)
+R, D = (torch.stack(axis) for axis in zip(*measured))
+left.plot(R, D, "o-", color=plot.BLUE)
+for beta, r, d in zip(prices, R, D):
+    left.annotate(f"beta {beta:g}", (r, d), (6, 4), textcoords="offset points")
+at = torch.linspace(0, float((R + D).min()), 2)
+left.plot(at, (R + D).min() - at, color=plot.GREY, linestyle="--", label="slope -1")
+left.set(xlabel="rate (nats)", ylabel="distortion (nats)", xlim=(-0.5, None))
+left.set_ylim(0, 1.1 * float(D.max()))
+left.legend()
+right.plot(prices, R + D, "o-", color=plot.ORANGE)
+_ = right.set(xscale="log", xlabel="beta", ylabel="D + R (nats per digit)")
+
+# %% [markdown]
+# The dashed line is the level of the best bound: every point on it would have the same
+# ELBO, and only one of ours is there. On the left end the code is nearly silent; on the
+# right it is talkative, and each further nat buys less than a nat.
+#
+# What do the prices *look* like? Turn the slider. The upper row shows test digits, the
+# middle what the decoder makes of a code drawn from $q(z\mid x)$, the lower new digits from
+# the prior. **Predict:** which row is best at $\beta = 0.1$, and which at $\beta = 1$?
+
+
+# %%
+@torch.no_grad()
+def at_price(beta):
+    """Draw digits, their reconstructions, and samples of one model."""
+    seed_everything(0)
+    model, x = swept[beta], x_test[:12]
+    again = model.decode(model.encode(x).sample()).mean
+    new = model.decode(model.prior.sample(12)).mean
+    ax = plot.image_grid(torch.cat([x, again, new]).view(-1, 8, 8), columns=12)
+    ax.set_title(f"beta = {beta:g}: digits, reconstructions, samples", loc="left")
+
+
+play(at_price, beta=[1.0, 0.1, 0.3, 2.0, 4.0])
+
+# %% [markdown]
+# Cheap information gives sharp reconstructions and poor samples: the codes of digits do
+# not fill the prior, and samples come from where no digit ever was. Dear information gives
+# reconstructions that all look like samples. There is no best beta, only a purpose.
+#
+# ## 6. Surgery: what the rate buys
+#
+# The rate is a KL per picture. To see what it pays for, look at *all* codes together. Let
+# $n$ be the number of a picture, drawn from $1..N$, and
+#
+# $$q(z) = \frac1N\sum_{n=1}^{N}q(z\mid x_n) \tag{5}$$
+#
+# the **aggregate posterior**: what arrives on the wire if you do not know which picture was
+# sent. Multiply and divide inside the logarithm by $q(z)$ and by the product of its
+# marginals $\prod_j q(z_j)$, and remember that the prior is a product too:
+#
+# $$R = \mathbb E_n\mathbb E_{q(z\mid x_n)}\log\Bigl[\frac{q(z\mid x_n)}{q(z)}\cdot
+#   \frac{q(z)}{\prod_j q(z_j)}\cdot\prod_j\frac{q(z_j)}{p(z_j)}\Bigr]
+#   = \underbrace{I(n;z)}_{\text{information}}
+#   + \underbrace{\mathrm{KL}\Bigl(q(z)\,\Big\|\prod_j q(z_j)\Bigr)}_{\text{total
+#   correlation}}
+#   + \underbrace{\sum_j\mathrm{KL}\bigl(q(z_j)\,\|\,p(z_j)\bigr)}_{\text{marginals}}.
+#   \tag{6}$$
+#
+# All three are KLs, so none is negative. The first is what we *want* to pay for: what the
+# code says about the picture (it is at most $\log N$, and at most $R$). The second is waste
+# if you hope for independent factors: dimensions that repeat or contradict each other. The
+# third says that single dimensions do not look like the prior. The last two together are
+# $\mathrm{KL}(q(z)\,\|\,p(z))$: why samples from the prior disappoint. Beta-VAE charges
+# $\beta$ for all three alike.
+
+
+# %% tags=["from:vae.beta_vae.Surgery"]
+class Surgery(NamedTuple):
+    """The average KL in its three parts, in nats: (6)."""
+
+    information: Tensor  # I(n; z): what the code says about which example it was
+    correlation: Tensor  # KL(q(z) || prod_j q(z_j)): how far its dimensions depend
+    marginals: Tensor  # sum_j KL(q(z_j) || p(z_j)): how far each is from the prior
+
+
+# %% tags=["from:vae.beta_vae.log_densities"]
+def log_densities(q: Distribution, z: Tensor) -> Tensor:
+    """Return log q(z_ij | x_k) of every code i under every example k: (M, B, K).
+
+    Args:
+        q: of B examples, a diagonal Gaussian of K dimensions each.
+        z: (M, K).
+    """
+    return Normal(q.base_dist.loc, q.base_dist.scale).log_prob(z[:, None])
+
+
+# %% [markdown]
+# To measure (6) we need $\log q(z)$, a sum over all $N$ pictures, for every code. A batch
+# of $B$ has to do. Split the sum: the code's own picture is certainly in the batch, and the
+# other $N-1$ are represented by the $B-1$ others:
+#
+# $$q(z)\approx\frac1N\,q(z\mid x_\text{own})
+#   + \frac{N-1}{N}\cdot\frac1{B-1}\sum_{k\ne\text{own}}q(z\mid x_k). \tag{7}$$
+#
+# The average over others in a random batch has the right mean, so (7) is unbiased for
+# $q(z)$, and exact if the batch is all the data. (Chen and others, 2018, call their version
+# *stratified*.) Forgetting the special weight of the own picture is a classical mistake: it
+# is by far the largest term. And the *logarithm* of an unbiased estimate is biased
+# downwards, by Jensen, so a small batch reports too much information.
+
+
+# %% tags=["from:vae.beta_vae.log_aggregate"]
+def log_aggregate(log_q: Tensor, own: Tensor, N: int) -> Tensor:
+    """Estimate the log of q(z) = (1 / N) sum_n q(z | x_n) from a batch: (7).
+
+    A code's own example counts 1 / N for certain. The other N - 1 are represented by the
+    others in the batch, each with (N - 1) / (N (B - 1)). Unbiased for q(z); with the whole
+    data set as the batch, exact. Its logarithm is biased downwards (Jensen).
+
+    Args:
+        log_q: log q(z_i | x_k), or of single dimensions, (M, B, *K).
+        own: which example k every code was drawn from, int64 (M,).
+        N: number of examples in the data set.
+
+    Returns:
+        (M, *K)
+    """
+    M, B = log_q.shape[:2]
+    others = math.log(N - 1) - math.log(N * (B - 1)) if B > 1 else 0.0
+    log_w = log_q.new_full((M, B), others)
+    log_w[torch.arange(M, device=log_q.device), own] = -math.log(N) if B > 1 else 0.0
+    return (log_q + log_w.view(M, B, *[1] * (log_q.ndim - 2))).logsumexp(1)
+
+
+# %% tags=["from:vae.beta_vae.surgery"]
+def surgery(q: Distribution, z: Tensor, log_prior: Tensor, N: int) -> Surgery:
+    """Split the average KL of a batch into its three parts: (6), estimated by (7).
+
+    Args:
+        q: q(z | x) of the B examples of a batch.
+        z: one code for each, drawn from it, (B, K).
+        log_prior: log p(z), (B,).
+        N: number of examples in the data set.
+    """
+    log_q = log_densities(q, z)  # (B, B, K)
+    own = torch.arange(len(z), device=z.device)
+    joint = log_aggregate(log_q.sum(-1), own, N)  # log q(z), (B,)
+    product = log_aggregate(log_q, own, N).sum(-1)  # log of prod_j q(z_j)
+    told = q.log_prob(z)
+    parts = (told - joint, joint - product, product - log_prior)
+    return Surgery(*(part.mean() for part in parts))
+
+
+# %% [markdown]
+# Three pictures and a code of two dimensions are few enough to integrate (6) on a grid,
+# term by term. The samples must agree, and the three terms must add up to the KL in closed
+# form.
+
+# %%
+mu = torch.tensor([[1.5, 0.5], [-1.0, -1.0], [0.2, 1.4]]).double()
+sigma = torch.tensor([[0.5, 0.9], [0.8, 0.4], [0.6, 0.7]]).double()
+q = Independent(Normal(mu, sigma), 1)
+line = torch.linspace(-8, 8, 641, dtype=torch.float64)
+cell = (line[1] - line[0]).item()
+each = q.log_prob(torch.cartesian_prod(line, line)[:, None]).exp().view(641, 641, 3)
+joint = each.mean(-1)  # q(z), (641, 641)
+one, two = joint.sum(1) * cell, joint.sum(0) * cell  # its marginals
+kl = lambda p, q: torch.xlogy(p, p / q).sum()
+normal = Normal(0.0, 1.0).log_prob(line).exp()
+truth = Surgery(
+    kl(each, joint[..., None]) * cell**2 / 3,
+    kl(joint, one[:, None] * two) * cell**2,
+    (kl(one, normal) + kl(two, normal)) * cell,
+)
+seed_everything(0)
+prior = StandardNormal(2).double()
+draws = [surgery(q, z, prior.log_prob(z), N=3) for z in q.sample((4000,))]
+for name, exact, samples in zip(Surgery._fields, truth, zip(*draws)):
+    samples = torch.stack(samples)
+    error = samples.std() / len(samples) ** 0.5
+    assert abs(samples.mean() - exact) < 6 * error
+    print(
+        f"{name:12s} {exact:.4f} on the grid, {samples.mean():.4f} +- {error:.4f} sampled"
+    )
+closed = gaussian_kl(mu, sigma.log()).sum(-1).mean()
+assert abs(sum(truth) - closed) < 1e-6
+print(f"sum          {sum(truth):.4f}, closed form {closed:.4f}")
+
+# %% [markdown]
+# Now the five digit models. All test digits are one batch, so (7) is exact for the test
+# set, and $I$ cannot exceed $\log N$.
+
+
+# %%
+@torch.no_grad()
+def parts(model, x, repeat=10):
+    """Measure (6) on x as the whole data set, averaged over draws of the codes."""
+    q = model.encode(x)
+    found = []
+    for _ in range(repeat):
+        z = q.sample()
+        found.append(torch.stack(surgery(q, z, model.prior.log_prob(z), len(x))))
+    return Surgery(*torch.stack(found).mean(0).tolist())
+
+
+seed_everything(0)
+(ax,) = plot.panels("where the nats go", width=6)
+bottom = torch.zeros(len(prices))
+table = torch.tensor([parts(swept[beta], x_test) for beta in prices]).T  # (3, prices)
+for name, height, color in zip(Surgery._fields, table, (plot.BLUE, plot.ORANGE, plot.GREY)):
+    ax.bar(range(len(prices)), height, bottom=bottom, label=name, color=color)
+    bottom = bottom + height
+ax.axhline(math.log(len(x_test)), color=plot.BLACK, linestyle="--")
+ax.text(4.4, math.log(len(x_test)) + 0.2, "log N", ha="right")
+ax.set_xticks(range(len(prices)), [f"{beta:g}" for beta in prices])
+ax.set(xlabel="beta", ylabel="rate (nats per digit)")
+_ = ax.legend()
+
+# %% [markdown]
+# Read it from right to left. At $\beta = 4$ little is said at all. At $\beta=1$ nearly all
+# of the rate is information. As nats get cheaper, information runs into its ceiling, every
+# digit is already told apart from every other, and the rest of the rate is spent on the two
+# mismatches that spoil the samples.
+#
+# ## 7. A price on dependence alone
+#
+# If disentangled means *independent dimensions*, then of the three terms only the middle
+# one is our enemy. Beta-VAE fights it with a tax on everything and loses information on the
+# way. **Beta-TCVAE** (Chen and others, 2018) taxes only the correlation:
+#
+# $$\text{loss} = D + I(n;z) + \beta\,\mathrm{TC} + \text{marginals}
+#   = D + R + (\beta - 1)\,\mathrm{TC}. \tag{8}$$
+#
+# It is a wrapper around any model of the family: the terms of (6) with new prices.
+
+
+# %% tags=["from:vae.beta_vae.BetaTC"]
+class BetaTC(nn.Module):
+    """Train a model with the price on the correlation alone: (8), beta-TCVAE. Trainable.
+
+    Args:
+        model: whose weights are trained; evaluate that one.
+        N: number of examples in the data set.
+        beta: price of a nat of total correlation; information and marginals cost 1.
+    """
+
+    def __init__(self, model: LatentModel, *, N: int, beta: float = 6.0):
+        super().__init__()
+        self.model, self.N, self.beta = model, N, beta
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean loss in nats."""
+        q = self.model.encode(x)
+        z = q.rsample()
+        parts = surgery(q, z, self.model.prior.log_prob(z), self.N)
+        price = parts.information + self.beta * parts.correlation + parts.marginals
+        return price - self.model.log_likelihood(x, z).mean()
+
+
+# %% [markdown]
+# Three models of the shapes: a VAE, a beta-VAE and one with a price on correlation. All see
+# the same pictures in the same order; only the price differs. First the two old ones. (They
+# stop early, for the clock's sake. Section 9 has longer runs.)
+
+# %% tags=["train"]
+shape_steps = budget(2400, 10)
+new = lambda beta: BetaVAE(768, beta=beta, latent=10, hidden=(128, 64))
+schedule = lambda step: 4e-3 * min(1, (step + 1) / 100) * (1 - step / shape_steps)
+models = {}
+for name, beta in {"VAE": 1.0, "beta-VAE": 4.0}.items():
+    seed_everything(0)
+    models[name] = new(beta)
+    for _ in train(models[name], forever(bits, 64), shape_steps, schedule):
+        pass
+    models[name].eval()
+
+# %% [markdown]
+# Then the new one, which is watched while it learns. Its loss is noisier: (7) is an estimate
+# from 64 pictures.
+
+# %% tags=["train"]
+seed_everything(0)
+models["beta-TC"] = new(1.0)
+trainee = BetaTC(models["beta-TC"], N=len(bits), beta=6.0)
+learning = train(trainee, forever(bits, 64), shape_steps, schedule)
+show = lambda ax: plot.image_grid(
+    models["beta-TC"].decode(models["beta-TC"].prior.sample(25)).mean.view(-1, 3, 16, 16),
+    ax,
+)
+for _ in watch(learning, every=200, panels={"means of samples": show}):
+    pass
+models["beta-TC"].eval()
+
+fresh, fresh_factors = shapes.draw_some(4000, size=16, seed=1)
+fresh = shapes.to_bits(fresh).flatten(1)
+seed_everything(0)
+print(f"{'nats':10s}{'R':>7s}{'D':>7s}" + "".join(f"{n:>13s}" for n in Surgery._fields))
+for name, model in models.items():
+    told = [*rate_and_distortion(model, fresh), *parts(model, fresh[:1000], 3)]
+    print(f"{name:10s}" + "".join(f"{v:{w}.2f}" for v, w in zip(told, (7, 7, 13, 13, 13))))
+
+# %% [markdown]
+# Compare the columns *information* and *correlation*. Beta-VAE got rid of correlation by
+# saying less. The new one gives up less information for a correlation nearly as small.
+#
+# ## 8. Play: turn one knob at a time
+#
+# Encode a picture, then move one dimension of its code from $-2$ to $2$ and hold the
+# others: a **traversal**. Each row is a dimension, the most expensive first. Look for rows
+# in which exactly *one* thing changes: only the place across, only the colour. Then choose
+# another model.
+
+
+# %%
+@torch.no_grad()
+def traverse(model, picture):
+    """Draw how a picture changes when one dimension of its code moves."""
+    x = fresh[picture : picture + 1]
+    model, name = knobs[model], model
+    _, kl = model.terms(fresh[:1000])
+    rates, order = kl.mean(0).sort(descending=True)
+    z = model.encode(x).mean.repeat(7, 9, 1)  # (row, column, K)
+    for row, j in enumerate(order[:7]):
+        z[row, :, j] = torch.linspace(-2, 2, 9)
+    decoded = model.decode(z.flatten(0, 1)).mean.view(-1, 3, 16, 16)
+    ax = plot.image_grid(decoded, columns=9)
+    for row, r in enumerate(rates[:7]):
+        ax.text(-2, 17 * row + 8, f"{r:.1f} nats", ha="right", va="center")
+    ax.set_title(f"{name}: each row moves one dimension from -2 to 2", loc="left")
+
+
+knobs = models.copy()
+for name, recipe in {"VAE": "vae/vae-shapes-0", "beta-VAE": "vae/betavae-shapes-0"}.items():
+    if checkpoints.available(recipe):
+        knobs[f"{name}, long"] = checkpoints.load(recipe)
+play(traverse, model=[*knobs][::-1], picture=(0, 30, 1, 5))
+
+# %% [markdown]
+# ## 9. Measure: the mutual information gap
+#
+# Eyes are easily pleased. A number needs the true factors, which only a made-up data set
+# has. The **mutual information gap** (Chen and others, 2018) asks of each factor $v$: which
+# dimension knows most about it, and how far behind is the second?
+#
+# $$\mathrm{MIG} = \frac1F\sum_{v}\frac{I(z_{j^*(v)}; v) - \max_{j\ne j^*(v)}I(z_j; v)}
+#   {H(v)}. \tag{9}$$
+#
+# Dividing by the entropy of the factor makes it lie between 0 and 1: at 1, every factor is
+# known completely from one dimension and not at all from any other. (It does not forbid
+# that one dimension serves two factors.) Factors are discrete. Codes are not, so cut every
+# dimension into bins with equally many points, and count.
+
+
+# %% tags=["from:evaluation.disentanglement.discretise"]
+def discretise(z: Tensor, bins: int = 20) -> Tensor:
+    """Cut every dimension into bins with equally many points: (N, K) -> int64 codes.
+
+    Equal values always share a bin. Measure, not mean: a monotone change of a dimension
+    changes nothing.
+
+    Args:
+        z: (N, K).
+        bins: per dimension.
+    """
+    at = torch.arange(1, bins, dtype=torch.float64, device=z.device) / bins
+    edges = torch.quantile(z.double(), at, dim=0).T.contiguous()  # (K, bins - 1)
+    return torch.searchsorted(edges, z.double().T.contiguous()).T
+
+
+# %% tags=["from:evaluation.disentanglement.mutual_information"]
+def mutual_information(a: Tensor, b: Tensor) -> Tensor:
+    """Return I(a; b) = H(a) + H(b) - H(a, b) of two columns of codes, in nats.
+
+    The plug-in estimate: too high by about (A - 1)(B - 1) / (2 N) nats for A and B values.
+
+    Args:
+        a, b: codes from 0, int64 (N,).
+    """
+    A, B = int(a.max()) + 1, int(b.max()) + 1
+    table = torch.bincount(a * B + b, minlength=A * B).view(A, B)
+    return entropy(table.sum(1)) + entropy(table.sum(0)) - entropy(table.flatten())
+
+
+# %% tags=["from:evaluation.disentanglement.gaps"]
+def gaps(matrix: Tensor, factors: Tensor) -> Tensor:
+    """Return every factor's gap between its two most informed dimensions: (F,).
+
+    (I(best; v) - I(second; v)) / H(v), from 0 to 1: the terms of (9). It is 1 if one
+    dimension alone tells all about the factor.
+    """
+    best, second = matrix.topk(2, dim=0).values
+    H = torch.stack([entropy(torch.bincount(v)) for v in factors.unbind(1)])
+    return (best - second) / H.clamp_min(math.ulp(1.0))
+
+
+# %%
+seed_everything(0)
+names = [*shapes.FACTORS]
+axes = plot.panels(*models, width=3.3, height=3.6)
+for ax, (name, model) in zip(axes, models.items()):
+    with torch.no_grad():
+        z = model.encode(fresh).sample()
+    matrix = information_matrix(z, fresh_factors)  # (K, F) nats
+    gap = gaps(matrix, fresh_factors)
+    drawn = ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1.5)
+    ax.set_xticks(range(6), names, rotation=60)
+    ax.set(title=f"{name}: MIG {gap.mean():.2f}", ylabel="dimension of the code")
+    print(f"{name:9s}", ", ".join(f"{n} {v:.2f}" for n, v in zip(names, gap.tolist())))
+_ = axes[-1].figure.colorbar(drawn, ax=axes, label="mutual information (nats)", shrink=0.7)
+
+# %% [markdown]
+# Read a column: one dark cell means that the factor has a dimension of its own. Then read a
+# row: several dark cells mean that a dimension serves several factors. And notice what no
+# price repairs. **Rotation** is in no dimension of any model: a square turned by 90 degrees
+# is the same square, so its angle lives on a circle, which no line can follow.
+#
+# One seed proves nothing here: whether the two positions come out aligned differs from run
+# to run. So `gdm train` trains a VAE and a beta-VAE five times each, for longer, and writes
+# the figures down:
+
+# %%
+scores = {"VAE": [], "beta-VAE": []}
+for name, recipe in {"VAE": "vae/vae-shapes", "beta-VAE": "vae/betavae-shapes"}.items():
+    for seed in range(5):
+        if checkpoints.available(f"{recipe}-{seed}"):
+            told = checkpoints.card(f"{recipe}-{seed}")["figures"]
+            scores[name] += [f["value"] for f in told if f["split"] == "test"][:1]
+for name, values in scores.items():
+    if len(values) < 2:
+        print(f"{name}: not yet measured (gdm train writes the cards)")
+        continue
+    values = torch.tensor(values)
+    listed = ", ".join(f"{value:.2f}" for value in values.tolist())
+    print(f"{name:9s} MIG {values.mean():.3f} +- {values.std():.3f} over seeds ({listed})")
+
+# %% [markdown]
+# ## 10. Why nobody can promise it
+#
+# Suppose you have no factors to measure with. Could a better likelihood tell you that your
+# code is disentangled? Take *any* model with $z\sim\mathcal N(0, I)$, and *any* rotation
+# $Q$. Let a second model first turn its code back: $p'(x\mid z) = p(x\mid Q^\top z)$. If
+# $z$ is standard normal, so is $Q^\top z$, and therefore
+#
+# $$p'(x) = \int p(x\mid Q^\top z)\,\mathcal N(z; 0, I)\,dz
+#   = \int p(x\mid u)\,\mathcal N(u; 0, I)\,du = p(x) \quad\text{for every } x.$$
+#
+# The same probabilities, whatever the data, however much of it. Yet if one model's
+# dimensions are the factors, the other's are mixtures. **The likelihood does not identify
+# the axes** (Locatello and others, 2019).
+#
+# Then why did anything come out aligned above? Because we train on a *bound*, and its
+# encoder has axes: $q(z\mid x)$ is a product over dimensions. For a linear Gaussian model
+# with posterior precision matrix $P$, the best diagonal $q$ has variances $1/P_{jj}$, and
+# its KL to the true posterior is
+#
+# $$\text{gap} = \tfrac12\Bigl[\sum_j\log P_{jj} - \log\det P\Bigr] \ge 0, \tag{10}$$
+#
+# zero only if $P$ is diagonal. (Insert $\Sigma_q = \mathrm{diag}(1/P_{jj})$ into the KL of
+# two Gaussians with equal means: the trace term is $K$ and cancels.) So the bound prefers
+# axes along which the posterior is independent. Two factors, $x = W z + \varepsilon$, and
+# the code turned by an angle; once with factors of different strength and once of equal:
+
+# %%
+seed_everything(0)
+n, noise = 20_000, 0.3
+true_factors = torch.randn(n, 2).double()
+directions = torch.linalg.qr(torch.randn(5, 2).double()).Q  # orthogonal, in 5 dimensions
+binned = discretise(true_factors, 8)
+angles = torch.linspace(0, 90, 31)
+axes = plot.panels("strengths 1 and 0.3", "strengths 1 and 1", width=4.6)
+for ax, strengths in zip(axes, ((1.0, 0.3), (1.0, 1.0))):
+    W = directions * torch.tensor(strengths).double()
+    x = true_factors @ W.T + noise * torch.randn(n, 5).double()
+    likelihood, bound, score = [], [], []
+    for angle in angles.deg2rad().tolist():
+        turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        V = W @ torch.tensor(turn).double()  # the decoder of the turned code
+        cov = V @ V.T + noise**2 * torch.eye(5).double()
+        evidence = torch.distributions.MultivariateNormal(torch.zeros(5).double(), cov)
+        P = torch.eye(2).double() + V.T @ V / noise**2
+        gap = (P.diagonal().log().sum() - P.logdet()) / 2
+        z = x @ V @ P.inverse() / noise**2 + torch.randn(n, 2) * P.diagonal() ** -0.5
+        likelihood.append(evidence.log_prob(x).mean().item())
+        bound.append(likelihood[-1] - gap.item())
+        score.append(gaps(information_matrix(z, binned), binned).mean().item())
+    assert max(likelihood) - min(likelihood) < 1e-9
+    base = likelihood[0]
+    flat_line = [v - base for v in likelihood]
+    ax.plot(angles, flat_line, color=plot.GREY, linewidth=5, label="log-likelihood")
+    ax.plot(angles, [v - base for v in bound], color=plot.ORANGE, label="best ELBO")
+    ax.plot(angles, score, color=plot.BLUE, linestyle="--", label="MIG")
+    ax.set(xlabel="angle of the code (degrees)", ylabel="nats; MIG")
+_ = axes[0].legend()
+
+# %% [markdown]
+# The likelihood is flat to nine digits while the MIG goes from its best to zero and back
+# (at 90 degrees the factors have changed places). Left, the bound sees the axes and prefers
+# them. Right, with **equal strengths**, even the bound is blind: $P$ is a multiple of the
+# identity at every angle. Position across and position down are such a pair. Whether they
+# come out aligned is decided by what is *not* Gaussian about them, by the order of training,
+# and by luck: hence the five seeds.
+#
+# So "unsupervised disentanglement" always means: with the right axes built into the model,
+# its training, or your choice among runs. Say which.
+#
+# ## 11. Break it: a decoder that knows everything
+#
+# Back to the line $D + R \ge H$. Clouds, eight pixels by eight: each pixel tends to agree
+# with its neighbours to the left and above. We draw them from a known law, so $H$ is known,
+# and we give that law to the decoder: it hears all pixels before, with the true weights,
+# and besides it may listen to $z$.
+
+# %%
+clouds = AutoregressivePixels(64).requires_grad_(False)
+tilt = torch.zeros(64)
+for d in range(64):
+    for neighbour in [d - 1] * (d % 8 > 0) + [d - 8] * (d >= 8):
+        clouds.W[d, neighbour] = 2.4  # agree with the pixel to the left, and above
+        tilt[d] -= 1.2
+seed_everything(0)
+law = clouds(tilt.expand(6000, 64))
+sky = law.sample()
+sky_train, sky_test = sky[:4000], sky[4000:]
+H = -law.log_prob(sky)[4000:].sum(-1).mean().item()
+print(f"the test clouds have {H:.2f} nats each under the law that made them")
+_ = plot.image_grid(sky_test[:40].view(-1, 8, 8), columns=20)
+
+# %% [markdown]
+# **Predict before you run:** a VAE of four latent dimensions with this decoder. Where on
+# the line $D + R = H$ will it stand?
+
+# %% tags=["train"]
+sizes = {"latent": 4, "hidden": (128,), "observation": clouds}
+seed_everything(0)
+silent = fit(VAE(64, **sizes), sky_train, budget(900, 10))
+told = rate_and_distortion(silent, sky_test, draws=3)
+print(
+    f"rate {told.rate:.2f}, distortion {told.distortion:.2f}, sum {sum(told):.2f}; H {H:.2f}"
+)
+
+# %% [markdown]
+# Almost at the silent end, and the bound is nearly as good as any bound can be. It is no
+# accident of training this time: every nat that $z$ says costs one and saves at most one.
+# Warm-up would not help. **If we want the code to speak, the loss must say so.**
+#
+# ## 12. InfoVAE: information for free
+#
+# Look at (6) as a price list. Information, and the two mismatches that together are
+# $\mathrm{KL}(q(z)\,\|\,p(z))$. **InfoVAE** (Zhao, Song and Ermon, 2019) gives a discount
+# $\alpha$ on the first and a price $\lambda$ on the second:
+#
+# $$\text{loss} = D + (1-\alpha)\,I(n;z) + \lambda\,\mathrm{KL}(q(z)\,\|\,p(z))
+#   = D + (1-\alpha)\,R + (\alpha+\lambda-1)\,\mathrm{KL}(q(z)\,\|\,p(z)). \tag{11}$$
+#
+# The second form follows because $I = R - \mathrm{KL}(q(z)\|p(z))$, and it has a use: the
+# aggregate appears in one place only, where we may replace its KL by any distance that is
+# easily estimated from samples. The kernel distance of the first lecture is made for that:
+#
+# $$\mathrm{MMD}^2 = \mathbb E\,k(z,z') + \mathbb E\,k(y,y') - 2\,\mathbb E\,k(z,y),
+#   \qquad z,z'\sim q(z),\ y,y'\sim p(z), \tag{12}$$
+#
+# zero only if the two are equal. The estimate leaves out the pairs of a point with itself.
+
+
+# %% tags=["from:vae.info_vae.mmd2"]
+def mmd2(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
+    """Estimate MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) from samples: (12).
+
+    Pairs of a point with itself are left out, so the estimate is right on average; where
+    the truth is 0 it is negative half of the time.
+
+    Args:
+        x, y: (N, K) and (M, K), at least 2 points each.
+        bandwidth: h, in the unit of x.
+
+    Returns:
+        A scalar without unit, 2 at most.
+    """
+    N, M = len(x), len(y)
+    if min(N, M) < 2:
+        raise ValueError(f"{min(N, M)} point has no pair: MMD needs at least 2 of each")
+    xx, yy = kernel(x, x, bandwidth), kernel(y, y, bandwidth)
+    within_x = (xx.sum() - xx.diagonal().sum()) / (N * (N - 1))
+    within_y = (yy.sum() - yy.diagonal().sum()) / (M * (M - 1))
+    return within_x + within_y - 2 * kernel(x, y, bandwidth).mean()
+
+
+# %%
+seed_everything(0)
+(ax,) = plot.panels("64 codes and 64 draws of the prior, a thousand times", width=5.5)
+far = {"equal": 0.0, "half as wide": 0.5, "shifted by 1/2": None}
+for name, change in far.items():
+    y = torch.randn(1000, 64, 4)
+    z = torch.randn(1000, 64, 4) * (1 - (change or 0)) + (change is None) * 0.5
+    values = torch.stack([mmd2(a, b, bandwidth=2.0) for a, b in zip(z, y)])
+    error = values.std() / 1000**0.5
+    ax.hist(values, bins=40, alpha=0.7, label=f"{name}: mean {values.mean():.4f}")
+    if name == "equal":
+        assert abs(values.mean()) < 6 * error  # unbiased: negative as often as not
+ax.set(xlabel="estimate of MMD^2", ylabel="how often")
+_ = ax.legend()
+
+# %% [markdown]
+# Without the diagonal the estimate is right on average, and a step of training follows an
+# unbiased gradient. Note the scale: a mismatch that ruins samples is a few hundredths, so
+# its weight has to be in the hundreds to matter beside nats.
+
+
+# %% tags=["from:vae.info_vae.InfoVAE"]
+class InfoVAE(VAE):
+    """A VAE of vectors that pays for the mismatch of all codes together: (11).
+
+    loss = -E log p(x | z) + (1 - alpha) KL(q(z | x) || p(z)) + weight MMD^2(q(z), p(z)).
+    With alpha = 1 information is free and only the aggregate has to look like the prior.
+
+    Args:
+        D: number of dimensions of x.
+        alpha: discount on the KL of single codes, 0 to 1.
+        weight: nats per unit of MMD^2, which is a small number.
+        bandwidth: of the kernel; sqrt(latent), a typical distance, if None.
+        latent, hidden, observation, prior: as in `VAE`.
+    """
+
+    def __init__(
+        self,
+        D: int,
+        *,
+        alpha: float = 1.0,
+        weight: float = 1000.0,
+        bandwidth: float | None = None,
+        latent: int = 10,
+        hidden: Sequence[int] = (400,),
+        observation: nn.Module | None = None,
+        prior: nn.Module | None = None,
+    ):
+        super().__init__(
+            D, latent=latent, hidden=hidden, observation=observation, prior=prior
+        )
+        self.alpha, self.weight = alpha, weight
+        self.bandwidth = bandwidth or latent**0.5
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean loss in nats; the mismatch is that of the batch's codes."""
+        q = self.encode(x)
+        z = q.rsample()
+        mismatch = mmd2(z, self.prior.sample(len(z)), self.bandwidth)
+        kl, log_p = latent_kl(q, self.prior, z).sum(-1), self.log_likelihood(x, z)
+        return ((1 - self.alpha) * kl - log_p).mean() + self.weight * mismatch
+
+
+# %% tags=["train"]
+heard = {"VAE": silent}
+for alpha in (0.5, 0.9, 1.0):
+    seed_everything(0)
+    model = InfoVAE(64, alpha=alpha, weight=500.0, **sizes)
+    heard[f"alpha {alpha:g}"] = fit(model, sky_train, budget(900, 10))
+points = {k: rate_and_distortion(m, sky_test, draws=3) for k, m in heard.items()}
+
+left, right = plot.panels("the same decoder", "", width=5)
+at = torch.linspace(0, 1.2 * max(r.item() for r, _ in points.values()) + 0.1, 2)
+left.plot(at, H - at, "--", color=plot.GREY, label="D + R = H")
+colors = (plot.BLACK, plot.SKY, plot.BLUE, plot.ORANGE)
+for (name, (r, d)), color in zip(points.items(), colors):
+    left.plot(r, d, "o", color=color, label=name)
+left.set(xlabel="rate (nats)", ylabel="distortion (nats)")
+left.legend()
+seed_everything(1)
+with torch.no_grad():
+    chosen = sky_test[sky_test.mean(1).sort().indices[[100, 700, 1300, 1900]]]
+    rows = [chosen[:, None]]
+    for model in (silent, heard["alpha 1"]):
+        z = model.encode(chosen).sample((5,)).transpose(0, 1)  # (4, 5, K)
+        rows.append(model.decode(z).sample())
+    shown = torch.cat(rows, dim=1).view(-1, 8, 8)  # a cloud, 5 by the VAE, 5 by InfoVAE
+plot.image_grid(shown, right, columns=11)
+right.set_title("a cloud | 5 from its VAE code | 5 from its InfoVAE code", loc="left")
+for name, model in {"VAE": silent, "InfoVAE": heard["alpha 1"]}.items():
+    with torch.no_grad():
+        again = model.decode(model.encode(sky_test).sample()).sample()
+    agree = torch.corrcoef(torch.stack([sky_test.mean(1), again.mean(1)]))[0, 1]
+    print(f"{name}: correlation of the cover of a cloud and of its copy {agree:.2f}")
+
+# %% [markdown]
+# Nothing pushed the models with $\alpha$ near 1 to be silent, and they are not: codes carry
+# nats, the distortion falls *below* $H$, and a cloud drawn with the code of another shares
+# its cover, far more than with the VAE. It costs what (3) says it must: $D + R$ stays above
+# the line, a little higher for every nat that is said. InfoVAE gave up bound for a code.
+# That can be a good bargain, as long as one says so: compare *bounds* of VAEs, never losses
+# with different prices.
+#
+# The MMD did its part, too. Is the aggregate still near the prior?
+
+# %%
+seed_everything(0)
+print(f"{'nats':10s}" + "".join(f"{n:>13s}" for n in Surgery._fields) + f"{'MMD^2':>10s}")
+for name, model in heard.items():
+    with torch.no_grad():
+        z = model.encode(sky_test).sample()
+        mismatch = mmd2(z, torch.randn_like(z), bandwidth=2.0).item()
+    three = "".join(f"{part:13.3f}" for part in parts(model, sky_test, 2))
+    print(f"{name:10s}{three}{mismatch:10.4f}")
+
+# %% [markdown]
+# ## 13. All prices on one page
+#
+# | objective | distortion | information | total correlation | marginals |
+# |---|---|---|---|---|
+# | VAE | 1 | 1 | 1 | 1 |
+# | beta-VAE | 1 | $\beta$ | $\beta$ | $\beta$ |
+# | beta-TCVAE | 1 | 1 | $\beta$ | 1 |
+# | InfoVAE | 1 | $1-\alpha$ | $\lambda$ | $\lambda$ |
+#
+# (InfoVAE as implemented replaces the last two by a weighted MMD.)
+#
+# **Quiz 2.** A paper reports that its VAE with a new loss has "a better ELBO *and* a better
+# MIG, chosen among 50 runs". Which two questions do you ask?
+#
+# <details><summary>Answer</summary>
+#
+# Is the ELBO that of (1), with both prices 1, or the paper's own loss? And how was the run
+# chosen? If by MIG, the true factors were used to choose, and the method is not
+# unsupervised; ask for the spread over seeds of *all* runs.
+# </details>
+#
+# **Summary**
+#
+# - The bound is $D + R$: what the code leaves unknown, and what it costs. Every point on the
+#   line $D + R = H$ has the same bound, the silent code included.
+# - $\beta$ is the price of a nat. In the linear Gaussian case the models stand on Shannon's
+#   curve, and $\beta$ is just the noise level of the decoder.
+# - The rate is information plus total correlation plus the marginals' mismatch. Each can
+#   have a price of its own: beta-VAE, beta-TCVAE, InfoVAE.
+# - The mutual information gap measures disentanglement, and needs the true factors. The
+#   likelihood cannot replace them: it does not see rotations of the code.
+# - A decoder that can do without $z$ will, at price 1. InfoVAE makes information free and
+#   holds the codes together with MMD.
+#
+# **Exercises.** A priced loss, water filling, the three parts of a rate from tables, the
+# weights of (7), the gap of a factor, and what a diagonal encoder loses: the
+# [exercise notebook](../../exercises/vae/beta_vae.ipynb). The next lecture makes codes
+# discrete, and learns the prior afterwards.
+#
+# **References**
+#
+# - Shannon (1959). Coding theorems for a discrete source with a fidelity criterion.
+# - Higgins and others (2017). beta-VAE: learning basic visual concepts with a constrained
+#   variational framework. ICLR.
+# - Hoffman, Johnson (2016). ELBO surgery. NIPS workshop on approximate inference.
+# - Alemi and others (2018). Fixing a broken ELBO. arXiv:1711.00464.
+# - Chen, Li, Grosse, Duvenaud (2018). Isolating sources of disentanglement in variational
+#   autoencoders. arXiv:1802.04942.
+# - Locatello and others (2019). Challenging common assumptions in the unsupervised learning
+#   of disentangled representations. arXiv:1811.12359.
+# - Zhao, Song, Ermon (2019). InfoVAE. arXiv:1706.02262.
+# - Gretton and others (2012). A kernel two-sample test. JMLR 13.
