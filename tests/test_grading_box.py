@@ -239,6 +239,21 @@ def test_closing_a_box_ends_what_it_started():
 
 
 @boxed
+def test_a_nursery_that_dies_is_replaced():
+    """Its death is an accident of the grader: the next submission must not notice."""
+    stock().make().close()
+    first = stock().nursery
+    first.process.kill()
+    first.process.wait()
+    with box() as made:
+        assert run(made, "x = 1")["found"] == ["x"]
+    assert stock().nursery is not first
+    stock().nursery.control.close()
+    with box() as made:
+        assert run(made, "x = 1")["found"] == ["x"]
+
+
+@boxed
 def test_every_promise_is_tried_and_held():
     found = [*probes.probe(BEST)]
     assert len(found) >= 16

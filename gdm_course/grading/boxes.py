@@ -30,15 +30,24 @@ class Boxes:
         self.close = util.Finalize(self, Boxes._clean, (self.__dict__,), exitpriority=10)
 
     def make(self) -> Box:
-        """Start a box."""
+        """Start a box; a nursery that has died is replaced once."""
+        for _ in range(2):
+            if (nursery := self._nursery()) is None:
+                break
+            try:
+                return Box(nursery.spawn(), self.rung.name)
+            except OSError:
+                nursery.close()
+        return Box(Cold(self.rung, self.stage), self.rung.name)
+
+    def _nursery(self) -> Nursery | None:
+        """The nursery, started if need be; None where boxes start cold."""
         if self.warm and (self.nursery is None or self.nursery.process.poll() is not None):
             try:
                 self.nursery = Nursery(self.rung, self.stage)
-            except OSError:  # no nested namespaces here: every box starts cold
+            except OSError:  # no nested namespaces here
                 self.warm, self.nursery = False, None
-        if self.nursery is not None:
-            return Box(self.nursery.spawn(), self.rung.name)
-        return Box(Cold(self.rung, self.stage), self.rung.name)
+        return self.nursery
 
     @staticmethod
     def _clean(state: dict) -> None:

@@ -100,6 +100,10 @@ class Warm:
         try:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             nursery.control.sendmsg([b"x"], ancillary)
+        except OSError:
+            for stream in self.streams:
+                os.close(stream)
+            raise
         finally:
             for stream in rights:
                 os.close(stream)
