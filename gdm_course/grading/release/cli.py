@@ -1,0 +1,40 @@
+"""`gdm release`: a tree for students, or one for instructors."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def release_command(
+    units: Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")],
+    out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
+    instructor: Annotated[
+        bool, typer.Option("--instructor", help="With solutions and rubrics.")
+    ] = False,
+    with_lectures: Annotated[
+        bool, typer.Option("--with-lectures", help="They quote what is withheld.")
+    ] = False,
+) -> None:
+    """Write the tree of a course that grades: exercises, the package without answers."""
+    from gdm_course.authoring.percent import AuthoringError
+    from gdm_course.grading.release import tree
+    from gdm_course.source import ROOT
+
+    try:
+        tree.may_be_written(out)
+        made = (
+            tree.instructor(ROOT, units)
+            if instructor
+            else tree.student(ROOT, units, with_lectures)
+        )
+        tree.write(made, out)
+    except (tree.Refused, AuthoringError) as error:
+        typer.secho(f"✘ {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+    size = sum(map(len, made.files.values())) / 1e6
+    typer.echo(f"wrote {out}: {len(made.files)} files, {size:.1f} MB")
+    if made.gone:
+        typer.echo(f"left out: {', '.join(sorted(made.gone))}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
