@@ -29,7 +29,7 @@ def shown(text: object, length: int = SHOWN) -> str:
         accents = accents + 1 if unicodedata.combining(c) else 0
         if accents <= 2:
             found.append(_visible(c, mixed))
-    line = "".join(found).strip()
+    line = "".join(found)
     if len(line) > length:
         line = f"{line[: length // 2]} […] {line[-(length // 3) :]}"
     return line

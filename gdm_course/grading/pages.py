@@ -162,7 +162,8 @@ def _table(head: list[str], rows: list[list]) -> Markup:
     """A table; a column whose head ends in # holds numbers, one of words does not wrap."""
     classes = ["number" if h.endswith("#") else None for h in head]
     classes = [
-        c or ("word" if h in ("status", "result") else None) for c, h in zip(classes, head)
+        c or ("word" if h in ("status", "result", "key") else None)
+        for c, h in zip(classes, head)
     ]
     top = [tag("th", h.rstrip("#"), class_=c) for h, c in zip(head, classes)]
     body = [tag("tr", [tag("td", v, class_=c) for v, c in zip(r, classes)]) for r in rows]
