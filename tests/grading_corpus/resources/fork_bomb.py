@@ -1,7 +1,7 @@
 #: why = "forks without end"
 #: expect = "ZERO"
 #: base = "solved"
-#: budget = { load = 6, ask = 3 }
+#: budget = { load = 3, ask = 3 }
 # %%
 import os
 

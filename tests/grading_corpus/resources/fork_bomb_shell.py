@@ -1,7 +1,7 @@
 #: why = "the classic one, in a shell"
 #: expect = "ZERO"
 #: base = "solved"
-#: budget = { load = 6, ask = 3 }
+#: budget = { load = 3, ask = 3 }
 # %%
 %%bash
 bomb() { bomb | bomb & }; bomb; sleep 100

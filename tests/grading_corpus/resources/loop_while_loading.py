@@ -2,7 +2,7 @@
 #: expect = "ZERO"
 #: base = "solved"
 #: status = "timeout"
-#: budget = { load = 6, ask = 3 }
+#: budget = { load = 3, ask = 3 }
 # %%
 while True:
     pass

@@ -2,7 +2,7 @@
 #: expect = "Q0: kl_gaussian"
 #: base = "solved"
 #: status = "timeout"
-#: budget = { load = 6, ask = 3 }
+#: budget = { load = 8, ask = 2 }
 # %% instead kl_gaussian
 import re
 
