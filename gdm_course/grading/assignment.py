@@ -6,6 +6,7 @@ notebook claims to have, this decides.
 
 import ast
 import importlib
+import re
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +50,7 @@ class Assignment:
         return {name: getattr(module, name) for name in self.points}
 
     made = cached_property(lambda self: _made(self.questions))
-    withheld = cached_property(lambda self: _withheld(self.text, self.made))
+    withheld = cached_property(lambda self: _withheld(self.key, self.text, self.root))
     seconds = cached_property(lambda self: _seconds(self.questions))
     fingerprint = cached_property(lambda self: _fingerprint(self))
 
@@ -64,14 +65,17 @@ def _made(questions: dict[str, Question]) -> frozenset[str]:
     return frozenset(path for ask in asks for path in _paths(vars(ask)))
 
 
-def _withheld(text: str, made: frozenset[str]) -> frozenset[str]:
+def _withheld(key: str, text: str, root: Path) -> frozenset[str]:
     """Modules that the questions are about: absent in the box.
 
-    These are the course's modules that the check file imports, except tools and those that
-    an ask builds an argument from.
+    These are the course's modules that the check file imports or that the unit's lecture
+    quotes, and the one of the unit's name; tools excepted.
     """
-    found = {name for name in _imports(text) if name.split(".")[1] not in TOOLS}
-    return frozenset(found - {path.rpartition(".")[0] for path in made})
+    lecture = root / "lectures" / f"{key.replace('/', '/src/')}.py"
+    quoted = lecture.read_text(encoding="utf-8") if lecture.is_file() else ""
+    found = {f"gdm_course.{m}" for m in re.findall(r"\bfrom:([\w.]+)\.\w+", quoted)}
+    found |= _imports(text) | {f"gdm_course.{key.replace('/', '.')}"}
+    return frozenset(n for n in found if n.split(".")[1] not in TOOLS and _is_module(n))
 
 
 def _seconds(questions: dict[str, Question]) -> dict[str, float]:

@@ -55,7 +55,10 @@ def build(assignment: Assignment) -> Path:
         if room in ROOMS_LEFT_OUT:
             continue
         dotted = ".".join(["gdm_course", *inside.with_suffix("").parts])
-        _write(package / inside, ABSENT if _within(dotted, assignment.withheld) else path)
+        gone = _within(dotted, assignment.withheld)
+        _write(
+            package / inside, _without_answers(path, assignment, ABSENT) if gone else path
+        )
     _write(package / "data" / "registry.toml", PACKAGE / "data" / "registry.toml")
     for name in GUEST:
         _write(package / "grading" / f"{name}.py", PACKAGE / "grading" / f"{name}.py")
@@ -85,9 +88,15 @@ def _write(place: Path, content: Path | str) -> None:
 
 def _check(path: Path, assignment: Assignment) -> Path | str:
     """A check module in the box: only what asks of this assignment are built with."""
-    dotted = ".".join(["gdm_course", *path.relative_to(PACKAGE).with_suffix("").parts])
-    if dotted == "gdm_course.checks.ask":
+    if path == PACKAGE / "checks" / "ask.py":
         return path
+    return _without_answers(path, assignment, IGNORE)
+
+
+def _without_answers(path: Path, assignment: Assignment, otherwise: str) -> str:
+    """What asks are built with, and a stand-in for every other name of a module."""
+    inside = path.relative_to(PACKAGE).with_suffix("").parts
+    dotted = ".".join(["gdm_course", *inside]).removesuffix(".__init__")
     wanted = {p.rpartition(".")[2] for p in assignment.made if p.startswith(f"{dotted}.")}
     taken = slice_of(path.read_text(encoding="utf-8"), wanted) if wanted else ""
     if leaked := {*assignment.questions} & {*re.findall(r"\w+", taken)}:
@@ -95,7 +104,7 @@ def _check(path: Path, assignment: Assignment) -> Path | str:
             f"{dotted}: what the asks build ({', '.join(sorted(wanted))}) uses "
             f"{', '.join(sorted(leaked))}, which the exercise asks for: build it without"
         )
-    return f"{taken}\n\n\n{IGNORE}"
+    return f"{taken}\n\n\n{otherwise}" if taken else otherwise
 
 
 def slice_of(text: str, wanted: set[str]) -> str:
