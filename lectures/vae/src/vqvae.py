@@ -984,7 +984,7 @@ for other in (name, "autoregressive/made-mnist-cpu", "vae/vae-mnist-cpu"):
         print(f"{other}: {card['parameters']:,} parameters, {card['seconds']:.0f} s")
         for f in card["figures"]:
             if f["split"] == "test":
-                what = f"{f['value']:.2f} +- {f['error']:.2f} {f['unit']}"
+                what = f"{f['value']:.5g} +- {f['error']:.1g} {f['unit']}"
                 print(f"    {f['metric']}: {what}")
 
 # %% [markdown]
