@@ -27,7 +27,7 @@ class Boxes:
         self.warm = rung.name in WARM if warm is None else warm
         self.nursery: Nursery | None = None
         # runs when this object goes, and at the end of a process, a pool's worker included
-        self.close = util.Finalize(self, Boxes._clean, (self.__dict__,), exitpriority=10)
+        self.close = util.Finalize(self, _clean, (self.__dict__,), exitpriority=10)
 
     def make(self) -> Box:
         """Start a box; a nursery that has died is replaced once."""
@@ -49,8 +49,8 @@ class Boxes:
                 self.warm, self.nursery = False, None
         return self.nursery
 
-    @staticmethod
-    def _clean(state: dict) -> None:
-        if state["nursery"] is not None:
-            state["nursery"].close()
-        shutil.rmtree(state["stage"], ignore_errors=True)
+
+def _clean(state: dict) -> None:
+    if state["nursery"] is not None:
+        state["nursery"].close()
+    shutil.rmtree(state["stage"], ignore_errors=True)
