@@ -1,6 +1,7 @@
 """The package as a student gets it: what the exercises import, without the answers."""
 
 import ast
+import contextlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ NEVER_LEFT_OUT = TOOLS | {"plotting", "look", "widgets", "frontend", "__init__"}
 LEFT_OUT = """\"\"\"Left out of this copy until the exercise is handed in.\"\"\"
 
 from gdm_course.checks.later import left_out
-
+{slice}
 
 def __getattr__(name):
     return left_out(__name__, name)
@@ -113,7 +114,7 @@ def withheld(course: Course, assignment: Assignment) -> frozenset[str]:
         family = parts[0] in course.families
         if family and giving_away(path.read_text(encoding="utf-8"), lines):
             found.add(".".join(["gdm_course", *parts]).removesuffix(".__init__"))
-    return frozenset(found)
+    return frozenset(n for n in found if not within(n, found - {n}))
 
 
 def files(start: set[str], gone: set[str], maps: list[Assignment]) -> dict[str, bytes]:
@@ -124,13 +125,17 @@ def files(start: set[str], gone: set[str], maps: list[Assignment]) -> dict[str, 
         gone: modules to leave out.
         maps: of the units that are released.
     """
+    built = frozenset().union(*(one.made for one in maps))
     data = {f"gdm_course.data.{p.stem}" for p in (PACKAGE / "data").glob("*.py")}
-    needed = closure(start | data | {f"gdm_course.{name}" for name in FOR_CHECKS}, gone)
+    start = start | data | {f"gdm_course.{name}" for name in FOR_CHECKS}
+    needed = closure(start | {path.rpartition(".")[0] for path in built}, gone)
     made = {"gdm_course/__init__.py": (PACKAGE / "__init__.py").read_bytes()}
     for name in needed:
         path = place(name)
         if path is not None and not name.startswith("gdm_course.checks."):
-            text = LEFT_OUT.encode() if within(name, gone) else path.read_bytes()
+            text = path.read_bytes()
+            if within(name, gone):
+                text = LEFT_OUT.format(slice=_slice(name, built)).encode()
             made[inside(name)] = ROOM.encode() if name in BARE else text
     for extra in _data(needed):
         made[extra.relative_to(PACKAGE.parent).as_posix()] = extra.read_bytes()
@@ -140,6 +145,13 @@ def files(start: set[str], gone: set[str], maps: list[Assignment]) -> dict[str, 
     for assignment in maps:
         made |= _checks(assignment)
     return made
+
+
+def _slice(module: str, built: Iterable[str]) -> str:
+    """What calls are built with, of a module that is otherwise left out."""
+    wanted = {p.rpartition(".")[2] for p in built if p.rpartition(".")[0] == module}
+    text = place(module).read_text(encoding="utf-8") if wanted else ""
+    return f"\n{slice_of(text, wanted)}\n" if wanted else ""
 
 
 def _data(needed: set[str]) -> list[Path]:
@@ -153,16 +165,13 @@ def _data(needed: set[str]) -> list[Path]:
 def _checks(assignment: Assignment) -> dict[str, bytes]:
     """The stand-in of a unit's check file, and the calls that it tries."""
     dotted = f"gdm_course.checks.{assignment.key.replace('/', '.')}"
-    path = place(dotted)
-    wanted = {p.rpartition(".")[2] for p in assignment.made if within(p, [dotted])}
-    text = slice_of(path.read_text(encoding="utf-8"), wanted) if wanted else ""
-    module = CHECKS.format(unit=assignment.key, slice=f"\n{text}\n" if text else "")
+    module = CHECKS.format(unit=assignment.key, slice=_slice(dotted, assignment.made))
     stem = f"gdm_course/checks/{assignment.key}"
     return {f"{stem}.py": module.encode(), f"{stem}.asks": asks(assignment)}
 
 
 def asks(assignment: Assignment) -> bytes:
-    """Every call of every question under a public seed, with the shapes of its answer.
+    """One call of every question under a public seed, with the shapes of its answer.
 
     The judge asks under other, secret seeds; no value of an answer is here.
     """
@@ -170,12 +179,10 @@ def asks(assignment: Assignment) -> bytes:
 
     frames = []
     for name, question in assignment.questions.items():
-        for ask in question.asks(0)[:1]:
-            spec, arrays = pack_ask(ask)
-            shapes = [[*part.shape] for part in run(ask, question.reference)]
-            message = {"name": name, "ask": spec, "shapes": shapes}
-            try:
-                frames.append(encode(message, arrays))
-            except Malformed:  # too large for a frame: this answer is not tried
-                continue
+        ask = question.asks(0)[0]
+        spec, arrays = pack_ask(ask)
+        shapes = [[*part.shape] for part in run(ask, question.reference)]
+        message = {"name": name, "ask": spec, "shapes": shapes}
+        with contextlib.suppress(Malformed):  # too large for a frame: it is not tried
+            frames.append(encode(message, arrays))
     return b"".join(frames)
