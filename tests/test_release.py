@@ -20,6 +20,7 @@ from gdm_course.grading.judge import grade
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import read
 from gdm_course.grading.release import later, marks, package, tree
+from gdm_course.grading.verdict import Status
 from gdm_course.source import ROOT
 
 COURSE = load(ROOT)
@@ -148,7 +149,7 @@ def test_units_that_build_on_each_other_are_named():
         "vae/vqvae builds on" in note and "gpt withholds" in note for note in both.notes
     )
     alone = released("vae/vqvae")
-    assert any("an answer to autoregressive/gpt" in note for note in alone.notes)
+    assert any("which autoregressive/gpt withholds" in note for note in alone.notes)
     assert "gdm_course.autoregressive.decoding" not in alone.gone
     assert not released(SOLVED).notes
 
@@ -396,3 +397,16 @@ def test_the_stand_in_says_one_line_where_ipython_would_print_a_traceback():
     with pytest.raises(later.Withheld, match="left out of this copy") as caught:
         empty(2)
     assert len(caught.value._render_traceback_()) == 1
+
+
+def test_the_page_for_instructors_names_commands_and_options_that_exist():
+    """docs/grading.md: each `gdm COMMAND --option` is known to the command line."""
+    text = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    called = re.findall(r"gdm (release|grade|doctor)([^\n`]*)", text)
+    assert {name for name, _ in called} == {"release", "grade", "doctor"}
+    for name, rest in called:
+        helped = CliRunner().invoke(app, [name, "--help"], terminal_width=200).output
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in helped, f"gdm {name} has no {option}"
+    listed = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(listed) == sorted(Status)

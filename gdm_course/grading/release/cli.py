@@ -5,16 +5,18 @@ from typing import Annotated
 
 import typer
 
+Units = Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")]
+Out = Annotated[Path, typer.Option(help="A folder that is new or empty.")]
+Instructor = Annotated[
+    bool, typer.Option("--instructor", help="With solutions and rubrics.")
+]
+Lectures = Annotated[
+    bool, typer.Option("--with-lectures", help="They quote what is withheld.")
+]
+
 
 def release_command(
-    units: Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")],
-    out: Annotated[Path, typer.Option(help="A folder that is new or empty.")],
-    instructor: Annotated[
-        bool, typer.Option("--instructor", help="With solutions and rubrics.")
-    ] = False,
-    with_lectures: Annotated[
-        bool, typer.Option("--with-lectures", help="They quote what is withheld.")
-    ] = False,
+    units: Units, out: Out, instructor: Instructor = False, with_lectures: Lectures = False
 ) -> None:
     """Write the tree of a course that grades: exercises, the package without answers."""
     from gdm_course.authoring.percent import AuthoringError
@@ -23,11 +25,10 @@ def release_command(
 
     try:
         tree.may_be_written(out)
-        made = (
-            tree.instructor(ROOT, units)
-            if instructor
-            else tree.student(ROOT, units, with_lectures)
-        )
+        if instructor:
+            made = tree.instructor(ROOT, units)
+        else:
+            made = tree.student(ROOT, units, with_lectures)
         tree.write(made, out)
     except (tree.Refused, AuthoringError) as error:
         typer.secho(f"✘ {error}", fg="red", err=True)

@@ -43,7 +43,7 @@ class Later(Ignore):
 
     def __call__(self, student: Any, *args: Any, **kwargs: Any) -> "Later":
         """Print one line: what is plainly wrong, or that marks come later."""
-        wrong = self._wrong(student)
+        wrong = _wrong(student, self._asks)
         colour, mark = ("31", "✘") if wrong else ("36", "•")
         tried = f"it runs, shapes are right; {AFTER}" if self._asks else AFTER
         print(f"\x1b[{colour}m{mark} {self._name}: {wrong or tried}\x1b[0m")
@@ -58,20 +58,22 @@ class Later(Ignore):
         """
         raise Withheld(f"the course's own {self._name} comes after you hand in")
 
-    def _wrong(self, student: Any) -> str:
-        from gdm_course.checks.ask import run
 
-        for ask, shapes in self._asks:
-            try:
-                answer = run(ask, student)
-            except NotImplementedError:
-                return "not answered yet"
-            except Exception as error:
-                return f"it raises {type(error).__name__}: {error}"
-            given = [tuple(part.shape) for part in answer]
-            if given != shapes:
-                return f"it returns arrays of shapes {given}, expected {shapes}"
-        return ""
+def _wrong(student: Any, asks: list[tuple[Any, list[tuple]]]) -> str:
+    """What is plainly wrong with an answer, "" if nothing is."""
+    from gdm_course.checks.ask import run
+
+    for ask, shapes in asks:
+        try:
+            answer = run(ask, student)
+        except NotImplementedError:
+            return "not answered yet"
+        except Exception as error:
+            return f"it raises {type(error).__name__}: {error}"
+        given = [tuple(part.shape) for part in answer]
+        if given != shapes:
+            return f"it returns arrays of shapes {given}, expected {shapes}"
+    return ""
 
 
 def question(unit: str, name: str) -> Later:

@@ -65,6 +65,28 @@ From release to marks, in this folder:
     pip install -e .[notebook,grading]
     gdm grade submissions/ --out results/
 """
+PROJECT = """[build-system]
+requires = ["setuptools>=68"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = {name}
+version = {version}
+requires-python = {requires}
+dependencies = {dependencies}
+
+[project.optional-dependencies]
+lab = {lab}
+
+[project.scripts]
+gdm = "gdm_course.cli:app"
+
+[tool.setuptools.packages.find]
+include = ["gdm_course*"]
+
+[tool.setuptools.package-data]
+gdm_course = {data}
+"""
 
 
 def as_json(data: Any) -> bytes:
@@ -119,34 +141,17 @@ def project(root: Path, lectures: bool) -> bytes:
     """A pyproject.toml with the requirements of the course's own."""
     own = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = own["optional-dependencies"]
-    needed = [*own["dependencies"], *extras["notebook"]]
     data = ["data/registry.toml", "checks/**/*.asks"]
     data += ["checkpoints/**/*.safetensors", "checkpoints/**/*.json"] if lectures else []
-    lines = [
-        "[build-system]",
-        'requires = ["setuptools>=68"]',
-        'build-backend = "setuptools.build_meta"',
-        "",
-        "[project]",
-        f"name = {json.dumps(own['name'])}",
-        f"version = {json.dumps(own['version'])}",
-        f"requires-python = {json.dumps(own['requires-python'])}",
-        f"dependencies = {json.dumps(needed)}",
-        "",
-        "[project.optional-dependencies]",
-        f"lab = {json.dumps([_named(extras['lab'], 'jupyterlab'), 'nbclient>=0.10'])}",
-        "",
-        "[project.scripts]",
-        'gdm = "gdm_course.cli:app"',
-        "",
-        "[tool.setuptools.packages.find]",
-        'include = ["gdm_course*"]',
-        "",
-        "[tool.setuptools.package-data]",
-        f"gdm_course = {json.dumps(data)}",
-        "",
-    ]
-    return "\n".join(lines).encode()
+    values = {
+        "name": own["name"],
+        "version": own["version"],
+        "requires": own["requires-python"],
+        "dependencies": [*own["dependencies"], *extras["notebook"]],
+        "lab": [_named(extras["lab"], "jupyterlab"), _named(extras["lab"], "nbclient")],
+        "data": data,
+    }
+    return PROJECT.format(**{k: json.dumps(value) for k, value in values.items()}).encode()
 
 
 def plain(name: str, data: bytes) -> str:

@@ -161,8 +161,8 @@ def _builds_on(
             shown = [m for m in withheld - gone if package.inside(m) in code]
             if shown:
                 said.append(
-                    f"the tree has {_listed(shown)}, an answer to {key}: release it after "
-                    f"the hand-in of {key}, or release both at once"
+                    f"the tree has {_listed(shown)}, which {key} withholds: release it "
+                    f"after the hand-in of {key}, or release both at once"
                 )
             continue
         for user in [user for user in maps if user != key]:
