@@ -1,11 +1,20 @@
 """`gdm grade`: from a folder of notebooks to one verdict per submission, and reports."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperGroup
+
+from gdm_course.grading.cli_reports import (
+    Gradebook,
+    fail,
+    merge_command,
+    report_command,
+    write_reports,
+)
 
 Submissions = Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")]
 Out = Annotated[Path, typer.Option(help="Where verdicts and reports go.")]
@@ -21,10 +30,6 @@ Shard = Annotated[
 ]
 How = Annotated[str, typer.Option(help="Who grades: local, or dask for a cluster.")]
 Address = Annotated[str, typer.Option(help="Of the Dask scheduler, tcp://HOST:PORT.")]
-Gradebook = Annotated[
-    Path | None, typer.Option("--nbgrader", help="Also enter marks in this gradebook.db.")
-]
-Folders = Annotated[list[Path], typer.Argument(help="Folders of results.")]
 
 
 class Group(TyperGroup):
@@ -56,26 +61,49 @@ def grade_command(
     nbgrader: Gradebook = None,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
-    from gdm_course.grading.workers import NoWorkers
-
     rung = _rung(submissions, floor, unsandboxed)
     typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
     out.mkdir(parents=True, exist_ok=True)
+
+    def workers():
+        return _workers(executor, address, jobs, rung.name, submissions, out)
+
+    lost = _grade(submissions, out, rung.name, unit, resume, shard, workers)
+    _finish(out, nbgrader, shard, lost)
+
+
+def _grade(
+    submissions: Path,
+    out: Path,
+    rung: str,
+    unit: str,
+    resume: bool,
+    shard: str,
+    workers: Callable,
+) -> list[str]:
+    """Grade what is to be graded, and say so; the names of what could not be."""
+    from gdm_course.grading.workers import NoWorkers
+
     try:
-        found, todo, done = _plan(submissions, out, rung.name, unit, resume, shard)
-        with _workers(executor, address, jobs, rung.name, submissions, out) as workers:
-            lost = _run(todo, workers)
+        found, todo, done = _plan(submissions, out, rung, unit, resume, shard)
+        with workers() as those:
+            lost = _run(todo, those)
     except NoWorkers as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         _interrupted(out)
     _summarise(found, out, len(done), len(todo), lost)
+    return lost
+
+
+def _finish(out: Path, gradebook: Path | None, shard: str, lost: list[str]) -> None:
+    """Write the reports, unless other tasks are still at work; then admit what is lost."""
     if shard:
         typer.echo(f"when every task has ended: gdm grade report {out}")
     else:
-        _reports(out, nbgrader)
+        write_reports(out, gradebook)
     if lost:
-        _fail(f"{len(lost)} not graded, the judge ended: run the command again")
+        fail(f"{len(lost)} not graded, the judge ended: run the command again")
 
 
 def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shard: str):
@@ -97,13 +125,13 @@ def _rung(submissions: Path, floor: str, unsandboxed: bool):
     from gdm_course.grading.ladder import NAMES, NoRung, choose
 
     if floor not in NAMES:
-        _fail(f"--floor {floor}: expected one of {', '.join(NAMES)}")
+        fail(f"--floor {floor}: expected one of {', '.join(NAMES)}")
     if not submissions.exists():
-        _fail(f"{submissions} does not exist: give the folder with the notebooks")
+        fail(f"{submissions} does not exist: give the folder with the notebooks")
     try:
         return choose(floor, unsandboxed)
     except NoRung as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _workers(how: str, address: str, jobs: int, rung: str, submissions: Path, out: Path):
@@ -156,55 +184,5 @@ def _summarise(found, out: Path, kept: int, graded: int, lost: list[str]) -> Non
         typer.echo(f"✘ {name!r}: {why}", err=True)
 
 
-@app.command("report")
-def report_command(
-    results: Annotated[Path, typer.Argument(help="A folder of results.")],
-    nbgrader: Gradebook = None,
-) -> None:
-    """Write the reports of stored verdicts again: tables, pages, Gradescope."""
-    _reports(results, nbgrader)
-
-
-@app.command("merge")
-def merge_command(
-    results: Folders, out: Out = Path("merged"), nbgrader: Gradebook = None
-) -> None:
-    """Make one folder of several: tasks of an array job, or several machines."""
-    from gdm_course.grading import batch
-    from gdm_course.grading.collect import NoResults
-    from gdm_course.grading.merge import RULE, merge, save
-
-    def now(unit: str) -> str | None:
-        known = batch._maps().get(unit)
-        return known.fingerprint if known else None
-
-    try:
-        merged = merge(results, now)
-        save(merged, out)
-    except NoResults as error:
-        _fail(str(error))
-    typer.echo(f"{len(merged.verdicts)} verdicts on {len(merged.names)} files in {out}")
-    if merged.conflicts:
-        told = f"{len(merged.conflicts)} conflicts, all listed in {out / 'conflicts.csv'}"
-        typer.echo(f"{told}; the rule: {RULE}")
-    _reports(out, nbgrader)
-
-
-def _reports(out: Path, gradebook: Path | None) -> None:
-    from gdm_course.grading.collect import NoResults, collect
-    from gdm_course.grading.report import report
-
-    try:
-        typer.echo(f"reports: {report(out)}, marks.csv, questions.csv, gradescope/")
-        if gradebook is not None:
-            from gdm_course.grading.gradebook import enter
-
-            for line in enter(collect(out), gradebook):
-                typer.echo(line)
-    except NoResults as error:
-        _fail(str(error))
-
-
-def _fail(sentence: str) -> NoReturn:
-    typer.secho(f"✘ {sentence}", fg="red", err=True)
-    raise typer.Exit(2)
+app.command("report")(report_command)
+app.command("merge")(merge_command)

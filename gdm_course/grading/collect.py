@@ -18,18 +18,10 @@ class NoResults(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file that was handed in.
-
-    Attributes:
-        name: of the file, as the student chose it: show it through `inert.shown` only.
-        result: the verdict; None if there is none.
-        refused: why the file was not even read; "" if it was.
-    """
+class Named:
+    """A file under the name that its student chose: show it through `inert.shown` only."""
 
     name: str
-    result: Result | None = None
-    refused: str = ""
 
     @property
     def key(self) -> str:
@@ -41,6 +33,20 @@ class Entry:
         """The first folder of the name, or the name of a file that lies in none."""
         first, *rest = PurePosixPath(self.name).parts or ("",)
         return first if rest else PurePosixPath(first).stem
+
+
+@dataclass(frozen=True)
+class HandedIn(Named):
+    """What became of one file as a whole.
+
+    Attributes:
+        name: of the file.
+        result: the verdict; None if there is none.
+        refused: why the file was not even read; "" if it was.
+    """
+
+    result: Result | None = None
+    refused: str = ""
 
     @property
     def status(self) -> str:
@@ -56,6 +62,10 @@ class Entry:
             missing = "no verdict is stored: run 'gdm grade' again"
             return self.refused or missing
         return self.result.message
+
+
+class Entry(HandedIn):
+    """One file that was handed in, with its marks."""
 
     @property
     def marks(self) -> tuple[Mark, ...]:

@@ -27,20 +27,7 @@ def enter(entries: list[Entry], path: Path) -> Iterator[str]:
     Raises:
         NoGradebook: nbgrader is not installed here, or the file is no gradebook.
     """
-    try:
-        from nbgrader.api import Gradebook
-    except ImportError:
-        raise NoGradebook(
-            "nbgrader is not installed here, so no gradebook was written: run 'pip install "
-            "nbgrader', then 'gdm grade report RESULTS --nbgrader gradebook.db'"
-        ) from None
-    here = str(Path(sys.executable).parent)  # a new gradebook calls the program 'alembic'
-    os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])
-    try:
-        book = Gradebook(f"sqlite:///{path.resolve()}")
-    except Exception as error:
-        raise NoGradebook(f"{path} is no gradebook: {type(error).__name__}") from None
-    with book:
+    with _open(path) as book:
         entered = 0
         for unit, group in by_assignment(entries):
             last = {_student(entry): entry for entry in group if entry.marks}
@@ -55,6 +42,22 @@ def enter(entries: list[Entry], path: Path) -> Iterator[str]:
             if not entry.marks:
                 yield f"not entered, {entry.status}: {shown(entry.name)}"
         yield f"{entered} submissions entered in {path}"
+
+
+def _open(path: Path):
+    try:
+        from nbgrader.api import Gradebook
+    except ImportError:
+        raise NoGradebook(
+            "nbgrader is not installed here, so no gradebook was written: run 'pip install "
+            "nbgrader', then 'gdm grade report RESULTS --nbgrader gradebook.db'"
+        ) from None
+    here = str(Path(sys.executable).parent)  # a new gradebook calls the program 'alembic'
+    os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])
+    try:
+        return Gradebook(f"sqlite:///{path.resolve()}")
+    except Exception as error:
+        raise NoGradebook(f"{path} is no gradebook: {type(error).__name__}") from None
 
 
 def _student(entry: Entry) -> str:

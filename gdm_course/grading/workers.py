@@ -123,35 +123,13 @@ class Cluster(Executor):
     """
 
     def __init__(self, address: str, rung: str, places: list[Path], out: Path):
+        self.client = _client(address)
         try:
-            from distributed import Client
-        except ImportError:
-            raise NoWorkers(
-                "Dask is not installed: run \"pip install 'gdm_course[cluster]'\""
-            ) from None
-        try:
-            self.client = Client(address, timeout=20)
-        except (OSError, ValueError, TimeoutError):
-            raise NoWorkers(
-                f"no Dask scheduler at {address!r}: give its --address tcp://HOST:PORT"
-            ) from None
-        try:
-            self._must_be_able(rung, places, out)
+            _must_be_able(self.client, rung, places, out)
         except NoWorkers:
             self.client.close()
             raise
         self.inner = self.client.get_executor(pure=False)
-
-    def _must_be_able(self, rung: str, places: list[Path], out: Path) -> None:
-        known = {key: a.fingerprint for key, a in batch._maps().items()}
-        with NamedTemporaryFile(dir=out, prefix=".seen-") as marker:
-            names = [str(p.resolve()) for p in [*places, Path(marker.name)]]
-            said = self.client.run(_obstacle, names, rung, known)
-        if not said:
-            raise NoWorkers("the cluster has no workers: start some with 'dask worker'")
-        for address, sentence in said.items():
-            if sentence:
-                raise NoWorkers(f"the worker {address} cannot grade: {sentence}")
 
     def submit(self, call: Callable, /, *args: object, **kwargs: object) -> Future:
         """Grade on some worker."""
@@ -165,6 +143,33 @@ class Cluster(Executor):
         """Leave the cluster, which goes on without us."""
         self.inner.shutdown(wait=wait and not cancel_futures)
         self.client.close()
+
+
+def _client(address: str):
+    try:
+        from distributed import Client
+    except ImportError:
+        raise NoWorkers(
+            "Dask is not installed: run \"pip install 'gdm_course[cluster]'\""
+        ) from None
+    try:
+        return Client(address, timeout=20)
+    except (OSError, ValueError, TimeoutError):
+        raise NoWorkers(
+            f"no Dask scheduler at {address!r}: give its --address tcp://HOST:PORT"
+        ) from None
+
+
+def _must_be_able(client, rung: str, places: list[Path], out: Path) -> None:
+    known = {key: a.fingerprint for key, a in batch._maps().items()}
+    with NamedTemporaryFile(dir=out, prefix=".seen-") as marker:
+        names = [str(p.resolve()) for p in [*places, Path(marker.name)]]
+        said = client.run(_obstacle, names, rung, known)
+    if not said:
+        raise NoWorkers("the cluster has no workers: start some with 'dask worker'")
+    for address, sentence in said.items():
+        if sentence:
+            raise NoWorkers(f"the worker {address} cannot grade: {sentence}")
 
 
 def _obstacle(names: list[str], rung: str, known: dict[str, str]) -> str:
