@@ -815,7 +815,7 @@ class Glow(Flow):
 # bars.
 
 # %%
-K = 6
+n_codes = 6
 line_density = MixtureSameFamily(
     Categorical(torch.tensor([0.5, 0.3, 0.2])),
     Normal(torch.tensor([1.3, 3.9, 4.6]), torch.tensor([0.35, 0.15, 0.8])),
@@ -825,15 +825,15 @@ fine = (torch.arange(400) + 0.5) / 400
 
 def draw_bound(tau):
     """Draw a density with its cells, and log P beside the bound under q_tau."""
-    log_p = line_density.log_prob(torch.arange(K)[:, None] + fine)  # (K, 400)
+    log_p = line_density.log_prob(torch.arange(n_codes)[:, None] + fine)  # (K, 400)
     exact = log_p.exp().mean(1).log()
     log_q = tau * log_p - (tau * log_p).exp().mean(1, keepdim=True).log()
     bound = (log_q.exp() * (log_p - log_q)).mean(1)
     left, right = plot.panels("density of x + u", "of each code, nats", width=4.2)
-    plot.density_1d(line_density.log_prob, (0, K), left)
-    left.stairs(exact.exp(), range(K + 1), color=plot.BLACK, label="P(x)")
+    plot.density_1d(line_density.log_prob, (0, n_codes), left)
+    left.stairs(exact.exp(), range(n_codes + 1), color=plot.BLACK, label="P(x)")
     left.legend()
-    at = torch.arange(K)
+    at = torch.arange(n_codes)
     right.bar(at - 0.2, exact, 0.4, color=plot.BLACK, label="log P(x), exact")
     right.bar(at + 0.2, bound, 0.4, color=plot.ORANGE, label="bound")
     gap = (exact.exp() * (exact - bound)).sum()

@@ -147,12 +147,12 @@ def maximise(x: Tensor, q: Tensor) -> Mixture:
 # %%
 heaps = toy.get("eight_gaussians")
 seed_everything(1)
-x = heaps.sample(1500).float()
-model = Mixture(torch.full((8,), 1 / 8).log(), x[:8].clone(), torch.zeros(8))
+spots = heaps.sample(1500).float()
+model = Mixture(torch.full((8,), 1 / 8).log(), spots[:8].clone(), torch.zeros(8))
 history = [model]
 for _ in range(40):
-    history.append(model := maximise(x, model.posterior(x)))
-losses = [-m.log_prob(x).mean().item() for m in history]
+    history.append(model := maximise(spots, model.posterior(spots)))
+losses = [-m.log_prob(spots).mean().item() for m in history]
 assert all(after <= before + 1e-5 for before, after in pairwise(losses))
 
 names = ("BLUE", "ORANGE", "GREEN", "RED", "PURPLE", "SKY", "YELLOW", "BLACK")
@@ -164,7 +164,7 @@ palette = torch.tensor(
 def draw_em(step):
     """The mixture after so many steps of EM, with the posterior as colour."""
     m, (left, right) = history[step], plot.panels(f"step {step}", "")
-    left.scatter(*x.T, c=(m.posterior(x) @ palette).numpy(), s=5, linewidths=0)
+    left.scatter(*spots.T, c=(m.posterior(spots) @ palette).numpy(), s=5, linewidths=0)
     for (a, b), s in zip(m.mu.tolist(), m.log_sigma.exp().tolist()):
         left.add_patch(plot.plt.Circle((a, b), 2 * s, fill=False, color=plot.GREY))
     plot.plane(heaps.bounds, left)
@@ -225,13 +225,13 @@ def mixture_elbo(model: Mixture, x: Tensor, q: Tensor) -> Tensor:
 
 # %%
 seed_everything(0)
-right, wrong = model.posterior(x), torch.rand(1500, 8)
+right, wrong = model.posterior(spots), torch.rand(1500, 8)
 wrong = wrong / wrong.sum(-1, keepdim=True)
-log_right = model.log_joint(x).log_softmax(-1)  # a posterior of 1e-50 is not 0
+log_right = model.log_joint(spots).log_softmax(-1)  # a posterior of 1e-50 is not 0
 gap = (wrong * (wrong.log() - log_right)).sum(-1)  # KL(q || posterior)
-assert torch.allclose(mixture_elbo(model, x, right), model.log_prob(x), atol=1e-4)
-total = mixture_elbo(model, x, wrong) + gap
-assert torch.allclose(total, model.log_prob(x), rtol=1e-3, atol=1e-3)
+assert torch.allclose(mixture_elbo(model, spots, right), model.log_prob(spots), atol=1e-4)
+total = mixture_elbo(model, spots, wrong) + gap
+assert torch.allclose(total, model.log_prob(spots), rtol=1e-3, atol=1e-3)
 print("at q = posterior the bound is the evidence; elsewhere bound + KL is")
 
 # %% [markdown]

@@ -135,9 +135,9 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 # %%
 pinwheel = toy.get("pinwheel")
 seed_everything(0)
-z, book = pinwheel.sample(2000), 1.5 * torch.randn(24, 2)
-codes = nearest(z, book)
-assert codes.equal(torch.cdist(z, book).argmin(1))  # the plain way agrees
+points, book = pinwheel.sample(2000), 1.5 * torch.randn(24, 2)
+codes = nearest(points, book)
+assert codes.equal(torch.cdist(points, book).argmin(1))  # the plain way agrees
 hues = torch.randperm(24)  # neighbours should not share a colour
 
 
@@ -154,9 +154,9 @@ def draw_cells(book, ax, bounds, points=None):
 
 
 left, right = plot.panels("vectors z", "24 random codes and their cells", width=3.4)
-plot.scatter(z, left, pinwheel.bounds)
+plot.scatter(points, left, pinwheel.bounds)
 draw_cells(book, right, pinwheel.bounds)
-error = (z - book[codes]).square().sum(1).mean()
+error = (points - book[codes]).square().sum(1).mean()
 print(f"mean squared error {error:.3f}")
 
 # %% [markdown]
@@ -227,13 +227,13 @@ def draw_film(step):
     """Show the cells after so many batches, and the error so far."""
     step = min(step, len(errors))
     left, right = plot.panels(f"after {step} batches", "error of each batch", width=3.6)
-    draw_cells(film[step], left, pinwheel.bounds, z[:400])
+    draw_cells(film[step], left, pinwheel.bounds, points[:400])
     right.plot(errors, color=plot.BLUE)
     right.axvline(step, color=plot.ORANGE)
     right.set(xlabel="batch", ylabel="mean squared error", ylim=(0, None))
 
 
-play(draw_film, step=(0, len(errors), 1, len(errors)))
+play(draw_film, step=(0, len(errors), 1, len(errors) // 2))
 
 # %% [markdown]
 # How good is the result? In two dimensions the answer is known. The best cells are regular
