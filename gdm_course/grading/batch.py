@@ -1,6 +1,7 @@
 """Grade a folder: a pool of judges, one file per submission, able to resume."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from gdm_course.grading.notebook import Rejected, load, read
 from gdm_course.grading.session import Budget, slowness
 from gdm_course.grading.verdict import Result, restore, store
 from gdm_course.source import ROOT
+
+CLAIM = re.compile(rb"solutions/[a-z_]{1,40}/src/[a-z_]{1,40}\.py")
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,18 @@ class Found:
         names: of the files of each hash, relative to the folder.
         paths: one file of each hash.
         refused: why a file was not even read, by its name.
+        claims: the unit that each hash says it is of: a guess, to keep units together.
     """
 
     names: dict[str, list[str]]
     paths: dict[str, Path]
     refused: dict[str, str]
+    claims: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def by_unit(self) -> list[tuple[str, Path]]:
+        """Hashes and files, those of a unit in a row: its boxes are warm then."""
+        return sorted(self.paths.items(), key=lambda item: self.claims.get(item[0], b""))
 
 
 def find(folder: Path) -> Found:
@@ -58,12 +68,14 @@ def find(folder: Path) -> Found:
     for path in places:
         name = path.name if path == folder else path.relative_to(folder).as_posix()
         try:
-            _, key = load(path)
+            data, key = load(path)
         except Rejected as error:
             found.refused[name] = str(error)
             continue
         found.names.setdefault(key, []).append(name)
         found.paths.setdefault(key, path)
+        if claim := CLAIM.search(data):
+            found.claims[key] = claim[0]
     return found
 
 
@@ -126,7 +138,7 @@ def plan(
     """What is to be done, and what is done already."""
     budget = Budget(scale=slowness())
     jobs, done = [], []
-    for key, path in found.paths.items():
+    for key, path in found.by_unit:
         kept = fresh(out / f"{key}.json", rung) if resume else None
         if kept is not None:
             done.append(kept)

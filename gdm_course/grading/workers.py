@@ -12,7 +12,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from gdm_course.grading import batch
+from gdm_course.grading import batch, light
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.session import slowness
 
@@ -72,6 +72,7 @@ _stopped = False
 
 def _prepare(parent: int) -> None:
     """In a new worker: what to do at Ctrl-C, and when the parent dies."""
+    light.install()
     signal.signal(signal.SIGINT, _interrupted)
     threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
 
