@@ -993,9 +993,9 @@ _ = third.scatter(*codes[:400].T, s=3, color=plot.ORANGE)
 #
 # ## 12. Scale: MNIST
 #
-# The same class, one hidden layer of 400, trained by `gdm train` on the fixed binarised
-# MNIST; the card beside the checkpoint tells its figures. Below, two walks: each row goes
-# in a straight line between the codes of two samples.
+# The same class, two hidden layers of 500 each way, trained by `gdm train` on the fixed
+# binarised MNIST; the card beside the checkpoint tells its figures. Below, two walks: each
+# row goes in a straight line between the codes of two samples.
 
 # %%
 name = "vae/vae-mnist-cpu"
