@@ -140,7 +140,7 @@ def plan(
     jobs, done = [], []
     for key, path in found.by_unit:
         kept = fresh(out / f"{key}.json", rung) if resume else None
-        if kept is not None:
+        if kept is not None and unit in ("", kept.assignment):
             done.append(kept)
         else:
             (out / f"{key}.json").unlink(missing_ok=True)  # an old mark is never kept

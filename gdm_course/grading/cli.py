@@ -17,11 +17,11 @@ from gdm_course.grading.cli_reports import (
 )
 
 Submissions = Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")]
-Out = Annotated[Path, typer.Option(help="Where verdicts and reports go.")]
+Out = Annotated[Path, typer.Option(help="Where verdicts and reports go.", file_okay=False)]
 Unit = Annotated[str, typer.Option(help="The assignment, if it is not to be found out.")]
 Floor = Annotated[str, typer.Option(help="The lowest rung of isolation to accept.")]
 Bare = Annotated[bool, typer.Option(help="Grade without isolation if need be.")]
-Jobs = Annotated[int, typer.Option(help="Workers; 0: one per core.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Workers; 0: one per core.")]
 Resume = Annotated[
     bool, typer.Option("--resume/--again", help="Keep verdicts that still hold.")
 ]
@@ -61,7 +61,7 @@ def grade_command(
     nbgrader: Gradebook = None,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
-    rung = _rung(submissions, floor, unsandboxed)
+    rung = _rung(submissions, unit, floor, unsandboxed)
     typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
     out.mkdir(parents=True, exist_ok=True)
 
@@ -113,6 +113,8 @@ def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shar
     from gdm_course.grading.workers import share
 
     found = batch.find(submissions)
+    if not found.names and not found.refused:
+        fail(f"{submissions} has no .ipynb files: give the folder with the notebooks")
     names = {n: key for key, all_names in found.names.items() for n in all_names}
     if shard:
         found.paths = share(found.paths, shard)
@@ -120,14 +122,17 @@ def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shar
     return found, *batch.plan(found, out.resolve(), rung, unit, resume)
 
 
-def _rung(submissions: Path, floor: str, unsandboxed: bool):
+def _rung(submissions: Path, unit: str, floor: str, unsandboxed: bool):
     """Look at what was asked for; the rung to grade on."""
+    from gdm_course.grading.batch import _maps
     from gdm_course.grading.ladder import NAMES, NoRung, choose
 
     if floor not in NAMES:
         fail(f"--floor {floor}: expected one of {', '.join(NAMES)}")
     if not submissions.exists():
         fail(f"{submissions} does not exist: give the folder with the notebooks")
+    if unit and unit not in _maps():
+        fail(f"--unit {unit}: expected one of {', '.join(_maps())}")
     try:
         return choose(floor, unsandboxed)
     except NoRung as error:

@@ -16,6 +16,8 @@ from gdm_course.grading import batch, light
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.session import slowness
 
+PATIENCE = 20  # seconds to wait for a scheduler
+
 
 class NoWorkers(Exception):
     """These workers cannot grade; the sentence says what to do."""
@@ -154,7 +156,7 @@ def _client(address: str):
             "Dask is not installed: run \"pip install 'gdm_course[cluster]'\""
         ) from None
     try:
-        return Client(address, timeout=20)
+        return Client(address, timeout=PATIENCE)
     except (OSError, ValueError, TimeoutError):
         raise NoWorkers(
             f"no Dask scheduler at {address!r}: give its --address tcp://HOST:PORT"
