@@ -433,7 +433,9 @@ class BernoulliPixels(nn.Module):
                 "binarise it, or give the model another observation, such as "
                 "GaussianPixels() or LogisticPixels(levels)"
             )
-        return 1.0 * x  # mostly zeros: a network learns faster from these than from -1 and 1
+        return (
+            1.0 * x
+        )  # mostly zeros: a network learns faster from these than from -1 and 1
 
     def forward(self, logits: Tensor) -> Bernoulli:
         """Return the distribution of every bit: (*B, *D) -> batch shape (*B, *D)."""
