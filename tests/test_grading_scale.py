@@ -369,11 +369,14 @@ optimizer = torch.optim.Adam([x], lr=0.5)
 optimizer.zero_grad()
 (x - 1).square().sum().backward()
 optimizer.step()
+kept = vars(torch.optim.Optimizer.zero_grad.__wrapped__)
+assert "__dynamo_disable" in kept
 assert abs(x.item() - 0.5) < 1e-5
 assert type(sys.modules["torch._dynamo"]) is light.Light, "nothing asked for the compiler"
 double = torch.compile(lambda x: 2 * x, backend="eager")
 assert double(torch.ones(1)) == 2
 assert "torch._dynamo.eval_frame" in sys.modules, "now somebody did"
+assert "__dynamo_disable" not in kept
 import torch._dynamo.config
 """
 

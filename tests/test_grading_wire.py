@@ -147,7 +147,7 @@ def mutated(good: bytes, rng: random.Random) -> bytes:
 
 def fuzz(n: int, seed: int) -> tuple[int, int]:
     rng = random.Random(seed)
-    good = [wire.encode(MESSAGE, ARRAYS[:k])[8:] for k in range(len(ARRAYS))]
+    good = [wire.encode(MESSAGE, ARRAYS[:k])[8:] for k in range(len(ARRAYS) + 1)] * 5
     good += [frame({**HEAD, "0": entry()}, b"1234"), *BAD.values()]
     read = refused = 0
     for _ in range(n):

@@ -119,6 +119,10 @@ def prepare() -> Any:
     """What costs time and is the same for every submission: torch, IPython."""
     import torch
 
+    from gdm_course.grading import light
+
+    light.install()
+
     torch.set_num_threads(1)
     import gdm_course.checks.ask
     import gdm_course.grading.cells

@@ -1,8 +1,8 @@
-"""Keep a judge small: no compiler of torch, which its first optimizer step would load.
+"""Keep judges and boxes small: no compiler of torch until somebody compiles.
 
-`torch.optim` imports torch._dynamo only to say "do not compile this". That takes 75 MB and
-a second, in every worker. Two names of it are enough for that; whoever wants another gets
-the real module.
+The first step of an optimizer imports torch._dynamo, only to say "do not compile this".
+That takes 75 MB and a second. Two names of it are enough for that; whoever wants another
+one, as `torch.compile` does, gets the real module.
 """
 
 import importlib
@@ -16,9 +16,16 @@ NAME = "torch._dynamo"
 class Light(ModuleType):
     """Stands in for torch._dynamo until somebody asks for more than it has."""
 
+    def __init__(self) -> None:
+        super().__init__(NAME)
+        self.said: list[Any] = []
+
     def disable(self, call: Any = None, *args: object, **kwargs: object) -> Any:
         """Nothing is compiled here: a function stays what it is."""
-        return call if call is not None else lambda one: one
+        if call is None:
+            return self.disable
+        self.said.append(call)
+        return call
 
     def graph_break(self, *args: object, **kwargs: object) -> None:
         """There is no graph."""
@@ -29,9 +36,11 @@ class Light(ModuleType):
             raise AttributeError(name)
         if sys.modules.get(NAME) is self:
             del sys.modules[NAME]
+            for call in self.said:  # where torch remembers what `disable` returned
+                vars(call).pop("__dynamo_disable", None)
         return getattr(importlib.import_module(NAME), name)
 
 
 def install() -> None:
     """Put the stand-in there, unless the real module is loaded."""
-    sys.modules.setdefault(NAME, Light(NAME))
+    sys.modules.setdefault(NAME, Light())

@@ -26,6 +26,7 @@ GUEST = (
     "seal",
     "syscalls",
     "cells",
+    "light",
     "standin",
     "nest",
 )

@@ -1,6 +1,6 @@
-"""`make bench`: one table of ratios, one of waiting times; all of it in build/bench.json.
+"""`make bench`: tables of ratios, waiting times, graders; all of it in build/bench.json.
 
-ARGS="--quick" leaves the lectures out, which take most of the time.
+ARGS="--quick" leaves graders and lectures out, which take most of the time.
 """
 
 import json
@@ -11,7 +11,7 @@ import torch
 
 from gdm_course.publishing import full
 from gdm_course.publishing.execute import BUILD
-from tests.benchmarks import seconds, speed
+from tests.benchmarks import grading, seconds, speed
 from tests.benchmarks.harness import table
 
 
@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     report["commands"] = list(seconds.commands())
     for row in report["commands"]:
         print(f"{row['name']:<44} {row['seconds']:6.2f} s of {row['goal']} s")
+    report["grading"] = [] if "--quick" in arguments else [*grading.rows()]
+    print("\n".join([grading.HEAD, *map(grading.line, report["grading"])]), flush=True)
     report["notebooks"] = []
     for row in [] if "--quick" in arguments else seconds.budgets():
         report["notebooks"].append(row)
