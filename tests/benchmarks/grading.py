@@ -1,6 +1,7 @@
 """The grader: seconds and memory beside its peers, and a class that is interrupted.
 
     python -m tests.benchmarks.grading                one small notebook, beside the peers
+    python -m tests.benchmarks.grading --ours         the same, without the peers
     python -m tests.benchmarks.grading --class 500    a class, stopped in the middle
     python -m tests.benchmarks.grading --fuzz         a million frames, 10,000 notebooks
 
@@ -95,7 +96,7 @@ def row(name: str, n: int, run: peers.Run, **more: float) -> dict:
     return {"grader": name, "n": n, "seconds_each": each, "memory_mb": memory, **more}
 
 
-def rows(n: int = 8) -> Iterator[dict]:
+def rows(n: int = 8, beside: bool = True) -> Iterator[dict]:
     """One row per grader and number of workers, all on the same notebook."""
     for count, jobs in ((1, 1), (n, 1), (MANY, 1), (MANY, 2)):
         with folder() as place:
@@ -103,7 +104,7 @@ def rows(n: int = 8) -> Iterator[dict]:
             rate = per_second(place / "out", jobs)
         later = statistics.median(r.seconds for r in found[jobs:] or found)
         yield row(f"gdm grade --jobs {jobs}", count, run, in_box=later, per_second=rate)
-    for name, (variable, module, usual, grade) in peers.PEERS.items():
+    for name, (variable, module, usual, grade) in peers.PEERS.items() if beside else ():
         if (python := peers.python(variable, module, usual)) is None:
             absent = f"not installed: name a python that has it in {variable}"
             yield {"grader": name, "absent": absent}
@@ -277,7 +278,7 @@ def main(arguments: list[str]) -> int:
     else:
         print("load of the machine:", *os.getloadavg())
         print(HEAD)
-        for found in rows():
+        for found in rows(beside="--ours" not in arguments):
             print(line(found), flush=True)
     return 0
 
