@@ -235,6 +235,24 @@ def gdm(*arguments) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def test_of_some_recipes_the_course_keeps_the_card_only(tmp_path, monkeypatch):
+    light = replace(noisy(), steps=7, keep=False)
+    monkeypatch.setattr(recipes, "RECIPES", (light,))
+    course = tmp_path / "out"
+    monkeypatch.setattr("gdm_course.scale.finish.FOLDER", course)
+    train_tiny(tmp_path, replace(light, keep=True))
+    assert checkpoints.available(NAME, course)
+    train_tiny(tmp_path, light, resume=False)  # of older weights nothing is left
+    assert [path.suffix for path in course.rglob("*") if path.is_file()] == [".json"]
+    assert checkpoints.pending(NAME, course) is None
+    assert checkpoints.measured(NAME, course)
+    assert not checkpoints.available(NAME, course)
+    with pytest.raises(FileNotFoundError, match="keeps the card only"):
+        checkpoints.load(NAME, folder=course)
+    train_tiny(tmp_path, light, out=tmp_path / "mine", resume=False)
+    assert checkpoints.load(NAME, folder=tmp_path / "mine") is not None
+
+
 def test_gdm_train_runs_what_is_pending_and_then_nothing(tmp_path, monkeypatch):
     more = {"steps": 4, "every": 4, "kwargs": {"hidden": (8,)}}
     cpu = recipes.Recipe(**TINY, **more, goal=1000.0)

@@ -34,8 +34,10 @@ def card(name: str, folder: Path = FOLDER) -> dict[str, Any]:
         FileNotFoundError: it has not been trained yet; the sentence says how.
     """
     weights, path = paths(name, folder)
-    if weights.is_file() and path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+    if path.is_file():
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if weights.is_file() or not told.get("kept", True):
+            return told
     if folder == FOLDER:
         recipes.get(name)  # says which names there are, if it is not one of them
     raise FileNotFoundError(f"{name} has not been trained yet: run 'gdm train {name}'")
@@ -62,12 +64,17 @@ def pending(name: str, folder: Path = FOLDER) -> str | None:
     return f"its recipe changed: {', '.join(differ)}" if differ else None
 
 
-def available(name: str, folder: Path = FOLDER) -> bool:
-    """Say whether `load(name)` would succeed: trained, and not older than its code."""
+def measured(name: str, folder: Path = FOLDER) -> bool:
+    """Say whether there is a card that is not older than its code, weights or not."""
     try:
         return stale(card(name, folder)) is None
     except FileNotFoundError:
         return False
+
+
+def available(name: str, folder: Path = FOLDER) -> bool:
+    """Say whether `load(name)` would succeed: weights, and not older than their code."""
+    return measured(name, folder) and paths(name, folder)[0].is_file()
 
 
 def load(name: str, stale_ok: bool = False, folder: Path = FOLDER) -> Any:
@@ -79,7 +86,7 @@ def load(name: str, stale_ok: bool = False, folder: Path = FOLDER) -> Any:
         folder: where `gdm train --out` wrote it, if elsewhere.
 
     Raises:
-        FileNotFoundError: it has not been trained yet.
+        FileNotFoundError: it has not been trained yet, or only its card is kept.
         StaleCheckpoint: the weights are older than the code, or the file is not the card's.
     """
     from safetensors.torch import load as parse
@@ -89,6 +96,11 @@ def load(name: str, stale_ok: bool = False, folder: Path = FOLDER) -> Any:
         raise StaleCheckpoint(
             f"{name} is older than its code ({reason}): run 'gdm train {name}', "
             "or pass stale_ok=True"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"of {name} the course keeps the card only: run 'gdm train {name} --out DIR', "
+            "then load it with folder=DIR"
         )
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != told["file"]["sha256"]:

@@ -37,6 +37,7 @@ RECIPES = (
         device="gpu",
         minutes=5,
         **SHAKESPEARE,
+        keep=False,  # 10 million weights are more than a repository should carry
     ),
     Recipe(
         name="autoregressive/gpt-shakespeare-cpu",

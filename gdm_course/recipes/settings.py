@@ -76,6 +76,7 @@ class Recipe(Optimisation):
         metrics: the figures; all are measured on the test split.
         goal: value of the first metric to reach on the test split.
         device, minutes: what it is meant for, "cpu" or "gpu", and about how long it takes.
+        keep: whether the course ships its weights; of some, only the card is of use.
     """
 
     name: str
@@ -89,10 +90,11 @@ class Recipe(Optimisation):
     goal: float | None = None
     device: str = "cpu"
     minutes: float = 2.0
+    keep: bool = True
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the result, as JSON has it (no goals, no estimates)."""
-        told = {"goal", "minutes", "device", "unit"}
+        told = {"goal", "minutes", "device", "unit", "keep"}
         return jsonable({k: v for k, v in asdict(self).items() if k not in told})
 
     def build(self) -> Any:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from gdm_course.checkpoints import paths, widen
+from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.recipes import resolve
 from gdm_course.scale.run import Run
 from gdm_course.scale.state import own_chance, write_whole
@@ -34,15 +34,20 @@ def publish(run: Run, fabric: Any, out: Path) -> dict[str, Any]:
     """Write the checkpoint and the card of a finished run, and return the card.
 
     The old card goes first: whatever happens in between, no card describes other weights.
+    The course itself keeps no weights of a recipe that does not want them kept.
     """
     half = halve(run.best)
     model = run.chosen()
     model.load_state_dict({k: widen(v) for k, v in half.items()})
     data = to_bytes(half)
-    card = describe(run, fabric, data) | {"figures": measure(run, model)}
+    kept = run.recipe.keep or out.resolve() != FOLDER
+    card = describe(run, fabric, data) | {"kept": kept, "figures": measure(run, model)}
     weights, path = paths(run.recipe.name, out)
     path.unlink(missing_ok=True)
-    write_whole(weights, lambda file: file.write(data))
+    if kept:
+        write_whole(weights, lambda file: file.write(data))
+    else:
+        weights.unlink(missing_ok=True)
     text = json.dumps(card, indent=1) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
     return card
