@@ -218,15 +218,20 @@ class ActNorm(nn.Module):
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
         if self.training and not self.ready and len(x) > 1:
             self.initialise(x)
-        mean, log_scale = (p.view(-1, *[1] * (x.ndim - 2)) for p in self.parameters())
-        log_det = self.log_scale.sum() * x[0, 0].numel()
+        mean, log_scale, pixels = self.shaped(x)
+        log_det = self.log_scale.sum() * pixels
         return (x - mean) * log_scale.exp(), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
-        mean, log_scale = (p.view(-1, *[1] * (z.ndim - 2)) for p in self.parameters())
-        log_det = -self.log_scale.sum() * z[0, 0].numel()
+        mean, log_scale, pixels = self.shaped(z)
+        log_det = -self.log_scale.sum() * pixels
         return z * (-log_scale).exp() + mean, log_det.expand(len(z))
+
+    def shaped(self, x: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Return mean and log_scale to broadcast over x, and the pixels of a channel."""
+        rows = (-1, *[1] * (x.ndim - 2))
+        return self.mean.view(rows), self.log_scale.view(rows), math.prod(x.shape[2:])
 
 
 # %% tags=["from:flows.realnvp.NICE"]
@@ -386,7 +391,8 @@ class AffineCoupling(nn.Module):
         """Scale and shift one half: x (B, D, ...) -> z (same), sum s (B,)."""
         a, b = halves(x, self.swap)
         t, s = self.shift_and_scale(a)
-        return join(a, b * s.exp() + t, self.swap), s.flatten(1).sum(1)
+        z = torch.addcmul(t, b, s.exp())  # b exp(s) + t
+        return join(a, z, self.swap), s.flatten(1).sum(1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it, for a gives the same t and s: z -> x (same), -sum s (B,)."""
