@@ -193,7 +193,6 @@ class ActNorm(nn.Module):
 
     The first batch in training sets both, so that its z has mean 0 and variance 1; then
     they are learned. `ready` is in the state dict: loaded weights do not start over.
-    Reference: Kingma, Dhariwal (2018), section 3.1.
 
     Args:
         C: dimensions of a vector (B, C), or channels of an image (B, C, H, W).
@@ -218,20 +217,17 @@ class ActNorm(nn.Module):
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
         if self.training and not self.ready and len(x) > 1:
             self.initialise(x)
-        mean, log_scale, pixels = self.shaped(x)
+        rows, pixels = (-1, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
         log_det = self.log_scale.sum() * pixels
-        return (x - mean) * log_scale.exp(), log_det.expand(len(x))
+        z = (x - self.mean.view(rows)) * self.log_scale.view(rows).exp()
+        return z, log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
-        mean, log_scale, pixels = self.shaped(z)
+        rows, pixels = (-1, *[1] * (z.ndim - 2)), math.prod(z.shape[2:])
         log_det = -self.log_scale.sum() * pixels
-        return z * (-log_scale).exp() + mean, log_det.expand(len(z))
-
-    def shaped(self, x: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Return mean and log_scale to broadcast over x, and the pixels of a channel."""
-        rows = (-1, *[1] * (x.ndim - 2))
-        return self.mean.view(rows), self.log_scale.view(rows), math.prod(x.shape[2:])
+        x = z * (-self.log_scale.view(rows)).exp() + self.mean.view(rows)
+        return x, log_det.expand(len(z))
 
 
 # %% tags=["from:flows.realnvp.NICE"]
