@@ -91,7 +91,8 @@ def ratios() -> Iterator[Ratio]:
     with torch.no_grad():
         torch.manual_seed(1)
         at_once = model.iwae(few, 500)
-        assert torch.allclose(at_once, iwae_loop(model, few, 500), atol=1e-2)
+        torch.manual_seed(1)  # the same draws
+        assert torch.allclose(at_once, iwae_loop(model, few, 500), atol=1e-3)
         yield compare(
             "VAE, IWAE bound of 8 images, k = 500",
             lambda: model.iwae(few, 500),
