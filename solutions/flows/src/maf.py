@@ -94,6 +94,7 @@ def network(x, A, C):
     return x @ A.T, torch.tanh(x @ C.T)
 
 
+# %%
 def invert_layer(z, A, C):
     """Map noise to data: x_d = mu_d(x_<d) + sigma_d(x_<d) z_d.
 
