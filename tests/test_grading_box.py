@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import time
 from dataclasses import replace
 from functools import cache
@@ -178,6 +179,17 @@ def test_below_the_floor_nothing_is_graded(monkeypatch):
     with pytest.raises(NoRung):
         choose("L0")
     assert choose("L3u", unsandboxed=True).name == "L0"
+
+
+def test_a_python_that_a_box_would_hide_is_refused(monkeypatch):
+    """A checkout in /tmp: its interpreter would be gone behind the box's own /tmp."""
+    assert ladder._hidden() is None or sys.prefix.startswith("/tmp/")
+    monkeypatch.setattr(sys, "prefix", "/tmp/course/.venv")
+    told = (
+        ladder._no_l3.__wrapped__() if os.geteuid() == 0 else ladder._no_l3u.__wrapped__()
+    )
+    if not told.startswith("'"):  # a program is missing: that comes first
+        assert "this Python lies in /tmp/course/.venv: set it up elsewhere" in told
 
 
 # What it does -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from gdm_course.grading.rungs import (
     bubblewrap,
     guest_command,
     landlocked,
+    python_paths,
 )
 from gdm_course.grading.seal import landlock_abi
 
@@ -52,6 +53,14 @@ PACKAGES = {
 }
 
 
+def _hidden() -> str | None:
+    """Why no box with a /tmp of its own can start this Python, or None."""
+    lost = [path for path in python_paths() if Path(path).is_relative_to("/tmp")]
+    if not lost:
+        return None
+    return f"a box has its own /tmp, and this Python lies in {lost[0]}: set it up elsewhere"
+
+
 def _refused(wrap) -> str | None:
     """Start `true` in a box; the reason why that fails, or None."""
     with tempfile.TemporaryDirectory() as folder:
@@ -77,14 +86,16 @@ def _refused(wrap) -> str | None:
 def _no_l3() -> str | None:
     if os.geteuid() != 0:
         return "needs root, who then gives it up; an ordinary user takes L3u"
-    return _not_linux() or _lacks("bwrap", "setpriv", "unshare") or _refused(as_nobody)
+    programs = ("bwrap", "setpriv", "unshare")
+    return _not_linux() or _lacks(*programs) or _hidden() or _refused(as_nobody)
 
 
 @cache
 def _no_l3u() -> str | None:
     if sys.platform == "linux" and os.geteuid() == 0:
         return "root would stay root inside (trap 1): root takes L3"
-    return _not_linux() or _lacks("bwrap") or _refused(lambda site, command: command)
+    plain = lambda site, command: command  # noqa: E731
+    return _not_linux() or _lacks("bwrap") or _hidden() or _refused(plain)
 
 
 @cache
