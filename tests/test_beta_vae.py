@@ -466,7 +466,7 @@ def test_recipes_train_on_pictures_and_measure_with_factors():
     assert 0.9 < value < 1.0
     assert 0 < error < 0.02
     assert len({r.settings()["seed"] for r in vae_beta.RECIPES}) == 5
-    for kind, beta in (("vae", 1.0), ("betavae", 2.0)):
+    for kind, beta in (("vae", 1.0), ("betavae", 4.0)):
         models = [r for r in vae_beta.RECIPES if r.name.startswith(f"vae/{kind}-")]
         assert [r.build().beta for r in models] == [beta] * 5
 

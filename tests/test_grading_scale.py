@@ -18,6 +18,7 @@ import pytest
 from gdm_course.grading import watch
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.verdict import restore
+from gdm_course.grading.workers import minding_interrupts
 from gdm_course.source import ROOT
 from tests.grading_class import UNIT, UNITS, Made, points, write_class
 
@@ -139,6 +140,23 @@ def test_interrupted_and_killed_nothing_is_lost_or_graded_twice(place):
     said = run(place, place / "in", "--out", out)
     assert f"{n} different: 0 graded, {n} kept" in said
     assert verdicts(out) == third
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_swallows_is_not_lost():
+    """A worker told to stop must not look like one that failed."""
+    before = signal.getsignal(signal.SIGINT)
+
+    class Swallows:
+        def __del__(self):  # of what is raised in here, Python prints a remark only
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt), minding_interrupts():
+        Swallows()
+    assert signal.getsignal(signal.SIGINT) is before
+    with minding_interrupts():
+        pass
 
 
 # An array job -----------------------------------------------------------------------------

@@ -155,13 +155,15 @@ def _run(todo: list, workers) -> list[str]:
     from tqdm.auto import tqdm
 
     from gdm_course.grading import batch
+    from gdm_course.grading.workers import minding_interrupts
 
     lost = []
     bar = tqdm(batch.run(todo, workers), total=len(todo), unit="notebook")
     try:
-        for job, result in bar:
-            if result is None:
-                lost.append(job.path.name)
+        with minding_interrupts():
+            for job, result in bar:
+                if result is None:
+                    lost.append(job.path.name)
     except KeyboardInterrupt:
         bar.close()
         workers.stop()

@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from multiprocessing import active_children
@@ -25,6 +26,24 @@ class NoWorkers(Exception):
 
 class Stopped(BaseException):
     """Raised in a worker that is told to stop: its submission keeps no verdict."""
+
+
+@contextmanager
+def minding_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end, if Python lost it (in a destructor, it does)."""
+    heard = []
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 # An array job -----------------------------------------------------------------------------
@@ -197,6 +216,4 @@ def _one_at_a_time(call: Callable, job: batch.Job) -> object:
         return call(replace(job, budget=budget))
 
 
-@cache
-def _pace() -> float:
-    return slowness()
+_pace = cache(slowness)
