@@ -288,6 +288,16 @@ def test_logistic_pixels_span_the_codes():
     torch.testing.assert_close(p.log_s.exp(), torch.full((3,), 2.0))
 
 
+def test_what_encoders_are_shown():
+    """The lectures' figures rest on it: in InfoVAE's section, clouds as 0 and 1 stay silent."""
+    x = torch.tensor([[0.0, 1.0]])
+    assert BernoulliPixels().embed(x).tolist() == [[0, 1]]
+    assert AutoregressivePixels(2).embed(x).tolist() == [[-1, 1]]
+    for pixels in (BernoulliPixels(), AutoregressivePixels(2)):
+        with pytest.raises(ValueError, match="values other than 0 and 1"):
+            pixels.embed(x / 2)
+
+
 def test_autoregressive_pixels_sum_to_one_and_sample_themselves():
     torch.manual_seed(0)
     pixels = AutoregressivePixels(4).double()

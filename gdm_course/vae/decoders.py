@@ -179,11 +179,14 @@ class AutoregressivePixels(nn.Module):
     """
 
     outputs = 1
-    embed = BernoulliPixels.embed
 
     def __init__(self, D: int):
         super().__init__()
         self.W = nn.Parameter(torch.zeros(D, D))  # the part below the diagonal counts
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Show bits to the encoder as -1 and 1, for ones may be as frequent as zeros."""
+        return 2.0 * BernoulliPixels.embed(self, x) - 1.0
 
     def forward(self, logits: Tensor) -> ChainedBernoulli:
         """Return the distribution of every bit given those before it: (*B, D)."""
