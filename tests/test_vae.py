@@ -289,7 +289,7 @@ def test_logistic_pixels_span_the_codes():
 
 
 def test_what_encoders_are_shown():
-    """The lectures' figures rest on it: in InfoVAE's section, clouds as 0 and 1 stay silent."""
+    """Figures rest on it: shown clouds as 0 and 1, the lecture's InfoVAE stays silent."""
     x = torch.tensor([[0.0, 1.0]])
     assert BernoulliPixels().embed(x).tolist() == [[0, 1]]
     assert AutoregressivePixels(2).embed(x).tolist() == [[-1, 1]]

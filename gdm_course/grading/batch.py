@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -156,8 +156,3 @@ def run(jobs: list[Job], executor: Executor) -> Iterator[tuple[Job, Result | Non
             yield waiting[future], future.result()
         except Exception:
             yield waiting[future], None
-
-
-def pool(workers: int) -> Executor:
-    """The default executor: processes on this machine."""
-    return ProcessPoolExecutor(workers)
