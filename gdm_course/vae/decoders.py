@@ -24,16 +24,14 @@ class BernoulliPixels(nn.Module):
     outputs = 1  # numbers per dimension that the decoder has to give
 
     def embed(self, x: Tensor) -> Tensor:
-        """Show bits to the encoder as numbers 0 and 1; refuse grey pixels."""
+        """Show bits to the encoder as 0 and 1, for most of them are 0; refuse grey pixels."""
         if not ((x == 0) | (x == 1)).all():
             raise ValueError(
                 f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
                 "binarise it, or give the model another observation, such as "
                 "GaussianPixels() or LogisticPixels(levels)"
             )
-        return (
-            1.0 * x
-        )  # mostly zeros: a network learns faster from these than from -1 and 1
+        return 1.0 * x
 
     def forward(self, logits: Tensor) -> Bernoulli:
         """Return the distribution of every bit: (*B, *D) -> batch shape (*B, *D)."""
