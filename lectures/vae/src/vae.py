@@ -426,7 +426,7 @@ class BernoulliPixels(nn.Module):
     outputs = 1  # numbers per dimension that the decoder has to give
 
     def embed(self, x: Tensor) -> Tensor:
-        """Show bits to the encoder as 0 and 1, for most of them are 0; refuse grey pixels."""
+        """Show bits to the encoder as 0 and 1 (most are 0); refuse grey pixels."""
         if not ((x == 0) | (x == 1)).all():
             raise ValueError(
                 f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
