@@ -13,11 +13,34 @@ from torch import Tensor, nn
 Batch = Tensor | tuple[Tensor, ...]
 
 
-def seed_everything(seed: int) -> None:
+def seed_shift() -> int:
+    """Return the whole number in `GDM_SEED_SHIFT` (0 without one): it moves lectures' seeds.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    text = os.environ.get("GDM_SEED_SHIFT", "").strip() or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"GDM_SEED_SHIFT={text!r}: expected a whole number") from None
+
+
+def set_seeds(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global generators (CPU and GPU)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_everything(seed: int) -> None:
+    """`set_seeds`, for lectures: `GDM_SEED_SHIFT=k` runs one with all its seeds shifted."""
+    set_seeds(seed + 1000 * seed_shift())
+
+
+def generator(seed: int) -> torch.Generator:
+    """Return a generator of its own for draws, shifted like `seed_everything`."""
+    return torch.Generator().manual_seed(seed + 1000 * seed_shift())
 
 
 def budget(full: int, smoke: int) -> int:

@@ -8,6 +8,7 @@ from torch import nn
 
 from gdm_course.evaluation.likelihood import (
     bits_per_dim,
+    compare,
     estimate,
     log_probs,
     nll,
@@ -97,3 +98,14 @@ def test_bits_per_dim_of_uniform_bytes_is_eight_also_for_tensors():
     assert torch.allclose(bits_per_dim(nats, (3, 2, 2)), torch.full((3,), 8.0).double())
     with pytest.raises(ValueError, match="no dimensions"):
         bits_per_dim(1.0, (3, 0))
+
+
+def test_compare_pairs_its_examples():
+    """Two coins on the same throws: the difference by hand, its error not the two added up."""
+    x = torch.tensor([[1.0] * 8, [0.0] * 8, [1.0] * 4 + [0.0] * 4])
+    found = compare(Coins(0.5), Coins(0.25), x)
+    up, down = 8 * math.log(2), 8 * math.log(2 / 3)
+    by_hand = torch.tensor([up, down, (up + down) / 2], dtype=torch.float64)
+    assert found.value == pytest.approx(by_hand.mean().item())
+    assert found.error == pytest.approx(by_hand.std().item() / math.sqrt(3))
+    assert compare(Coins(), Coins(), x) == (0, 0)

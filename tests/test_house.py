@@ -174,3 +174,14 @@ def test_ruff_is_content(mode):
 
 def test_gdm_check_is_green():
     assert [str(problem) for problem in check(ROOT)] == []
+
+
+SCRIPTS = sorted(
+    p for top in ("lectures", "solutions") for p in (ROOT / top).glob("*/src/*.py")
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_lectures_seed_through_one_function(path):
+    """Else GDM_SEED_SHIFT would leave some of a lecture's seeds where they are."""
+    assert "manual_seed" not in path.read_text(encoding="utf-8")

@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from gdm_course.training import adam, batches, budget, ema, forever, seed_everything, train
+from gdm_course.training import (
+    adam,
+    batches,
+    budget,
+    ema,
+    forever,
+    generator,
+    seed_everything,
+    set_seeds,
+    train,
+)
 
 
 class Quadratic(nn.Module):
@@ -179,6 +189,27 @@ def test_budget_is_cut_only_in_smoke_mode(monkeypatch):
     assert budget(100, 3) == 100
     monkeypatch.setenv("GDM_SMOKE", "1")
     assert budget(100, 3) == 3
+
+
+def test_a_shift_moves_all_seeds_of_a_lecture_and_none_of_a_recipe(monkeypatch):
+    def draws():
+        seed_everything(3)
+        mine = torch.rand(2)
+        set_seeds(3)
+        return mine, torch.rand(2), torch.rand(2, generator=generator(3))
+
+    monkeypatch.delenv("GDM_SEED_SHIFT", raising=False)
+    plain = draws()
+    monkeypatch.setenv("GDM_SEED_SHIFT", "1")
+    shifted = draws()
+    assert torch.equal(plain[0], plain[1])
+    assert torch.equal(plain[0], plain[2])
+    assert torch.equal(plain[1], shifted[1])
+    assert not torch.equal(plain[0], shifted[0])
+    assert torch.equal(shifted[0], shifted[2])
+    monkeypatch.setenv("GDM_SEED_SHIFT", "one")
+    with pytest.raises(ValueError, match=r"GDM_SEED_SHIFT='one': expected a whole number"):
+        seed_everything(0)
 
 
 def test_seed_everything_seeds_all_three():

@@ -65,6 +65,20 @@ def nll_estimate(model: Density, x: Batch, batch: int = 1000) -> Estimate:
     return estimate(-log_probs(model, x, batch))
 
 
+def compare(a: Density, b: Density, x: Batch, batch: int = 1000) -> Estimate:
+    """Return how much likelier the examples are under `a` than under `b`, in nats each.
+
+    Both models see the same examples, so the error is that of the *paired* difference
+    log p_a(x_i) - log p_b(x_i): what makes an example hard for both cancels.
+
+    Args:
+        a, b: anything with `log_prob`.
+        x: examples (N, *D), or a tuple of tensors with N rows each.
+        batch: rows at a time.
+    """
+    return estimate(log_probs(a, x, batch) - log_probs(b, x, batch))
+
+
 def block_nll(model: Density, x: Tensor, batch: int = 64) -> Estimate:
     """Return the negative log-likelihood in nats per token of blocks of tokens (N, T).
 

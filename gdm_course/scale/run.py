@@ -15,7 +15,7 @@ from gdm_course.checkpoints.fingerprint import fingerprint
 from gdm_course.recipes import Recipe, differs, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.state import chance, save, set_chance
-from gdm_course.training import ema, seed_everything
+from gdm_course.training import ema, set_seeds
 
 KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
 
@@ -66,12 +66,12 @@ class Run:
 
 def prepare(recipe: Recipe, fabric: Any) -> Run:
     """Build model, optimiser and data of a run at step 0."""
-    seed_everything(recipe.seed)
+    set_seeds(recipe.seed)
     model = recipe.build().to(fabric.device)
     average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
     optimizer = resolve(recipe.optimizer)(model, recipe.lr, recipe.weight_decay)
     splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
-    seed_everything(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
+    set_seeds(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
     return Run(recipe, model, average, optimizer, splits, fingerprint(recipe.model))
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from gdm_course.training import seed_everything
+from gdm_course.training import set_seeds
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -72,7 +72,7 @@ def set_chance(state: dict[str, Any]) -> None:
 def own_chance(seed: int) -> Iterator[None]:
     """Run a block under its own seed, leaving all generators as if it had not run."""
     before = chance()
-    seed_everything(seed)
+    set_seeds(seed)
     try:
         yield
     finally:

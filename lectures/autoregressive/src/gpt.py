@@ -651,7 +651,7 @@ with torch.no_grad():
 
 def draw_next(temperature, top_p):
     """Show p(next character) as it is and reshaped, and a text drawn that way."""
-    torch.manual_seed(0)
+    seed_everything(0)
     order = logits.argsort(descending=True)[:25]
     how = {"temperature": temperature, "top_p": top_p}
     drawn = plays.decode(model.sample(1, prompt=prompt, **how)[0, 20:])
@@ -771,7 +771,7 @@ for name, draw in (
     ("cached", lambda: large.sample(1)),
     ("naive", lambda: naive_sample(large, 1, 256)),
 ):
-    torch.manual_seed(0)
+    seed_everything(0)
     began = time.perf_counter()
     drawn[name] = draw()
     times[name] = time.perf_counter() - began

@@ -44,7 +44,7 @@ from gdm_course.autoregressive.made import draw_bit, draw_orders
 from gdm_course.autoregressive.nade import require_binary  # "x is not made of bits"
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
-from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -474,7 +474,7 @@ orders = {
     "rows": torch.arange(D),
     "rows, from the end": torch.arange(D).flip(0),
     "columns": torch.arange(D).view(8, 8).T.flatten(),
-    "random": torch.randperm(D, generator=torch.Generator().manual_seed(1)),
+    "random": torch.randperm(D, generator=generator(1)),
 }
 for name, order in orders.items():
     seed_everything(0)
@@ -912,7 +912,7 @@ def complete(model, digit, known, n=8):
 
 def draw_completions(known, which):
     """Show the known part of a digit and eight ways to go on."""
-    torch.manual_seed(0)  # the same dice for every position of the slider
+    seed_everything(0)  # the same dice for every position of the slider
     digit = x_test[which]
     part = torch.where(torch.arange(D) < known, digit, 0.5)
     left, right = plot.panels(f"{known} pixels known", "eight completions", width=4)

@@ -50,7 +50,7 @@ from gdm_course.autoregressive.pixelcnn import (
 from gdm_course.autoregressive.pixelcnn_sampling import GatedRows, PixelRows, fill_raster
 from gdm_course.data import images
 from gdm_course.evaluation.likelihood import bits_per_dim, nll, nll_estimate
-from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
 plot.style()
@@ -367,7 +367,7 @@ def field(model, row, column, trials=3):
     """Which pixels of an image (H, W) can influence the conditional at (row, column)."""
     seen = 0
     for seed in range(trials):  # a rectified unit may be silent for one image
-        g = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         x = torch.randn(1, *model.shape, generator=g).requires_grad_()
         model(x)[0, 0, row, column].abs().sum().backward()
         seen = seen + x.grad[0, 0].abs()
@@ -643,7 +643,7 @@ for ax, x in zip(axes, (drops[:9], blind_model.sample(9), two_stacks.sample(9)))
 # %%
 def compare_fields(layers, row, column):
     """Draw the receptive fields of both architectures for one pixel."""
-    torch.manual_seed(0)
+    seed_everything(0)
     left, right = plot.panels("one masked stack", "two stacks", width=3.2)
     one = PixelCNN((1, 11, 11), 2, features=16, layers=layers, size=3)
     two = GatedPixelCNN((1, 11, 11), 2, features=8, dilations=(1,) * layers, size=3)
@@ -1003,7 +1003,7 @@ if budget(True, False):
 # %%
 which = torch.tensor([0, 3, 5, 8, 11, 14])
 upper = x_test[which, :, :4]
-torch.manual_seed(0)
+seed_everything(0)
 rows = [F.pad(upper.float(), (0, 0, 0, 4), value=(K - 1) / 2), x_test[which].float()]
 rows += [gated.sample(len(which), given=upper).float() for _ in range(4)]
 titles = "upper half", "the original", *(f"draw {k}" for k in range(1, 5))

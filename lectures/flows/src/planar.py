@@ -42,7 +42,7 @@ from gdm_course.data import energies, images, toy
 from gdm_course.divergences.densities import grid
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
 from gdm_course.flows.planar import Affine  # x = m + e^s z, dimension by dimension
-from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -691,7 +691,7 @@ if budget(True, False):
 # %%
 lines = torch.linspace(-2.6, 2.6, 41)
 mesh = torch.stack(torch.meshgrid(lines, lines, indexing="xy"), -1)
-dots = torch.randn(1500, 2, generator=torch.Generator().manual_seed(0))
+dots = torch.randn(1500, 2, generator=generator(0))
 
 
 @torch.no_grad()

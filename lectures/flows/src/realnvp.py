@@ -54,7 +54,7 @@ from gdm_course.flows.flow import Chain, Flow
 from gdm_course.flows.glow import checkerboard, squeeze, unsqueeze
 from gdm_course.flows.realnvp import coupling_net, half_sizes, halves, join
 from gdm_course.nets import conv_net, mlp, zero_last
-from gdm_course.training import budget, forever, seed_everything, train
+from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -475,7 +475,7 @@ print(row("KL, nats", "NICE", "RealNVP", "floor, additive flows"))
 held = {}
 for name in ("two_moons", "pinwheel"):
     known = toy.get(name)
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     x_train, x_held = known.sample(10_000, g), known.sample(10_000, g)
     gaps = []
     for make in (NICE, RealNVP):

@@ -44,7 +44,7 @@ from gdm_course.data import images, toy
 from gdm_course.divergences import Estimate, gaussian_kernel
 from gdm_course.divergences.densities import Bounds, LogDensity, on_grid, p_log_ratio
 from gdm_course.divergences.samples import levels
-from gdm_course.training import Batch, adam, budget, finite, forever
+from gdm_course.training import Batch, adam, budget, finite, forever, seed_everything
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -60,7 +60,7 @@ plot.style()
 # each what "more of the same" would be, and where you would be unsure.
 
 # %%
-torch.manual_seed(0)
+seed_everything(0)
 chosen = ("eight_gaussians", "two_moons", "checkerboard", "word")
 titles = [name.replace("_", " ") for name in chosen]
 for ax, name in zip(plot.panels(*titles), chosen):
@@ -127,7 +127,7 @@ for family, name, able in gallery.taxonomy():
 # fall between the blots cost dearly; too much, and the ink is thin everywhere.
 
 # %%
-torch.manual_seed(1)
+seed_everything(1)
 truth = toy.get("eight_gaussians")
 points = truth.sample(300)
 centres = 2 * torch.stack(
@@ -181,7 +181,7 @@ def monte_carlo(values: Tensor) -> Estimate:
 
 
 # %%
-torch.manual_seed(2)
+seed_everything(2)
 normal = Normal(0.0, 1.0)
 estimate = monte_carlo(normal.sample((10_000,)) ** 2)
 print("E[x²] under N(0, 1) is 1; estimated:", estimate)
@@ -193,7 +193,7 @@ assert abs(estimate.value - 1) < 5 * estimate.error
 # $\operatorname{std}(x^2) = \sqrt2$.
 
 # %%
-torch.manual_seed(3)
+seed_everything(3)
 sizes = [10, 30, 100, 300, 1000, 3000, 10_000, 30_000]
 spread = [(normal.sample((200, n)) ** 2).mean(1).std() for n in sizes]
 predicted = [math.sqrt(2 / n) for n in sizes]
@@ -254,7 +254,7 @@ def importance(values: Tensor, log_w: Tensor) -> Estimate:
 # is computed from the samples that *were* drawn, so it lies too.
 
 # %%
-torch.manual_seed(4)
+seed_everything(4)
 axes = plot.panels("wide proposal, σ = 2", "narrow proposal, σ = 0.5", width=4.2)
 covered = {}
 for ax, sigma in zip(axes, (2.0, 0.5)):
@@ -411,7 +411,7 @@ class GaussianMixture(nn.Module):
 
 
 # %%
-torch.manual_seed(5)
+seed_everything(5)
 model = GaussianMixture(2)
 x, cell = divergences.grid(((-9.0, 9.0), (-9.0, 9.0)), n=200)
 mass = model.log_prob(x.float()).exp().sum() * cell
@@ -425,10 +425,10 @@ assert abs(mass - 1) < 1e-3
 
 # %%
 moons = toy.get("two_moons")
-torch.manual_seed(6)
+seed_everything(6)
 x_train, x_test = moons.sample(10_000), moons.sample(10_000)
 
-torch.manual_seed(7)
+seed_everything(7)
 model = GaussianMixture(2)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
 bare = []
@@ -513,7 +513,7 @@ def train(
 
 
 # %%
-torch.manual_seed(7)
+seed_everything(7)
 again = GaussianMixture(2)
 wrapped = [loss for _, loss in train(again, forever(x_train, 256), 200, lr=0.02)]
 torch.testing.assert_close(wrapped, bare, rtol=1e-3, atol=1e-3)
@@ -528,7 +528,7 @@ print(
 # scale of ink.
 
 # %% tags=["train"]
-torch.manual_seed(8)
+seed_everything(8)
 STEPS = budget(1500, 50)
 model = GaussianMixture(2, K=32)
 panels = {
@@ -666,7 +666,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
 
 
 # %%
-torch.manual_seed(9)
+seed_everything(9)
 x, y = p.sample((5000,)), q.sample((4000,))
 exact = divergences.wasserstein_1d_cdf(p.cdf, q.cdf, LINE)
 print(f"W₁ from samples {wasserstein_1d(x, y):.4f}, from the CDFs {exact:.4f}")
@@ -716,7 +716,7 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
 
 
 # %%
-torch.manual_seed(10)
+seed_everything(10)
 pairs = lambda q: torch.stack(
     [mmd2(p.sample((100, 1)), q.sample((100, 1)), 1.0) for _ in range(400)]
 )
@@ -862,7 +862,7 @@ assert start["JS"] < 1e-6 < 0.99 < start["W₁"]
 def fit(
     divergence: Callable, start: float, K: int = 1, steps: int = budget(400, 40)
 ) -> nn.Module:
-    torch.manual_seed(11)
+    seed_everything(11)
     model = GaussianMixture(1, K)
     model.mu.data = (
         start + torch.linspace(-1, 1, K)[:, None] if K > 1 else torch.full((1, 1), start)
@@ -938,7 +938,7 @@ class IndependentPixels(nn.Module):
 # %% tags=["train"]
 digits = images.load("digits")
 x_digits, x_held = ((x > 8).flatten(1).float() for x in (digits.x_train, digits.x_test))
-torch.manual_seed(12)
+seed_everything(12)
 coins = IndependentPixels(64)
 for _ in train(coins, forever(x_digits, 256), budget(600, 50), lr=0.05):
     pass

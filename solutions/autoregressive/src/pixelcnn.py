@@ -303,7 +303,7 @@ class Labelled:
 
 
 upper, y = digits.x_test[:8, :, :4], digits.y_test[:8]
-torch.manual_seed(0)
+seed_everything(0)
 try:
     drawn = [complete_image(Labelled(model, y), upper) for _ in range(3)]
 except NotImplementedError:

@@ -33,7 +33,7 @@ from gdm_course import divergences
 from gdm_course import plotting as plot
 from gdm_course.checks.foundations import densities as check
 from gdm_course.data import toy
-from gdm_course.training import budget
+from gdm_course.training import budget, seed_everything
 
 plot.style()
 
@@ -177,7 +177,7 @@ check.fit_by_descent(fit_by_descent)
 # steps.
 
 # %%
-torch.manual_seed(0)
+seed_everything(0)
 x = 3 + 0.5 * torch.randn(200, 1)
 ax = plot.panels("one Gaussian on its way to the data", width=6)[0]
 for steps, shade in zip((0, 10, 40, budget(200, 60)), (0.25, 0.45, 0.7, 1.0)):
@@ -231,7 +231,7 @@ check.importance_estimate(importance_estimate)
 # of 100 intervals of two errors to each side hold it.
 
 # %%
-torch.manual_seed(1)
+seed_everything(1)
 banana = toy.get("banana")
 truth = banana.sample(1_000_000).square().sum(1).mean()
 widths, first, share, sizes = torch.linspace(0.5, 5, 16), [], [], []
@@ -301,7 +301,7 @@ check.wasserstein_1d(wasserstein_1d)
 # The same points, paired as they came and paired in order. Count crossings on the right.
 
 # %%
-torch.manual_seed(2)
+seed_everything(2)
 x, y = torch.randn(14), 2 + 1.5 * torch.randn(14)
 plans = {"paired as drawn": (x, y), "paired in order": (x.sort().values, y.sort().values)}
 for ax, (name, (a, b)) in zip(plot.panels(*plans, width=4.4, height=2.4), plans.items()):
@@ -351,7 +351,7 @@ check.mmd2_unbiased(mmd2_unbiased)
 # usual rule of thumb, the median distance.
 
 # %%
-torch.manual_seed(3)
+seed_everything(3)
 moons = toy.get("two_moons")
 many = moons.sample(20_000)
 gaussian = MultivariateNormal(many.mean(0), many.T.cov())
