@@ -14,7 +14,7 @@ Batch = Tensor | tuple[Tensor, ...]
 
 
 def seed_shift() -> int:
-    """Return the whole number in `GDM_SEED_SHIFT` (0 without one): it moves lectures' seeds.
+    """Return the whole number in `GDM_SEED_SHIFT` (0 without one), for lectures.
 
     Raises:
         ValueError: it is no whole number.

@@ -101,7 +101,7 @@ def test_bits_per_dim_of_uniform_bytes_is_eight_also_for_tensors():
 
 
 def test_compare_pairs_its_examples():
-    """Two coins on the same throws: the difference by hand, its error not the two added up."""
+    """Two coins on the same throws: the paired difference, worked out by hand."""
     x = torch.tensor([[1.0] * 8, [0.0] * 8, [1.0] * 4 + [0.0] * 4])
     found = compare(Coins(0.5), Coins(0.25), x)
     up, down = 8 * math.log(2), 8 * math.log(2 / 3)

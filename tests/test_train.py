@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from gdm_course import training
 from gdm_course.training import (
     adam,
     batches,
     budget,
     ema,
     forever,
-    generator,
     seed_everything,
     set_seeds,
     train,
@@ -196,7 +196,7 @@ def test_a_shift_moves_all_seeds_of_a_lecture_and_none_of_a_recipe(monkeypatch):
         seed_everything(3)
         mine = torch.rand(2)
         set_seeds(3)
-        return mine, torch.rand(2), torch.rand(2, generator=generator(3))
+        return mine, torch.rand(2), torch.rand(2, generator=training.generator(3))
 
     monkeypatch.delenv("GDM_SEED_SHIFT", raising=False)
     plain = draws()
