@@ -43,8 +43,9 @@ def importance(values: Tensor, log_w: Tensor) -> Estimate:
         log_w: log p(x_i) - log q(x_i), each up to a constant, (n,).
 
     Returns:
-        The estimate and its standard error, which is worth nothing when the weights have
-        no variance: look at `effective_sample_size`.
+        The estimate and its standard error, which means nothing where w (v - estimate) has
+        infinite variance under q. A small `effective_sample_size` warns of that, a large
+        one is no proof.
     """
     w = log_w.softmax(0)  # w / sum(w), safe against overflow
     value = (w * values).sum()

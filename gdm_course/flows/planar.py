@@ -43,7 +43,7 @@ def growth(s: Tensor) -> Tensor:
 
 
 def allowed(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Change u along w, and no more than needed, so that the layer is invertible: (8).
+    """Change u along w so that the layer is invertible, whatever u and w are: (8).
 
     u_hat = u + (g - 1 - w.u) w / |w|^2,  g = growth(w.u),  so that 1 + w.u_hat = g > 0.
 

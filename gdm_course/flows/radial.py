@@ -12,7 +12,7 @@ from gdm_course.flows.planar import Affine, growth
 
 
 def radius(far: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """Solve r + beta r / (alpha + r) = far for r >= 0, without cancellation: (13).
+    """Solve r + beta r / (alpha + r) = far for r >= 0, without cancellation: (14).
 
     It is r^2 + p r - alpha far = 0 with p = alpha + beta - far.
 
@@ -35,8 +35,8 @@ def push(r: Tensor, alpha: Tensor, beta: Tensor, D: int) -> tuple[Tensor, Tensor
 class Radial(nn.Module):
     """x = z + beta (z - c) / (alpha + r), r = |z - c|: push away from a centre, or pull.
 
-    With alpha > 0 it is invertible for beta > -alpha, (12), so beta is alpha (growth - 1).
-    The way back is the root of a quadratic equation, (13).
+    With alpha > 0 it is invertible for beta > -alpha, (13), so beta is alpha (growth - 1).
+    The way back is the root of a quadratic equation, (14).
 
     Args:
         D: number of dimensions.

@@ -139,9 +139,9 @@ assert max(js) < math.log(2)
 # $\mathcal N(\mu, \operatorname{diag} \sigma^2)$ in $D$ dimensions. Start with $\mu = 0$
 # and $\log\sigma = 0$. Then `steps` times:
 #
-# 1. the loss is the NLL of *all* points: summed over dimensions, averaged over points; 2.
-#    its gradient in $\mu$ and in $\log\sigma$, by autograd; 3.
-#    $\mu \leftarrow \mu - \text{lr} \cdot \partial_\mu$, and the same for $\log\sigma$:
+# 1. the loss is the NLL of *all* points: summed over dimensions, averaged over points;
+# 2. its gradient in $\mu$ and in $\log\sigma$, by autograd;
+# 3. $\mu \leftarrow \mu - \text{lr} \cdot \partial_\mu$, and the same for $\log\sigma$:
 #    plain gradient descent, no momentum, no Adam.
 #
 # Stepping stones: `torch.zeros(D, requires_grad=True)`, `torch.optim.SGD`, and the three
