@@ -1044,7 +1044,7 @@ print(f"10,000 points, 24 steps: noise to data {there:.1f} ms, data to noise {ba
 # No search in either direction, and better than planar steps where the truth is about radii.
 # On the moons it is worse: a radial step pushes along rays from a point, a planar one bends along a
 # line. (Both orders held with a second seed and with four times the steps. Then planar steps
-# come much closer to the moons, radial ones do not; a later unit does so in less time.)
+# come much closer to the moons, radial ones do not.)
 #
 # ## 11. Scale: 64 dimensions
 #
