@@ -109,7 +109,7 @@ def two_processes(*names: str) -> list[dict]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     folder, *names = sys.argv[1:]
-    mp.spawn(work, (folder, names), nprocs=2)
+    mp.start_processes(work, (folder, names), nprocs=2, start_method="fork")
     one, other = (torch.load(f"{folder}/{rank}") for rank in (0, 1))
     for name in names:
         alone = trained(name, slice(None), nn.Sequential)
