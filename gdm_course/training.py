@@ -59,7 +59,8 @@ def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Itera
         B: rows in a batch.
         generator: draws the order; the global one if None.
     """
-    parts, B, device = columns(x), whole("B", B, 1), generator.device if generator else None
+    parts, B = columns(x), whole("B", B, 1)
+    device = None if generator is None else generator.device
     order = torch.randperm(len(parts[0]), generator=generator, device=device)
     for chosen in order.to(parts[0].device).split(B):
         yield x[chosen] if isinstance(x, Tensor) else tuple(t[chosen] for t in parts)

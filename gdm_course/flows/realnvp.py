@@ -116,7 +116,7 @@ class AffineCoupling(nn.Module):
 def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and log_scale that give x (B, C, ...) mean 0 and variance 1: (C,) each.
 
-    A constant channel is scaled by 1; that of a single number has no scale, but nan.
+    A constant channel is scaled by 1; of a single number the scale is nan, unknown.
     """
     mean, std = moments(x)  # of the batches of all processes that train together
     constant = std <= 1e-6 * (1 + mean.abs())

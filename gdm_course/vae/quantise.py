@@ -92,7 +92,7 @@ def revive(codebook: Tensor, count: Tensor, z: Tensor, share: float) -> None:
 
 
 class VectorQuantiser(nn.Module):
-    """A codebook that follows the vectors it is shown, with commitment: (1) to (5).
+    """A codebook that follows the vectors it is trained on, with commitment: (1) to (5).
 
     Args:
         K, D: number of codes, and of numbers per vector.
@@ -119,17 +119,13 @@ class VectorQuantiser(nn.Module):
             revive(self.codebook, self.count, z, self.share)
 
     def forward(self, z: Tensor) -> Quantised:
-        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats.
-
-        In training mode the codebook moves when the gradient of this batch comes back.
-        """
+        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats."""
         with torch.autocast(z.device.type, enabled=False):  # bf16 would mix up neighbours
             z = z.to(self.codebook.dtype)
             flat = z.detach().flatten(0, -2)
             codes = nearest(flat, self.codebook)
             q = self.lookup(codes).view_as(z)
-            penalty = self.beta * (z - q).square().sum(-1)
-            q = straight_through(z, q)
+            penalty, q = self.beta * (z - q).square().sum(-1), straight_through(z, q)
             if self.training:
                 q = on_backward(q, lambda: self.learn(flat, codes))
             return q, codes.view(z.shape[:-1]), penalty
