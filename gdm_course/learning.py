@@ -1,8 +1,8 @@
 """What a model remembers beside its weights: when it learns that, from whom, and for good.
 
 Some layers learn without a gradient: ActNorm its start, a codebook its codes. The rules, in
-one place: only a backward pass teaches, never a measurement; every process teaches, so that
-all remember the same; and a training step that fails leaves nothing behind.
+one place: only what is backpropagated teaches, never a measurement; every process teaches,
+so that all remember the same; and a training step that fails leaves nothing behind.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,27 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         for part, training in modes:  # a part comes before its own parts
             if part.training != training:
                 part.train(training)
+
+
+_losses: list[None] = []  # one for every loss that is being computed
+
+
+@contextmanager
+def teaching() -> Iterator[None]:
+    """Mark a loss, as a decorator or around its call: layers may start from what it shows.
+
+    Outside, a layer that has not started yet computes with the weights that it has.
+    """
+    _losses.append(None)
+    try:
+        yield
+    finally:
+        _losses.pop()
+
+
+def taught(layer: nn.Module) -> bool:
+    """Say whether a layer is shown what it may start from: a loss, to be trained on."""
+    return layer.training and bool(_losses) and torch.is_grad_enabled()
 
 
 def on_backward(x: Tensor, learn: Callable[[], None]) -> Tensor:
@@ -109,8 +130,8 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (pooled((flat - mean[:, None]).square().sum(1)) / (n - 1)).sqrt()
 
 
-class Undo:
-    """Makes a step whole: what fails inside `with` leaves weights and buffers as they were.
+class Attempt:
+    """A step of training, `teaching`: a failure leaves weights and buffers as they were.
 
     Args:
         model: whose parameters are kept; its buffers too, also those that are bound anew.
@@ -127,9 +148,11 @@ class Undo:
         torch._foreach_copy_(self.copies, self.weights)  # one call for all of them
         buffers = [getattr(part, name) for part, name in self.places]
         self.buffers = [(buffer, buffer.clone()) for buffer in buffers]
+        _losses.append(None)
 
     @torch.no_grad()
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        _losses.pop()
         if failed:
             torch._foreach_copy_(self.weights, self.copies)
             for (part, name), (buffer, copy) in zip(self.places, self.buffers):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.batching import Batch, columns, numbered, whole
-from gdm_course.learning import Undo
+from gdm_course.learning import Attempt
 
 
 def seed_shift() -> int:
@@ -149,15 +149,15 @@ def train(
     """
     schedule = lr if callable(lr) else lambda step: lr
     optimizer = optimizer or adam(model.parameters(), schedule(0))
-    loss, undo = math.nan, Undo(model)
+    loss, attempt = math.nan, Attempt(model)
     for step, batch in numbered(batches, steps):
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        with undo:  # what is not finite raises, and leaves the model as it was
+        with attempt:  # what is not finite raises, and leaves the model as it was
             now = model.loss(*batch)
             loss = finite(now, "loss", model, step, last=loss)
             backward(now)
-            finite(gradient_norm(undo.weights, clip), "gradient", model, step, last=loss)
+            finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
         for group in optimizer.param_groups if callable(lr) else []:
             group["lr"] = schedule(step - 1)
         optimizer.step()

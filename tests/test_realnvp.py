@@ -30,6 +30,7 @@ from gdm_course.flows.realnvp import (
     RealNVP,
     bounded,
 )
+from gdm_course.learning import teaching
 from gdm_course.nets import conv_net, mlp
 from gdm_course.training import forever, train
 
@@ -203,7 +204,9 @@ def test_actnorm_takes_its_scale_from_the_first_batch_only(shape):
     torch.manual_seed(0)
     x = 3 + 5 * torch.randn(200, *shape)
     norm = ActNorm(3)
-    z, _ = norm(x)
+    assert torch.equal(norm(x)[0], x)  # outside of a loss
+    with teaching():
+        z, _ = norm(x)
     z.sum().backward()
     flat = z.transpose(0, 1).flatten(1)
     torch.testing.assert_close(flat.mean(1), torch.zeros(3), atol=1e-5, rtol=0)
@@ -217,7 +220,8 @@ def test_actnorm_takes_its_scale_from_the_first_batch_only(shape):
 def test_actnorm_waits_for_training_and_survives_a_constant_channel():
     norm, x = ActNorm(2), torch.stack([torch.randn(50), torch.full((50,), 3.0)], dim=1)
     assert torch.equal(norm.eval()(x)[0], x)
-    z, log_det = norm.train()(x)
+    with teaching():
+        z, log_det = norm.train()(x)
     assert z.isfinite().all()
     assert log_det.isfinite().all()
     assert (z[:, 1] == 0).all()
@@ -225,7 +229,8 @@ def test_actnorm_waits_for_training_and_survives_a_constant_channel():
 
 def start_of(norm: ActNorm, x: torch.Tensor) -> ActNorm:
     """The layer after one backward pass, as any loop makes it."""
-    z, log_det = norm.train()(x)
+    with teaching():
+        z, log_det = norm.train()(x)
     (z.float().square().mean() - log_det.float().mean()).backward()
     return norm
 
@@ -242,6 +247,18 @@ def test_looking_does_not_start_actnorm(measure):
     assert all(v.equal(before[k]) for k, v in flow.state_dict().items())
     flow.loss(x).backward()
     assert flow.layers[0].ready
+
+
+def test_a_flow_that_has_not_started_is_one_map_for_every_batch():
+    """In training mode too: rows alone, the inverse and autograd's Jacobian agree."""
+    for flow in (RealNVP(3, layers=2), NICE(3, layers=2)):
+        x = (5 + 2 * torch.randn(20, 3).double()).requires_grad_()
+        z, log_det = flow.double().train()(x)
+        torch.testing.assert_close(flow(x[4:5])[0], z[4:5])
+        torch.testing.assert_close(flow.inverse(z)[0], x)
+        J = jacobian(lambda x, flow=flow: flow(x[None])[0][0], x[0])
+        torch.testing.assert_close(J.slogdet()[1], log_det[0])
+        assert not any(part.ready for part in flow.modules() if isinstance(part, ActNorm))
 
 
 def test_actnorm_starts_from_what_a_single_row_says_only_if_it_says_a_scale():

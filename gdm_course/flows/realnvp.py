@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.flows.flow import Flow
-from gdm_course.learning import moments, started
+from gdm_course.learning import moments, started, taught
 from gdm_course.nets import mlp, zero_last
 
 
@@ -126,7 +126,7 @@ def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
 class ActNorm(nn.Module):
     """z = (x - mean) exp(log_scale), per dimension or channel: (7).
 
-    Both start where the z of the first batch of training has mean 0 and variance 1, and are
+    Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
     learned from there. `ready` is in the state dict: loaded weights do not start over.
 
     Args:
@@ -142,7 +142,7 @@ class ActNorm(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
         mean, log_scale = self.mean, self.log_scale
-        if self.training and torch.is_grad_enabled() and not self.ready:
+        if taught(self) and not self.ready:  # a loss decides, in training
             mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
         rows, pixels = (-1, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
         z = (x - mean.view(rows)) * log_scale.view(rows).exp()

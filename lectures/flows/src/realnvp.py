@@ -53,7 +53,7 @@ from gdm_course.flows.dequantisation import (
 from gdm_course.flows.flow import Chain, Flow
 from gdm_course.flows.glow import checkerboard, squeeze, unsqueeze
 from gdm_course.flows.realnvp import coupling_net, half_sizes, halves, join
-from gdm_course.learning import moments, started
+from gdm_course.learning import moments, started, taught, teaching
 from gdm_course.nets import conv_net, mlp, zero_last
 from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
@@ -203,7 +203,7 @@ def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
 class ActNorm(nn.Module):
     """z = (x - mean) exp(log_scale), per dimension or channel: (7).
 
-    Both start where the z of the first batch of training has mean 0 and variance 1, and are
+    Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
     learned from there. `ready` is in the state dict: loaded weights do not start over.
 
     Args:
@@ -219,7 +219,7 @@ class ActNorm(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
         mean, log_scale = self.mean, self.log_scale
-        if self.training and torch.is_grad_enabled() and not self.ready:
+        if taught(self) and not self.ready:  # a loss decides, in training
             mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
         rows, pixels = (-1, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
         z = (x - mean.view(rows)) * log_scale.view(rows).exp()
@@ -262,10 +262,12 @@ class NICE(Flow):
 #
 # for $C$ channels of $H\times W$ pixels ($HW = 1$ for vectors). Its start is *taken from
 # data*: with the $m$ and $\ell$ of the first batch, $z$ has mean 0 and variance 1, and
-# every layer after it starts in a sensible range. `started` makes them the layer's own only
-# when the gradient of that batch comes back: a batch that is merely looked at, or whose loss
-# is not finite, decides nothing. A flag in the state dict remembers the start. Check all of
-# it: the inverse, the log-determinant against autograd, and the memory.
+# every layer after it starts in a sensible range. Who may decide this, for ever? Only a
+# batch that is trained on. Outside of a loss, which `teaching` marks, ActNorm computes with
+# the weights it has; and `started` makes those of the batch its own when the gradient comes
+# back, so that a loss that is not finite decides nothing. A flag in the state dict remembers
+# the start. Check all of it: the inverse, the log-determinant against autograd, and the
+# memory.
 
 # %%
 seed_everything(0)
@@ -279,10 +281,11 @@ assert torch.isclose(J.slogdet()[1], log_det[0])
 assert log_det.std() == 0  # the same for every x
 
 norm, again = ActNorm(5), ActNorm(5)
-z, _ = norm(x.float())
+assert torch.equal(norm(x.float())[0], x.float())  # who only looks, changes nothing
+with teaching():  # as within a loss
+    z, _ = norm(x.float())
 print(f"after ActNorm: mean {z.mean():.3f}, standard deviation {z.std():.3f}")
-assert not norm.ready  # so far we only looked
-z.square().sum().backward()  # a step of training would begin like this
+z.square().sum().backward()
 again.load_state_dict(norm.state_dict())
 assert again.ready
 assert torch.equal(again(x[:7].float())[0], z[:7])  # loaded weights do not start over
@@ -924,9 +927,9 @@ class Dequantised(nn.Module):
         x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
-        volume = x[0].numel() * math.log(self.K)
-        return self.flow.log_prob(z) + log_det - volume - log_q
+        return self.flow.log_prob(z) + log_det - x[0].numel() * math.log(self.K) - log_q
 
+    @teaching()
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean of -elbo in nats: codes (B, *D) -> ()."""
         return -self.elbo(x).mean()

@@ -45,7 +45,7 @@ from gdm_course.data import images, toy
 from gdm_course.divergences import Estimate, gaussian_kernel
 from gdm_course.divergences.densities import Bounds, LogDensity, on_grid, p_log_ratio
 from gdm_course.divergences.samples import levels
-from gdm_course.learning import Undo
+from gdm_course.learning import Attempt
 from gdm_course.training import (
     adam,
     budget,
@@ -479,7 +479,7 @@ def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Itera
 # `train` is the loop itself, as a **generator**: it hands every step back to your own
 # `for`, where you may print, plot, stop early or average. It also lets the learning rate
 # change with the step, and refuses to go on with a loss or a gradient that is not finite:
-# `finite` raises, and `undo` puts back whatever the step has changed by then.
+# `finite` raises, and `attempt` puts back whatever the step has changed by then.
 
 
 # %% tags=["from:training.train"]
@@ -510,15 +510,15 @@ def train(
     """
     schedule = lr if callable(lr) else lambda step: lr
     optimizer = optimizer or adam(model.parameters(), schedule(0))
-    loss, undo = math.nan, Undo(model)
+    loss, attempt = math.nan, Attempt(model)
     for step, batch in numbered(batches, steps):
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        with undo:  # what is not finite raises, and leaves the model as it was
+        with attempt:  # what is not finite raises, and leaves the model as it was
             now = model.loss(*batch)
             loss = finite(now, "loss", model, step, last=loss)
             backward(now)
-            finite(gradient_norm(undo.weights, clip), "gradient", model, step, last=loss)
+            finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
         for group in optimizer.param_groups if callable(lr) else []:
             group["lr"] = schedule(step - 1)
         optimizer.step()
