@@ -4,13 +4,13 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-Batch = Tensor | tuple[Tensor, ...]
+from gdm_course.batching import Batch, columns, numbered, whole
+from gdm_course.learning import Attempt
 
 
 def seed_shift() -> int:
@@ -59,15 +59,16 @@ def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Itera
         B: rows in a batch.
         generator: draws the order; the global one if None.
     """
-    rows = x[0] if isinstance(x, tuple) else x
-    order = torch.randperm(len(rows), generator=generator).to(rows.device)
-    for chosen in order.split(B):
-        yield tuple(t[chosen] for t in x) if isinstance(x, tuple) else x[chosen]
+    parts, B = columns(x), whole("B", B, 1)
+    device = None if generator is None else generator.device
+    order = torch.randperm(len(parts[0]), generator=generator, device=device)
+    for chosen in order.to(parts[0].device).split(B):
+        yield x[chosen] if isinstance(x, Tensor) else tuple(t[chosen] for t in parts)
 
 
 def forever(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
     """Repeat `batches` without end, in a new order every epoch."""
-    if len(x[0] if isinstance(x, tuple) else x) == 0:
+    if len(columns(x)[0]) == 0:
         raise ValueError("the data has no rows: nothing to train on")
     while True:
         yield from batches(x, B, generator)
@@ -99,14 +100,26 @@ def adamw(model: nn.Module, lr: float, weight_decay: float = 0.0):
     return adam(model.parameters(), lr, weight_decay)
 
 
-def finite(loss: Tensor, model: nn.Module, step: int, last: float) -> float:
-    """Return the loss as a number, or raise FloatingPointError and say at which step."""
-    if math.isfinite(value := loss.item()):
-        return value
+def finite(value: Tensor, what: str, model: nn.Module, step: int, last: float) -> float:
+    """Return a number, or raise FloatingPointError and say what is not finite and where."""
+    if math.isfinite(number := value.item()):
+        return number
+    slopes = ((name, p.grad) for name, p in model.named_parameters())
+    bad = [name for name, g in slopes if g is not None and not g.isfinite().all()]
+    what += f" of {bad[0]}" if bad else ""
     raise FloatingPointError(
-        f"{type(model).__name__}: the loss is {value} at step {step} (the last finite one "
-        f"was {last:.4g}): lower the learning rate or clip the gradient"
+        f"{type(model).__name__}: the {what} is {number} at step {step} (last good loss: "
+        f"{last:.4g}): look at the batch, lower the learning rate or clip the gradient"
     )
+
+
+def gradient_norm(weights: Iterable[Tensor], clip: float | None = None) -> Tensor:
+    """Return the norm of the whole gradient, after cutting it down to `clip` at most."""
+    weights = [p for p in weights if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in weights])
+    if clip is not None:
+        nn.utils.clip_grads_with_norm_(weights, clip, norm)
+    return norm
 
 
 def train(
@@ -119,6 +132,8 @@ def train(
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Iterator[tuple[int, float]]:
     """Minimise `model.loss` with Adam, handing every step back to the caller's `for` loop.
+
+    A loss or a gradient that is not finite raises before it can spoil anything.
 
     Args:
         model: anything Trainable.
@@ -134,16 +149,15 @@ def train(
     """
     schedule = lr if callable(lr) else lambda step: lr
     optimizer = optimizer or adam(model.parameters(), schedule(0))
-    loss = math.nan
-    for step, batch in enumerate(islice(batches, steps), start=1):
+    loss, attempt = math.nan, Attempt(model)
+    for step, batch in numbered(batches, steps):
         model.train()
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        now = model.loss(*batch)
-        loss = finite(now, model, step, last=loss)  # raises before it can spoil the weights
         optimizer.zero_grad(set_to_none=True)
-        backward(now)
-        if clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        with attempt:  # what is not finite raises, and leaves the model as it was
+            now = model.loss(*batch)
+            loss = finite(now, "loss", model, step, last=loss)
+            backward(now)
+            finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
         for group in optimizer.param_groups if callable(lr) else []:
             group["lr"] = schedule(step - 1)
         optimizer.step()

@@ -68,7 +68,10 @@ def _trial(recipe: recipes.Recipe, steps: int | None, precision: str | None):
     """Return the recipe with other settings, evaluated at least once."""
     steps = steps or recipe.steps
     changed = {"steps": steps, "precision": precision or recipe.precision}
-    return replace(recipe, **changed, every=min(recipe.every, steps))
+    try:
+        return replace(recipe, **changed, every=min(recipe.every, steps))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _has_gpu() -> bool:

@@ -287,6 +287,9 @@ def test_gdm_train_names_the_recipes_it_has_and_fails_with_a_sentence(
     code, said = gdm("autoregressive/nonsense")
     assert code == 2
     assert "autoregressive/made-mnist-cpu" in said
+    code, said = gdm("autoregressive/made-mnist-cpu", "--precision", "16-mixed")
+    assert code == 2
+    assert "32-true or" in said
     wild = replace(noisy(), lr=1e38, clip=None, warmup=0)
     monkeypatch.setattr(recipes, "RECIPES", (wild,))
     where = ["--out", tmp_path / "out", "--runs", tmp_path / "runs", "--accelerator", "cpu"]

@@ -18,9 +18,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "nets": set(),
     "protocols": set(),
-    "training": {"protocols"},
+    "learning": set(),
+    "batching": set(),
+    "training": {"protocols", "learning", "batching"},
     "source": set(),
-    **{family: {"nets", "training", "protocols"} for family in FAMILIES},
+    **{family: {"nets", "training", "protocols", "learning"} for family in FAMILIES},
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.
 ONLY_FOR = {

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from ddp_runs import two_processes
 from torch import nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
@@ -29,6 +30,7 @@ from gdm_course.flows.realnvp import (
     RealNVP,
     bounded,
 )
+from gdm_course.learning import teaching
 from gdm_course.nets import conv_net, mlp
 from gdm_course.training import forever, train
 
@@ -202,7 +204,10 @@ def test_actnorm_takes_its_scale_from_the_first_batch_only(shape):
     torch.manual_seed(0)
     x = 3 + 5 * torch.randn(200, *shape)
     norm = ActNorm(3)
-    z, _ = norm(x)
+    assert torch.equal(norm(x)[0], x)  # outside of a loss
+    with teaching():
+        z, _ = norm(x)
+    z.sum().backward()
     flat = z.transpose(0, 1).flatten(1)
     torch.testing.assert_close(flat.mean(1), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(flat.std(1), torch.ones(3))
@@ -215,10 +220,91 @@ def test_actnorm_takes_its_scale_from_the_first_batch_only(shape):
 def test_actnorm_waits_for_training_and_survives_a_constant_channel():
     norm, x = ActNorm(2), torch.stack([torch.randn(50), torch.full((50,), 3.0)], dim=1)
     assert torch.equal(norm.eval()(x)[0], x)
-    z, log_det = norm.train()(x)
+    with teaching():
+        z, log_det = norm.train()(x)
     assert z.isfinite().all()
     assert log_det.isfinite().all()
     assert (z[:, 1] == 0).all()
+
+
+def start_of(norm: ActNorm, x: torch.Tensor) -> ActNorm:
+    """The layer after one backward pass, as any loop makes it."""
+    with teaching():
+        z, log_det = norm.train()(x)
+    (z.float().square().mean() - log_det.float().mean()).backward()
+    return norm
+
+
+@pytest.mark.parametrize("measure", ["no gradient", "a gradient in x", "nothing more"])
+def test_looking_does_not_start_actnorm(measure):
+    """Else a density that was only plotted, or its score, would decide what is learned."""
+    flow, x = RealNVP(2, layers=2), (3 + torch.randn(20, 2)).requires_grad_()
+    before = {k: v.clone() for k, v in flow.train().state_dict().items()}
+    with torch.set_grad_enabled(measure != "no gradient"):
+        log_p = flow.log_prob(x)
+    if measure == "a gradient in x":
+        torch.autograd.grad(log_p.sum(), x)
+    assert all(v.equal(before[k]) for k, v in flow.state_dict().items())
+    flow.loss(x).backward()
+    assert flow.layers[0].ready
+
+
+def test_a_flow_that_has_not_started_is_one_map_for_every_batch():
+    """In training mode too: rows alone, the inverse and autograd's Jacobian agree."""
+    for flow in (RealNVP(3, layers=2), NICE(3, layers=2)):
+        x = (5 + 2 * torch.randn(20, 3).double()).requires_grad_()
+        z, log_det = flow.double().train()(x)
+        torch.testing.assert_close(flow(x[4:5])[0], z[4:5])
+        torch.testing.assert_close(flow.inverse(z)[0], x)
+        J = jacobian(lambda x, flow=flow: flow(x[None])[0][0], x[0])
+        torch.testing.assert_close(J.slogdet()[1], log_det[0])
+        assert not any(part.ready for part in flow.modules() if isinstance(part, ActNorm))
+
+
+def test_actnorm_starts_from_what_a_single_row_says_only_if_it_says_a_scale():
+    norm = start_of(ActNorm(2), torch.randn(1, 2))  # the last row of an epoch, say
+    assert not norm.ready
+    start_of(norm, 5 + torch.randn(50, 2))
+    assert norm.ready
+    assert (norm.mean - 5).abs().max() < 1
+    image = 5 + 3 * torch.randn(1, 2, 8, 8)  # one picture, 64 numbers per channel
+    assert (start_of(ActNorm(2), image).log_scale + math.log(3)).abs().max() < 0.5
+
+
+@pytest.mark.parametrize("value", [0.0, 3.3, -1e4, 7e8])
+def test_a_constant_channel_is_scaled_by_one_wherever_it_lies(value):
+    x = torch.stack([torch.randn(1000), torch.full((1000,), value)], dim=1)
+    norm = start_of(ActNorm(2), x)
+    assert norm.log_scale[1] == 0
+    assert norm.mean[1].item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_batch_that_is_not_finite_is_no_start_in_any_loop(bad):
+    flow, x = RealNVP(2, layers=2), torch.randn(20, 2)
+    before = {k: v.clone() for k, v in flow.state_dict().items()}
+    x[7, 1] = bad
+    flow.loss(x).backward()  # a loop that does not look at its loss
+    assert all(v.equal(before[k]) for k, v in flow.state_dict().items())
+
+
+def test_actnorm_in_half_precision_starts_from_sums_in_single():
+    torch.manual_seed(0)
+    x = 100 + torch.randn(4000, 3)
+    exact = start_of(ActNorm(3), x.bfloat16().float())
+    half = start_of(ActNorm(3), x.bfloat16())  # what a network under autocast hands on
+    torch.testing.assert_close(half.mean, exact.mean)
+    torch.testing.assert_close(half.log_scale, exact.log_scale)
+    whole = start_of(ActNorm(3).bfloat16(), x.bfloat16())
+    assert whole(x.bfloat16())[0].dtype == torch.bfloat16
+    assert whole.ready
+
+
+def test_two_processes_start_and_train_as_one():
+    """Each sees half of the rows; the start is that of all, and so is every weight."""
+    for told in two_processes("RealNVP", "Glow"):
+        assert told["gap"] == 0
+        assert told["off"] < 1e-4
 
 
 def test_squeeze_moves_pixels_and_nothing_else():
@@ -385,7 +471,8 @@ def test_house_rules(name):
     model, twin, x = make(), make(), draw()
     for protocol in (protocols.Sampler, protocols.Trainable, protocols.Density):
         assert isinstance(model, protocol)
-    model.log_prob(x)  # the first batch sets ActNorm
+    model.loss(x).backward()  # the first batch sets ActNorm
+    model.zero_grad()
     for p in model.parameters():
         p.data.add_(0.05 * torch.randn_like(p))
     model.loss(x).backward()

@@ -238,6 +238,34 @@ def test_a_loss_that_explodes_says_where(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_gradient_that_is_not_finite_ends_a_run_before_it_spoils_what_is_kept(
+    tmp_path, monkeypatch
+):
+    """At step 17 of 60, after evaluations at 7 and 14: the run goes on from there."""
+    whole, _ = train_tiny(tmp_path / "whole")
+    calls = iter(range(1, 99))
+
+    def backward(self, loss, *args, **kwargs):
+        hurt = loss.sub(loss.detach()).abs().sqrt() if next(calls) == 17 else 0
+        real(self, loss + hurt, *args, **kwargs)
+
+    real = Fabric.backward
+    monkeypatch.setattr(Fabric, "backward", backward)
+    said = rf"{NAME}, from step 0: the gradient of .*weight.* is nan at step 17 "
+    with pytest.raises(FloatingPointError, match=said):
+        train_tiny(tmp_path)
+    assert load(tmp_path / "runs" / NAME / "state.pt")["step"] == 14
+    again, _ = train_tiny(tmp_path)
+    assert again["file"] == whole["file"]
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16", "64-true"])
+def test_a_precision_that_recipes_do_not_train_in_is_refused(precision):
+    """Under float16 the scaler skips steps whose gradient is not finite; we raise."""
+    with pytest.raises(ValueError, match="recipes train in 32-true or bf16-mixed"):
+        replace(plain(), precision=precision)
+
+
 def test_the_rate_rises_then_falls_to_zero():
     recipe = replace(noisy(), steps=100, warmup=10, lr=2.0)
     rates = [recipe.rate(step) for step in range(101)]

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from ddp_runs import two_processes
 
 from gdm_course import protocols, recipes
 from gdm_course.autoregressive.gpt import GPT
@@ -35,6 +36,13 @@ QUANTISERS = {
     "codebook": lambda: VectorQuantiser(6, 3),
     "grid": lambda: FiniteScalarQuantiser((4, 3, 2)),
 }
+
+
+def teach(vq, z):
+    """Quantise in training mode, and let a gradient come back, as any loop does."""
+    answer = vq.train()(z)
+    (answer[0].sum() + answer[2].sum()).backward()
+    return answer
 
 
 # Nearest code ----------------------------------------------------------------------------
@@ -129,7 +137,7 @@ def test_the_codebook_is_online_k_means_on_a_stream():
         weight = [decay * w for w in weight]
         weight[k] += 1 - decay
         centre[k] += (1 - decay) / weight[k] * (v - centre[k])
-        vq(v[None])
+        teach(vq, v[None])
     torch.testing.assert_close(vq.codebook, centre)
 
 
@@ -138,7 +146,7 @@ def test_the_first_batch_is_a_step_of_lloyd():
     z = torch.randn(200, 2).double()
     vq = VectorQuantiser(4, 2, share=0).double()
     codes = nearest(z, vq.codebook)
-    vq.train()(z)
+    teach(vq, z)
     means = torch.stack([z[codes == k].mean(0) for k in range(4)])
     torch.testing.assert_close(vq.codebook, means)
 
@@ -149,9 +157,69 @@ def test_the_codebook_rests_in_evaluation_and_answers_with_the_old_one_in_traini
     before = vq.codebook.clone()
     vq.eval()(z)
     assert vq.codebook.equal(before)
-    q, codes, _ = vq.train()(z)
+    q, codes, _ = teach(vq, z)
     assert q.equal(before[codes])
     assert not vq.codebook.equal(before)
+
+
+@pytest.mark.parametrize("measure", ["no gradient", "a gradient in x", "nothing more"])
+def test_looking_does_not_move_a_codebook(measure):
+    torch.manual_seed(0)
+    model = CodedModel(VQVAE((1, 8, 8), features=4), UniformCodes((2, 2), 64)).train()
+    x = (torch.rand(6, 1, 8, 8) < 0.5).float().requires_grad_()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.set_grad_enabled(measure != "no gradient"):
+        model.autoencoder.encode(x), model.autoencoder.reconstruct(x)
+        bound = model.elbo(x).sum() + model.autoencoder.loss(x)
+    if measure == "a gradient in x":
+        torch.autograd.grad(bound, x)
+    assert all(v.equal(before[k]) for k, v in model.state_dict().items())
+    model.loss(x).backward()
+    assert not model.autoencoder.quantiser.codebook.equal(
+        before["autoencoder.quantiser.codebook"]
+    )
+
+
+def test_a_codebook_follows_an_encoder_that_is_frozen():
+    vq, z = VectorQuantiser(4, 2), torch.randn(50, 2)  # nothing here needs a gradient
+    before = vq.codebook.clone()
+    teach(vq, z)
+    assert not vq.codebook.equal(before)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_vectors_that_are_not_finite_teach_nothing_in_any_loop(bad):
+    torch.manual_seed(0)
+    vq, z = VectorQuantiser(4, 2), torch.randn(50, 2)
+    teach(vq, z)
+    before = {k: v.clone() for k, v in vq.state_dict().items()}
+    z[3, 1] = bad
+    teach(vq, z)  # a loop that does not look at its loss
+    assert all(v.equal(before[k]) for k, v in vq.state_dict().items())
+
+
+@pytest.mark.parametrize("z", [torch.randn(1, 3), torch.full((20, 3), 2.0)])
+def test_a_codebook_learns_from_one_row_and_from_a_constant(z):
+    vq = VectorQuantiser(4, 3)
+    for _ in range(3):
+        teach(vq, z)
+    assert vq.codebook.isfinite().all()
+    assert (vq.codebook == z[0]).all(1).any()
+
+
+def test_a_codebook_in_half_precision_stays_finite_and_in_its_type():
+    vq, z = VectorQuantiser(8, 3).bfloat16(), torch.randn(300, 3).bfloat16()
+    for _ in range(20):
+        q, _, penalty = teach(vq, z)
+    assert q.dtype == penalty.dtype == vq.codebook.dtype == torch.bfloat16
+    assert vq.codebook.isfinite().all()
+
+
+def test_two_processes_train_one_codebook():
+    """Each sees half of the rows; sums, dead codes and what wakes them are of all."""
+    for told in two_processes("codebook", "revived", "grid", "gradient"):
+        assert told["gap"] == 0
+        assert told["off"] < 1e-4 or told["name"] == "revived"  # whose draws are others
 
 
 # Dead codes ------------------------------------------------------------------------------
@@ -177,7 +245,7 @@ def test_a_bad_start_leaves_codes_dead_and_revival_wakes_them():
         vq, z = VectorQuantiser(32, 2, share=share), torch.randn(4000, 2)
         vq.codebook.add_(50)  # far away: the nearest one wins everything
         for batch in z.split(100):
-            vq.train()(batch)
+            teach(vq, batch)
         return len(vq.eval()(z)[1].unique())
 
     assert used(share=0.0) <= 2

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gdm_course.learning import evaluating
+
 
 def sharpen(
     logits: Tensor,
@@ -91,10 +93,10 @@ def generate(
     """
     if not x.shape[1] < length <= model.T:
         raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
-    given, training = x.shape[1], model.training
+    given = x.shape[1]
     tokens = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
-    with torch.inference_mode():  # like no_grad, and a tenth faster
-        h = model.eval().embed(x, y)
+    with evaluating(model), torch.inference_mode():  # like no_grad, and a tenth faster
+        h = model.embed(x, y)
         heads = model.blocks[0].attention.heads
         size = (len(x), heads, length, h.shape[-1] // heads)
         caches = [Cache(*size, like=h) for _ in model.blocks]
@@ -104,5 +106,4 @@ def generate(
             tokens[:, t] = choose(model.read(h[:, -1]))
             if t + 1 < length:
                 h = (model.token(tokens[:, t]) + model.position[t + 1])[:, None]
-    model.train(training)
     return tokens

@@ -78,11 +78,16 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
     Returns:
         The estimate, a scalar.
 
+    Raises:
+        ValueError: a sample has no pair.
+
     References:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
         JMLR 13.
     """
     N, M = len(x), len(y)
+    if min(N, M) < 2:
+        raise ValueError(f"samples of {N} and {M} rows: MMD is of pairs, give 2 rows each")
     within_x = (gaussian_kernel(x, x, bandwidth).sum() - N) / (N * (N - 1))
     within_y = (gaussian_kernel(y, y, bandwidth).sum() - M) / (M * (M - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidth).mean()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, device_of, estimate
+from gdm_course.learning import evaluating
 
 
 @torch.no_grad()
@@ -19,13 +20,12 @@ def elbos(model: nn.Module, x: Tensor, batch: int = 500, k: int = 1) -> Tensor:
     Returns:
         (N,) float64 on the CPU. It is noisy: the bound draws at random.
     """
-    training, device, parts = model.training, device_of(model), []
-    model.eval()
-    for rows in x.split(batch):
-        rows = rows.to(device)
-        bound = model.elbo(rows) if k == 1 else model.iwae(rows, k)
-        parts.append(bound.double().cpu())
-    model.train(training)
+    device, parts = device_of(model), []
+    with evaluating(model):
+        for rows in x.split(batch):
+            rows = rows.to(device)
+            bound = model.elbo(rows) if k == 1 else model.iwae(rows, k)
+            parts.append(bound.double().cpu())
     return torch.cat(parts)
 
 

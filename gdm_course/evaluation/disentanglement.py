@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.evaluation.likelihood import Estimate
+from gdm_course.learning import evaluating
 
 
 def discretise(z: Tensor, bins: int = 20) -> Tensor:
@@ -109,9 +110,8 @@ def mig_estimate(model: nn.Module, split: tuple[Tensor, Tensor]) -> Estimate:
         split: examples (N, *D) and their factors (N, F).
     """
     x, factors = split
-    training, model = model.training, model.eval()
-    z = torch.cat([model.encode(rows).sample() for rows in x.split(1000)])
-    model.train(training)
+    with evaluating(model):
+        z = torch.cat([model.encode(rows).sample() for rows in x.split(1000)])
     again = [torch.randint(len(z), (len(z),), device=z.device) for _ in range(20)]
     spread = torch.tensor([mig(z[rows], factors[rows]) for rows in again]).std()
     return Estimate(mig(z, factors), spread.item())

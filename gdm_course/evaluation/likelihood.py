@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gdm_course.batching import Batch, columns
+from gdm_course.learning import evaluating
 from gdm_course.protocols import Density
-from gdm_course.training import Batch
 
 
 class Estimate(NamedTuple):
@@ -43,12 +44,10 @@ def log_probs(model: Density, x: Batch, batch: int = 1000) -> Tensor:
     if not isinstance(model, Density):
         name = type(model).__name__
         raise TypeError(f"{name} has no log_prob, so no exact likelihood: use its bound")
-    parts, training, device = [], model.training, device_of(model)
-    rows = x if isinstance(x, tuple) else (x,)
-    model.eval()
-    for chunk in zip(*(t.split(batch) for t in rows)):
-        parts.append(model.log_prob(*(t.to(device) for t in chunk)).double().cpu())
-    model.train(training)
+    parts, device = [], device_of(model)
+    with evaluating(model):
+        for chunk in zip(*(t.split(batch) for t in columns(x)), strict=True):
+            parts.append(model.log_prob(*(t.to(device) for t in chunk)).double().cpu())
     return torch.cat(parts)
 
 
@@ -95,19 +94,19 @@ def stream_nll(model: Density, x: Tensor, batch: int = 64) -> Estimate:
     Windows of T overlap by a half, and only their second half counts: every token is told
     from T / 2 to T - 1 tokens before it. The first half block has no such past: left out.
     """
-    T, device, training = x.shape[1], device_of(model), model.training
-    windows, model = x.flatten().unfold(0, T, T - T // 2), model.eval()
-    parts = [
-        model.conditionals(w).log_prob(w)[:, T // 2 :].mean(1).double().cpu()
-        for w in (chunk.to(device) for chunk in windows.split(batch))
-    ]
-    model.train(training)
+    T, device = x.shape[1], device_of(model)
+    windows = x.flatten().unfold(0, T, T - T // 2)
+    with evaluating(model):
+        parts = [
+            model.conditionals(w).log_prob(w)[:, T // 2 :].mean(1).double().cpu()
+            for w in (chunk.to(device) for chunk in windows.split(batch))
+        ]
     return estimate(-torch.cat(parts))
 
 
 def bits_estimate(model: Density, x: Batch, batch: int = 1000) -> Estimate:
     """Return the mean negative log-likelihood of codes in bits per dimension, and error."""
-    D = (x[0] if isinstance(x, tuple) else x)[0].numel()
+    D = columns(x)[0][0].numel()
     return estimate(bits_per_dim(-log_probs(model, x, batch), D))
 
 

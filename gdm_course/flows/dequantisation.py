@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdm_course.flows.glow import Glow, MaskedCoupling, checkerboard
+from gdm_course.learning import teaching
 from gdm_course.nets import conv_net, mlp, zero_last
 
 
@@ -116,9 +117,9 @@ class Dequantised(nn.Module):
         x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
-        volume = x[0].numel() * math.log(self.K)
-        return self.flow.log_prob(z) + log_det - volume - log_q
+        return self.flow.log_prob(z) + log_det - x[0].numel() * math.log(self.K) - log_q
 
+    @teaching()
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean of -elbo in nats: codes (B, *D) -> ()."""
         return -self.elbo(x).mean()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from gdm_course.learning import teaching
+
 
 class Chain(nn.Module):
     """Invertible layers, one after the other; their log-determinants add up.
@@ -68,6 +70,7 @@ class Flow(Chain):
         z, log_det = self(x)
         return self.base.log_prob(z) + log_det
 
+    @teaching()
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood of a batch in nats: (B, *D) -> ()."""
         return -self.log_prob(x).mean()

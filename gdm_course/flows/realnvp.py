@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.flows.flow import Flow
+from gdm_course.learning import moments, started, taught
 from gdm_course.nets import mlp, zero_last
 
 
@@ -112,11 +113,21 @@ class AffineCoupling(nn.Module):
         return join(a, (b - t) * (-s).exp(), self.swap), -s.flatten(1).sum(1)
 
 
+def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and log_scale that give x (B, C, ...) mean 0 and variance 1: (C,) each.
+
+    A constant channel is scaled by 1; of a single number the scale is nan, unknown.
+    """
+    mean, std = moments(x)  # of the batches of all processes that train together
+    constant = std <= 1e-6 * (1 + mean.abs())
+    return mean, -torch.where(constant, 1, std).log()
+
+
 class ActNorm(nn.Module):
     """z = (x - mean) exp(log_scale), per dimension or channel: (7).
 
-    The first batch in training sets both, so that its z has mean 0 and variance 1; then
-    they are learned. `ready` is in the state dict: loaded weights do not start over.
+    Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
+    learned from there. `ready` is in the state dict: loaded weights do not start over.
 
     Args:
         C: dimensions of a vector (B, C), or channels of an image (B, C, H, W).
@@ -128,23 +139,14 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(C))
         self.register_buffer("ready", torch.tensor(False))
 
-    @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
-        """Take mean and scale from a batch; a constant channel is scaled by 1."""
-        flat = x.transpose(0, 1).flatten(1)  # (C, B H W)
-        std = flat.std(1)
-        self.mean.copy_(flat.mean(1))
-        self.log_scale.copy_(-torch.where(std > 1e-6, std, 1).log())
-        self.ready.fill_(True)
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
-        if self.training and not self.ready and len(x) > 1:
-            self.initialise(x)
+        mean, log_scale = self.mean, self.log_scale
+        if taught(self) and not self.ready:  # a loss decides, in training
+            mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
         rows, pixels = (-1, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
-        log_det = self.log_scale.sum() * pixels
-        z = (x - self.mean.view(rows)) * self.log_scale.view(rows).exp()
-        return z, log_det.expand(len(x))
+        z = (x - mean.view(rows)) * log_scale.view(rows).exp()
+        return z, (log_scale.sum() * pixels).expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""

@@ -27,6 +27,9 @@ NLL = Metric("negative log-likelihood", "evaluation.likelihood.nll_estimate", "n
 BITS = Metric(NLL.name, "evaluation.likelihood.bits_estimate", "bits/dim")
 
 
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
     """How a model is trained.
@@ -55,6 +58,11 @@ class Optimisation:
     patience: int | None = None
     precision: str = "32-true"
     seed: int = 0
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:  # float16 needs scaled gradients: not here
+            known = " or ".join(PRECISIONS)
+            raise ValueError(f"precision '{self.precision}': recipes train in {known}")
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step 0, 1, ...: a linear rise, then a cosine to 0."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, device_of, estimate
+from gdm_course.learning import evaluating
 from gdm_course.nets import mlp
 from gdm_course.vae.coded import Arranged, CodedModel, Spelt
 from gdm_course.vae.decoders import BernoulliPixels, LogisticPixels
@@ -139,9 +140,9 @@ class DigitModel(CodedModel):
 @torch.no_grad()
 def terms(model: CodedModel, x: Tensor, batch: int = 250) -> Tensor:
     """Return distortion and rate of every picture in nats, in evaluation mode: (2, N)."""
-    training, device = model.training, device_of(model)
-    parts = [torch.stack(model.eval().terms(rows.to(device))) for rows in x.split(batch)]
-    model.train(training)
+    device = device_of(model)
+    with evaluating(model):
+        parts = [torch.stack(model.terms(rows.to(device))) for rows in x.split(batch)]
     return -torch.cat(parts, dim=1).double().cpu()
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gdm_course.training import Batch
+from gdm_course.batching import Batch
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Splits:
     def to(self, device: torch.device) -> "Splits":
         """Move all splits to a device."""
         moved = [
-            tuple(t.to(device) for t in x) if isinstance(x, tuple) else x.to(device)
+            x.to(device) if isinstance(x, Tensor) else tuple(t.to(device) for t in x)
             for x in (self.train, self.valid, self.test)
         ]
         return Splits(*moved, self.source)
@@ -112,4 +112,4 @@ class Order:
 
 def rows_of(x: Batch, rows: Tensor) -> Batch:
     """Pick rows from a tensor, or from every tensor of a tuple."""
-    return tuple(t[rows] for t in x) if isinstance(x, tuple) else x[rows]
+    return x[rows] if isinstance(x, Tensor) else tuple(t[rows] for t in x)

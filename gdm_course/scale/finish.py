@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from gdm_course.batching import columns
 from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.recipes import resolve
 from gdm_course.scale.run import Run
@@ -61,7 +62,7 @@ def measure(run: Run, model: nn.Module) -> list[dict[str, Any]]:
             x = getattr(run.splits, split)
             with own_chance(run.recipe.seed):
                 value, error = resolve(metric.function)(model, x)
-            n = len(x[0] if isinstance(x, tuple) else x)
+            n = len(columns(x)[0])
             told = {"metric": metric.name, "unit": metric.unit, "split": split, "n": n}
             figures.append(told | {"value": value, "error": error})
     return figures

@@ -17,6 +17,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from gdm_course import checkpoints
+from gdm_course.batching import columns
 from gdm_course.recipes import Recipe, resolve
 from gdm_course.scale.data import Order, rows_of
 from gdm_course.scale.finish import publish
@@ -124,7 +125,7 @@ def learn(run: Run, fabric: Fabric, path: Path, deadline: float, say: Callable) 
 def feed(run: Run, fabric: Fabric):
     """Yield this process's share of every batch from the run's step on."""
     x, world = run.splits.train, fabric.world_size
-    N = len(x[0] if isinstance(x, tuple) else x)
+    N = len(columns(x)[0])
     order = Order(N, run.recipe.batch, run.recipe.seed, fabric.global_rank, world)
     for step in count(run.step):
         yield rows_of(x, order.shard(step).to(fabric.device))

@@ -11,6 +11,7 @@ References:
 import torch
 from torch import Tensor, nn
 
+from gdm_course.learning import on_backward
 from gdm_course.vae.vae import LatentModel
 
 
@@ -48,11 +49,11 @@ class WarmUp(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the loss of this step in nats; counts the steps taken in training."""
+        """Return the loss of this step in nats; a step counts once it is backpropagated."""
         log_p, kl = self.model.terms(x)
         beta = warm_up(int(self.step), self.steps)
-        self.step += self.training
-        return (beta * kl.sum(-1) - log_p).mean()
+        loss = (beta * kl.sum(-1) - log_p).mean()
+        return on_backward(loss, lambda: self.step.add_(1)) if self.training else loss
 
 
 class FreeBits(nn.Module):

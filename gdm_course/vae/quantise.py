@@ -15,6 +15,8 @@ References:
 import torch
 from torch import Tensor, nn
 
+from gdm_course.learning import dealt, on_backward, pooled
+
 Quantised = tuple[Tensor, Tensor, Tensor]
 
 
@@ -62,10 +64,10 @@ def follow(codebook: Tensor, count: Tensor, z: Tensor, codes: Tensor, decay: flo
     Args:
         codebook: (K, D), moved.
         count: running mean of the vectors that each code wins per batch (K,), moved.
-        z, codes: the batch (N, D) and its nearest codes (N,).
+        z, codes: the batch (N, D) and its nearest codes (N,); those of all processes count.
         decay: of the running means, gamma.
     """
-    n, total = totals(z, codes, len(codebook))
+    n, total = map(pooled, totals(z, codes, len(codebook)))
     count.lerp_(n, 1 - decay)
     rate = (1 - decay) / count.clamp_min(1e-12)  # per vector; a code without any stays
     codebook.addcmul_(rate[:, None], total - n[:, None] * codebook)
@@ -84,13 +86,13 @@ def revive(codebook: Tensor, count: Tensor, z: Tensor, share: float) -> None:
         share: 0 never revives.
     """
     dead = count < share * count.mean()
-    drawn = torch.randint(len(z), (len(codebook),), device=z.device)
-    codebook.copy_(torch.where(dead[:, None], z[drawn], codebook))
+    drawn = dealt(z[torch.randint(len(z), (len(codebook),), device=z.device)])
+    codebook.copy_(torch.where(dead[:, None], drawn, codebook))
     count.copy_(torch.where(dead, count.mean(), count))
 
 
 class VectorQuantiser(nn.Module):
-    """A codebook that follows the vectors it is shown, with commitment: (1) to (5).
+    """A codebook that follows the vectors it is trained on, with commitment: (1) to (5).
 
     Args:
         K, D: number of codes, and of numbers per vector.
@@ -111,21 +113,19 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def learn(self, z: Tensor, codes: Tensor) -> None:
-        """Let the codebook follow a batch: vectors (N, D) and their codes (N,)."""
-        follow(self.codebook, self.count, z, codes, self.decay)
-        revive(self.codebook, self.count, z, self.share)
+        """Let the codebook follow a batch: vectors (N, D), if finite, and codes (N,)."""
+        if pooled(z.sum(0)).isfinite().all():
+            follow(self.codebook, self.count, z, codes, self.decay)
+            revive(self.codebook, self.count, z, self.share)
 
     def forward(self, z: Tensor) -> Quantised:
-        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats.
-
-        In training mode the codebook moves afterwards; the answer is of the old one.
-        """
+        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats."""
         with torch.autocast(z.device.type, enabled=False):  # bf16 would mix up neighbours
             z = z.to(self.codebook.dtype)
             flat = z.detach().flatten(0, -2)
             codes = nearest(flat, self.codebook)
             q = self.lookup(codes).view_as(z)
+            penalty, q = self.beta * (z - q).square().sum(-1), straight_through(z, q)
             if self.training:
-                self.learn(flat, codes)
-            penalty = self.beta * (z - q).square().sum(-1)
-            return straight_through(z, q), codes.view(z.shape[:-1]), penalty
+                q = on_backward(q, lambda: self.learn(flat, codes))
+            return q, codes.view(z.shape[:-1]), penalty

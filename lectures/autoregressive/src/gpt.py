@@ -45,6 +45,7 @@ from gdm_course.autoregressive.decoding import choose
 from gdm_course.autoregressive.gpt import initialise  # small random weights
 from gdm_course.data import download, images, text
 from gdm_course.evaluation.likelihood import block_nll, nll_estimate
+from gdm_course.learning import evaluating
 from gdm_course.muon import muon
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.widgets import play, progress, watch
@@ -698,7 +699,8 @@ for name, x in texts.items():
 # $1+2+\dots+T = T(T+1)/2$ token passes for one sequence. But by (2) nothing that an *old*
 # position computes depends on new ones. Its keys and values are final: keep them. Then each
 # token passes through the network once, $T$ passes in all, at the price of $2\cdot
-# \text{layers}\cdot T\cdot\text{width}$ numbers of memory per sequence.
+# \text{layers}\cdot T\cdot\text{width}$ numbers of memory per sequence. (`evaluating` turns
+# dropout off meanwhile, and back on where it was.)
 
 
 # %% tags=["from:autoregressive.decoding.Cache"]
@@ -737,10 +739,10 @@ def generate(
     """
     if not x.shape[1] < length <= model.T:
         raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
-    given, training = x.shape[1], model.training
+    given = x.shape[1]
     tokens = torch.cat([x, x.new_zeros(len(x), length - given)], dim=1)
-    with torch.inference_mode():  # like no_grad, and a tenth faster
-        h = model.eval().embed(x, y)
+    with evaluating(model), torch.inference_mode():  # like no_grad, and a tenth faster
+        h = model.embed(x, y)
         heads = model.blocks[0].attention.heads
         size = (len(x), heads, length, h.shape[-1] // heads)
         caches = [Cache(*size, like=h) for _ in model.blocks]
@@ -750,7 +752,6 @@ def generate(
             tokens[:, t] = choose(model.read(h[:, -1]))
             if t + 1 < length:
                 h = (model.token(tokens[:, t]) + model.position[t + 1])[:, None]
-    model.train(training)
     return tokens
 
 

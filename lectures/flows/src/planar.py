@@ -42,6 +42,7 @@ from gdm_course.data import energies, images, toy
 from gdm_course.divergences.densities import grid
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
 from gdm_course.flows.planar import Affine  # x = m + e^s z, dimension by dimension
+from gdm_course.learning import teaching
 from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
@@ -199,6 +200,7 @@ class Chain(nn.Module):
 
 # %% [markdown]
 # A flow is a chain with a distribution for $z$, and (3) is its `log_prob`, word for word.
+# (`teaching` marks the loss for layers that start from data; the next lecture has one.)
 
 
 # %% tags=["from:flows.flow.Flow"]
@@ -228,6 +230,7 @@ class Flow(Chain):
         z, log_det = self(x)
         return self.base.log_prob(z) + log_det
 
+    @teaching()
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood of a batch in nats: (B, *D) -> ()."""
         return -self.log_prob(x).mean()

@@ -53,6 +53,7 @@ from gdm_course.flows.dequantisation import (
 from gdm_course.flows.flow import Chain, Flow
 from gdm_course.flows.glow import checkerboard, squeeze, unsqueeze
 from gdm_course.flows.realnvp import coupling_net, half_sizes, halves, join
+from gdm_course.learning import moments, started, taught, teaching
 from gdm_course.nets import conv_net, mlp, zero_last
 from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
@@ -187,12 +188,23 @@ class AdditiveCoupling(nn.Module):
 # it adds the log-determinants up and derives `log_prob`, `loss` and `sample`.
 
 
+# %% tags=["from:flows.realnvp.standardising"]
+def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and log_scale that give x (B, C, ...) mean 0 and variance 1: (C,) each.
+
+    A constant channel is scaled by 1; of a single number the scale is nan, unknown.
+    """
+    mean, std = moments(x)  # of the batches of all processes that train together
+    constant = std <= 1e-6 * (1 + mean.abs())
+    return mean, -torch.where(constant, 1, std).log()
+
+
 # %% tags=["from:flows.realnvp.ActNorm"]
 class ActNorm(nn.Module):
     """z = (x - mean) exp(log_scale), per dimension or channel: (7).
 
-    The first batch in training sets both, so that its z has mean 0 and variance 1; then
-    they are learned. `ready` is in the state dict: loaded weights do not start over.
+    Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
+    learned from there. `ready` is in the state dict: loaded weights do not start over.
 
     Args:
         C: dimensions of a vector (B, C), or channels of an image (B, C, H, W).
@@ -204,23 +216,14 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(C))
         self.register_buffer("ready", torch.tensor(False))
 
-    @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
-        """Take mean and scale from a batch; a constant channel is scaled by 1."""
-        flat = x.transpose(0, 1).flatten(1)  # (C, B H W)
-        std = flat.std(1)
-        self.mean.copy_(flat.mean(1))
-        self.log_scale.copy_(-torch.where(std > 1e-6, std, 1).log())
-        self.ready.fill_(True)
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
-        if self.training and not self.ready and len(x) > 1:
-            self.initialise(x)
+        mean, log_scale = self.mean, self.log_scale
+        if taught(self) and not self.ready:  # a loss decides, in training
+            mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
         rows, pixels = (-1, *[1] * (x.ndim - 2)), math.prod(x.shape[2:])
-        log_det = self.log_scale.sum() * pixels
-        z = (x - self.mean.view(rows)) * self.log_scale.view(rows).exp()
-        return z, log_det.expand(len(x))
+        z = (x - mean.view(rows)) * log_scale.view(rows).exp()
+        return z, (log_scale.sum() * pixels).expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
@@ -258,10 +261,13 @@ class NICE(Flow):
 # $$z = (x - m)\,e^{\ell}, \qquad \log|\det| = HW\sum_c \ell_c \tag{7}$$
 #
 # for $C$ channels of $H\times W$ pixels ($HW = 1$ for vectors). Its start is *taken from
-# data*: the first batch sets $m$ and $\ell$ such that $z$ has mean 0 and variance 1, and
-# every layer after it starts in a sensible range. A flag in the state dict remembers that
-# this has happened. Check all of it: the inverse, the log-determinant against autograd, and
-# the memory.
+# data*: with the $m$ and $\ell$ of the first batch, $z$ has mean 0 and variance 1, and
+# every layer after it starts in a sensible range. Who may decide this, for ever? Only a
+# batch that is trained on. Outside of a loss, which `teaching` marks, ActNorm computes with
+# the weights it has; and `started` makes those of the batch its own when the gradient comes
+# back, so that a loss that is not finite decides nothing. A flag in the state dict remembers
+# the start. Check all of it: the inverse, the log-determinant against autograd, and the
+# memory.
 
 # %%
 seed_everything(0)
@@ -272,11 +278,14 @@ z, log_det = nice(x)
 assert (nice.inverse(z)[0] - x).abs().max() < 1e-10
 J = jacobian(lambda x: nice(x[None])[0][0], x[0])
 assert torch.isclose(J.slogdet()[1], log_det[0])
-assert log_det.std() == 0  # the same for every x
+assert (log_det == log_det[0]).all()  # the same for every x
 
 norm, again = ActNorm(5), ActNorm(5)
-z, _ = norm(x.float())
+assert torch.equal(norm(x.float())[0], x.float())  # who only looks, changes nothing
+with teaching():  # as within a loss
+    z, _ = norm(x.float())
 print(f"after ActNorm: mean {z.mean():.3f}, standard deviation {z.std():.3f}")
+z.square().sum().backward()
 again.load_state_dict(norm.state_dict())
 assert again.ready
 assert torch.equal(again(x[:7].float())[0], z[:7])  # loaded weights do not start over
@@ -918,9 +927,9 @@ class Dequantised(nn.Module):
         x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
-        volume = x[0].numel() * math.log(self.K)
-        return self.flow.log_prob(z) + log_det - volume - log_q
+        return self.flow.log_prob(z) + log_det - x[0].numel() * math.log(self.K) - log_q
 
+    @teaching()
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean of -elbo in nats: codes (B, *D) -> ()."""
         return -self.elbo(x).mean()

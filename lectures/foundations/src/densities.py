@@ -40,11 +40,20 @@ from torch.distributions import (
 
 from gdm_course import divergences, gallery
 from gdm_course import plotting as plot
+from gdm_course.batching import Batch, columns, numbered, whole
 from gdm_course.data import images, toy
 from gdm_course.divergences import Estimate, gaussian_kernel
 from gdm_course.divergences.densities import Bounds, LogDensity, on_grid, p_log_ratio
 from gdm_course.divergences.samples import levels
-from gdm_course.training import Batch, adam, budget, finite, forever, seed_everything
+from gdm_course.learning import Attempt
+from gdm_course.training import (
+    adam,
+    budget,
+    finite,
+    forever,
+    gradient_norm,
+    seed_everything,
+)
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -443,8 +452,9 @@ print(f"loss {bare[0]:.3f} → {bare[-1]:.3f} nats")
 
 # %% [markdown]
 # The course wraps these lines in two functions. `batches` goes once through the data in a
-# new random order (`forever`, which you just used, repeats it). For data that fits in
-# memory this is much faster than a `DataLoader`.
+# new random order (`forever`, which you just used, repeats it). `columns` makes sure that
+# several tensors have equally many rows. For data that fits in memory this is much faster
+# than a `DataLoader`.
 
 
 # %% tags=["from:training.batches"]
@@ -459,16 +469,18 @@ def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Itera
         B: rows in a batch.
         generator: draws the order; the global one if None.
     """
-    rows = x[0] if isinstance(x, tuple) else x
-    order = torch.randperm(len(rows), generator=generator).to(rows.device)
-    for chosen in order.split(B):
-        yield tuple(t[chosen] for t in x) if isinstance(x, tuple) else x[chosen]
+    parts, B = columns(x), whole("B", B, 1)
+    device = None if generator is None else generator.device
+    order = torch.randperm(len(parts[0]), generator=generator, device=device)
+    for chosen in order.to(parts[0].device).split(B):
+        yield x[chosen] if isinstance(x, Tensor) else tuple(t[chosen] for t in parts)
 
 
 # %% [markdown]
 # `train` is the loop itself, as a **generator**: it hands every step back to your own
-# `for`, where you may print, plot, stop early or average. It also refuses to go on with a
-# loss that is not finite, and lets the learning rate change with the step.
+# `for`, where you may print, plot, stop early or average. It also lets the learning rate
+# change with the step, and refuses to go on with a loss or a gradient that is not finite:
+# `finite` raises, and `attempt` puts back whatever the step has changed by then.
 
 
 # %% tags=["from:training.train"]
@@ -482,6 +494,8 @@ def train(
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Iterator[tuple[int, float]]:
     """Minimise `model.loss` with Adam, handing every step back to the caller's `for` loop.
+
+    A loss or a gradient that is not finite raises before it can spoil anything.
 
     Args:
         model: anything Trainable.
@@ -497,16 +511,15 @@ def train(
     """
     schedule = lr if callable(lr) else lambda step: lr
     optimizer = optimizer or adam(model.parameters(), schedule(0))
-    loss = math.nan
-    for step, batch in enumerate(islice(batches, steps), start=1):
+    loss, attempt = math.nan, Attempt(model)
+    for step, batch in numbered(batches, steps):
         model.train()
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        now = model.loss(*batch)
-        loss = finite(now, model, step, last=loss)  # raises before it can spoil the weights
         optimizer.zero_grad(set_to_none=True)
-        backward(now)
-        if clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        with attempt:  # what is not finite raises, and leaves the model as it was
+            now = model.loss(*batch)
+            loss = finite(now, "loss", model, step, last=loss)
+            backward(now)
+            finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
         for group in optimizer.param_groups if callable(lr) else []:
             group["lr"] = schedule(step - 1)
         optimizer.step()
@@ -707,11 +720,16 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
     Returns:
         The estimate, a scalar.
 
+    Raises:
+        ValueError: a sample has no pair.
+
     References:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
         JMLR 13.
     """
     N, M = len(x), len(y)
+    if min(N, M) < 2:
+        raise ValueError(f"samples of {N} and {M} rows: MMD is of pairs, give 2 rows each")
     within_x = (gaussian_kernel(x, x, bandwidth).sum() - N) / (N * (N - 1))
     within_y = (gaussian_kernel(y, y, bandwidth).sum() - M) / (M * (M - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidth).mean()

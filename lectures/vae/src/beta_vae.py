@@ -980,10 +980,11 @@ class InfoVAE(VAE):
         self.bandwidth = bandwidth or latent**0.5
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the mean loss in nats; the mismatch is that of the batch's codes."""
+        """Return the mean loss in nats; the mismatch of the batch, 0 for a single row."""
         q = self.encode(x)
         z = q.rsample()
-        mismatch = mmd2(z, self.prior.sample(len(z)), self.bandwidth)
+        pairs = len(z) > 1  # which is what a mismatch can be seen in
+        mismatch = mmd2(z, self.prior.sample(len(z)), self.bandwidth) if pairs else 0.0
         kl, log_p = latent_kl(q, self.prior, z).sum(-1), self.log_likelihood(x, z)
         return ((1 - self.alpha) * kl - log_p).mean() + self.weight * mismatch
 

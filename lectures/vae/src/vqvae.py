@@ -40,6 +40,7 @@ from gdm_course.autoregressive.pixelcnn import PixelCNN
 from gdm_course.data import images, toy
 from gdm_course.evaluation.bounds import elbos
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
+from gdm_course.learning import dealt, on_backward, pooled
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.vae.coded import Arranged, Spelt, UniformCodes
 from gdm_course.vae.decoders import LogisticPixels
@@ -182,7 +183,8 @@ print(f"mean squared error {error:.3f}")
 # Read the last form. It is **online k-means** (MacQueen, 1967): each code takes a small
 # step towards every vector it won, the smaller the more it wins. It is also a step of
 # gradient descent on the error, with a learning rate of its own for every code. A code that
-# wins nothing does not move at all; remember that.
+# wins nothing does not move at all; remember that. (`pooled` adds up what several GPUs that
+# train together have seen, so that all keep one codebook. Here there is one process.)
 
 
 # %% tags=["from:vae.quantise.follow"]
@@ -193,10 +195,10 @@ def follow(codebook: Tensor, count: Tensor, z: Tensor, codes: Tensor, decay: flo
     Args:
         codebook: (K, D), moved.
         count: running mean of the vectors that each code wins per batch (K,), moved.
-        z, codes: the batch (N, D) and its nearest codes (N,).
+        z, codes: the batch (N, D) and its nearest codes (N,); those of all processes count.
         decay: of the running means, gamma.
     """
-    n, total = totals(z, codes, len(codebook))
+    n, total = map(pooled, totals(z, codes, len(codebook)))
     count.lerp_(n, 1 - decay)
     rate = (1 - decay) / count.clamp_min(1e-12)  # per vector; a code without any stays
     codebook.addcmul_(rate[:, None], total - n[:, None] * codebook)
@@ -328,7 +330,8 @@ for D_z, wins in zip(dims, broken):
 # any error message. In a VQ-VAE it is worse: the encoder learns to use the few words it has.
 #
 # The repair is simple. A code whose running count $N_k$ falls below a small share of the
-# average starts anew, at a vector drawn from the batch, where it certainly wins something.
+# average starts anew, at a vector drawn from the batch, where it certainly wins something
+# (`dealt` lets every GPU give its share of these vectors).
 
 
 # %% tags=["from:vae.quantise.revive"]
@@ -345,8 +348,8 @@ def revive(codebook: Tensor, count: Tensor, z: Tensor, share: float) -> None:
         share: 0 never revives.
     """
     dead = count < share * count.mean()
-    drawn = torch.randint(len(z), (len(codebook),), device=z.device)
-    codebook.copy_(torch.where(dead[:, None], z[drawn], codebook))
+    drawn = dealt(z[torch.randint(len(z), (len(codebook),), device=z.device)])
+    codebook.copy_(torch.where(dead[:, None], drawn, codebook))
     count.copy_(torch.where(dead, count.mean(), count))
 
 
@@ -446,12 +449,14 @@ print(f"largest difference {(copied - blurred).abs().max():.2f}; L'' / 2 = 1")
 #   \bigl\lVert z_{ij} - \mathrm{sg}[e_{c_{ij}}]\bigr\rVert^2, \tag{5}$$
 #
 # summed over the grid of vectors of one picture. The codes themselves follow by (3), not by
-# the gradient of the loss. Here is the whole quantiser: (1), (3), (4) and (5).
+# the gradient of the loss. But they follow exactly those batches whose gradient comes back,
+# which is when `on_backward` calls `learn`: to look at pictures teaches nothing, nor does a
+# batch whose loss is not finite. Here is the whole quantiser: (1), (3), (4) and (5).
 
 
 # %% tags=["from:vae.quantise.VectorQuantiser"]
 class VectorQuantiser(nn.Module):
-    """A codebook that follows the vectors it is shown, with commitment: (1) to (5).
+    """A codebook that follows the vectors it is trained on, with commitment: (1) to (5).
 
     Args:
         K, D: number of codes, and of numbers per vector.
@@ -472,24 +477,22 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def learn(self, z: Tensor, codes: Tensor) -> None:
-        """Let the codebook follow a batch: vectors (N, D) and their codes (N,)."""
-        follow(self.codebook, self.count, z, codes, self.decay)
-        revive(self.codebook, self.count, z, self.share)
+        """Let the codebook follow a batch: vectors (N, D), if finite, and codes (N,)."""
+        if pooled(z.sum(0)).isfinite().all():
+            follow(self.codebook, self.count, z, codes, self.decay)
+            revive(self.codebook, self.count, z, self.share)
 
     def forward(self, z: Tensor) -> Quantised:
-        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats.
-
-        In training mode the codebook moves afterwards; the answer is of the old one.
-        """
+        """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats."""
         with torch.autocast(z.device.type, enabled=False):  # bf16 would mix up neighbours
             z = z.to(self.codebook.dtype)
             flat = z.detach().flatten(0, -2)
             codes = nearest(flat, self.codebook)
             q = self.lookup(codes).view_as(z)
+            penalty, q = self.beta * (z - q).square().sum(-1), straight_through(z, q)
             if self.training:
-                self.learn(flat, codes)
-            penalty = self.beta * (z - q).square().sum(-1)
-            return straight_through(z, q), codes.view(z.shape[:-1]), penalty
+                q = on_backward(q, lambda: self.learn(flat, codes))
+            return q, codes.view(z.shape[:-1]), penalty
 
 
 # %%
