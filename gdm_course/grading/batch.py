@@ -14,8 +14,9 @@ from gdm_course.grading.assignment import Assignment, assignment, assignments, m
 from gdm_course.grading.boxes import Boxes
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Rejected, load, read
+from gdm_course.grading.pool import ToldToStop
 from gdm_course.grading.session import Budget, slowness
-from gdm_course.grading.verdict import Result, restore, store
+from gdm_course.grading.verdict import Result, Status, restore, store
 from gdm_course.source import ROOT
 
 CLAIM = re.compile(rb"solutions/[a-z_]{1,40}/src/[a-z_]{1,40}\.py")
@@ -89,21 +90,30 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def grade_one(job: Job) -> Result:
-    """Grade one submission and store the verdict: the unit of work of any executor."""
+    """Grade one submission and store the verdict: the unit of work of any executor.
+
+    Whatever goes wrong in the judge becomes a verdict, too: the others are graded.
+    """
     try:
-        data, key = load(job.path)
-        if key != job.key:
-            raise Rejected("the file changed while it was graded: grade again")
-        notebook = read(data)
-        chosen = _map(job.unit) if job.unit else match(notebook, _maps())
-        if chosen is None:
-            raise Rejected("no assignment of this course: name it with --unit")
-        boxes = _boxes(job.rung, chosen.key)
-        result = judge.grade(notebook, job.key, chosen, boxes.make, job.budget)
+        result = _judged(job)
     except Rejected as error:
         result = judge.rejected(job.key, str(error))
+    except Exception as error:
+        result = judge.unjudged(job.key, job.unit, type(error).__name__)
     store(result, job.out)
     return result
+
+
+def _judged(job: Job) -> Result:
+    data, key = load(job.path)
+    if key != job.key:
+        raise Rejected("the file changed while it was graded: grade again")
+    notebook = read(data)
+    chosen = _map(job.unit) if job.unit else match(notebook, _maps())
+    if chosen is None:
+        raise Rejected("no assignment of this course: name it with --unit")
+    boxes = _boxes(job.rung, chosen.key)
+    return judge.grade(notebook, job.key, chosen, boxes.make, job.budget)
 
 
 @cache
@@ -124,7 +134,9 @@ def _boxes(rung: str, key: str) -> Boxes:
 def fresh(path: Path, rung: str) -> Result | None:
     """A stored verdict that still holds: same assignment as now, and not unsandboxed."""
     result = restore(path)
-    if result is None or (rung != "L0" and result.rung == "L0"):
+    if result is None or result.status == Status.UNJUDGED:
+        return None
+    if rung != "L0" and result.rung == "L0":
         return None
     if not result.assignment:
         return result
@@ -149,10 +161,22 @@ def plan(
 
 
 def run(jobs: list[Job], executor: Executor) -> Iterator[tuple[Job, Result | None]]:
-    """Grade in parallel; yields each job as it ends, with None if its worker died."""
+    """Grade in parallel; yields each job as it ends, and None if no verdict is stored."""
     waiting = {executor.submit(grade_one, job): job for job in jobs}
     for future in as_completed(waiting):
+        job = waiting[future]
         try:
-            yield waiting[future], future.result()
-        except Exception:
-            yield waiting[future], None
+            yield job, future.result()
+        except ToldToStop:
+            yield job, None
+        except Exception as error:  # its worker died, or could not store the verdict
+            yield job, _left(job, error)
+
+
+def _left(job: Job, error: Exception) -> Result | None:
+    result = judge.unjudged(job.key, job.unit, str(error))
+    try:
+        store(result, job.out)
+    except OSError:
+        return None
+    return result

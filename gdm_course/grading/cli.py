@@ -103,7 +103,7 @@ def _finish(out: Path, gradebook: Path | None, shard: str, lost: list[str]) -> N
     else:
         write_reports(out, gradebook)
     if lost:
-        fail(f"{len(lost)} not graded, the judge ended: run the command again")
+        fail(f"{len(lost)} not graded, the grader failed: run the command again")
 
 
 def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shard: str):
@@ -155,6 +155,7 @@ def _run(todo: list, workers) -> list[str]:
     from tqdm.auto import tqdm
 
     from gdm_course.grading import batch
+    from gdm_course.grading.verdict import Status
     from gdm_course.grading.workers import minding_interrupts
 
     lost = []
@@ -162,7 +163,7 @@ def _run(todo: list, workers) -> list[str]:
     try:
         with minding_interrupts():
             for job, result in bar:
-                if result is None:
+                if result is None or result.status == Status.UNJUDGED:
                     lost.append(job.path.name)
     except KeyboardInterrupt:
         bar.close()

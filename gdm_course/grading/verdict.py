@@ -21,6 +21,7 @@ class Status(StrEnum):
     CRASH = "crash"  # the process died, or passed a limit
     MALFORMED = "malformed"  # the file is no notebook, or the answer no frame
     MISSING = "missing"  # not answered
+    UNJUDGED = "unjudged"  # the grader itself failed: no mark, and the next run tries again
     UNSANDBOXED = "unsandboxed"  # judged, but the code ran without isolation
 
 
