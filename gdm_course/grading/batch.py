@@ -1,6 +1,5 @@
 """Grade a folder: a pool of judges, one file per submission, able to resume."""
 
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
@@ -17,6 +16,7 @@ from gdm_course.grading.notebook import Rejected, load, read
 from gdm_course.grading.pool import ToldToStop
 from gdm_course.grading.session import Budget, slowness
 from gdm_course.grading.verdict import Result, Status, restore, store
+from gdm_course.grading.walk import walk
 from gdm_course.source import ROOT
 
 CLAIM = re.compile(rb"solutions/[a-z_]{1,40}/src/[a-z_]{1,40}\.py")
@@ -65,10 +65,12 @@ class Found:
 def find(folder: Path) -> Found:
     """Look for `.ipynb` files at any depth. Links are not followed, archives not opened."""
     found = Found({}, {}, {})
-    places = [folder] if folder.is_file() else _walk(folder)
-    for path in places:
+    places = [(folder, "")] if folder.is_file() else walk(folder)
+    for path, why in places:
         name = path.name if path == folder else path.relative_to(folder).as_posix()
         try:
+            if why:
+                raise Rejected(why)
             data, key = load(path)
         except Rejected as error:
             found.refused[name] = str(error)
@@ -78,15 +80,6 @@ def find(folder: Path) -> Found:
         if claim := CLAIM.search(data):
             found.claims[key] = claim[0]
     return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if entry.is_dir(follow_symlinks=False):
-            if not entry.name.startswith("."):  # .ipynb_checkpoints
-                yield from _walk(Path(entry.path))
-        elif entry.name.endswith(".ipynb"):
-            yield Path(entry.path)
 
 
 def grade_one(job: Job) -> Result:

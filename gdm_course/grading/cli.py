@@ -112,7 +112,10 @@ def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shar
     from gdm_course.grading.collect import write_index
     from gdm_course.grading.workers import share
 
-    found = batch.find(submissions)
+    try:
+        found = batch.find(submissions)
+    except OSError as error:
+        fail(f"{submissions} cannot be read: {error.strerror}")
     if not found.names and not found.refused:
         fail(f"{submissions} has no .ipynb files: give the folder with the notebooks")
     names = {n: key for key, all_names in found.names.items() for n in all_names}

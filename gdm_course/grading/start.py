@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from gdm_course.grading import watch
 from gdm_course.grading.ladder import free_uid
+from gdm_course.grading.removal import remove
 from gdm_course.grading.rungs import Rung, Site, nest
 
 Streams = tuple[int, int, int]  # to the guest, from it, its errors
@@ -54,7 +54,7 @@ class Cold:
     def end(self) -> None:
         """Kill whatever is left, and remove the scratch folder."""
         watch.end(self.process, self.uid if os.geteuid() == 0 else None)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(self.scratch)
 
 
 class Nursery:
