@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuses)
     found = batch.find(tmp_path)
     assert [*found.names.values()] == [["ada/in/densities.ipynb"]]
-    assert found.refused == {"ben/in": "this folder cannot be read: Permission denied"}
+    assert found.refused == {"ben/in/": "this folder cannot be read: Permission denied"}
 
 
 def test_a_class_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):

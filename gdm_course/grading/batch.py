@@ -1,6 +1,5 @@
 """Grade a folder: a pool of judges, one file per submission, able to resume."""
 
-import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
@@ -11,15 +10,14 @@ from gdm_course.authoring.course import load as load_course
 from gdm_course.grading import judge
 from gdm_course.grading.assignment import Assignment, assignment, assignments, match
 from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.gather import Found as Found
+from gdm_course.grading.gather import find as find
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Rejected, load, read
 from gdm_course.grading.pool import ToldToStop
 from gdm_course.grading.session import Budget, slowness
-from gdm_course.grading.verdict import Result, Status, restore, store
-from gdm_course.grading.walk import walk
+from gdm_course.grading.verdict import Result, Status, Unwritable, restore, store
 from gdm_course.source import ROOT
-
-CLAIM = re.compile(rb"solutions/[a-z_]{1,40}/src/[a-z_]{1,40}\.py")
 
 
 @dataclass(frozen=True)
@@ -40,55 +38,18 @@ class Job:
     budget: Budget = field(default_factory=Budget)
 
 
-@dataclass
-class Found:
-    """What lies in a folder: distinct notebooks, and files that cannot be opened.
-
-    Attributes:
-        names: of the files of each hash, relative to the folder.
-        paths: one file of each hash.
-        refused: why a file was not even read, by its name.
-        claims: the unit that each hash says it is of: a guess, to keep units together.
-    """
-
-    names: dict[str, list[str]]
-    paths: dict[str, Path]
-    refused: dict[str, str]
-    claims: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def by_unit(self) -> list[tuple[str, Path]]:
-        """Hashes and files, those of a unit in a row: its boxes are warm then."""
-        return sorted(self.paths.items(), key=lambda item: self.claims.get(item[0], b""))
-
-
-def find(folder: Path) -> Found:
-    """Look for `.ipynb` files at any depth. Links are not followed, archives not opened."""
-    found = Found({}, {}, {})
-    places = [(folder, "")] if folder.is_file() else walk(folder)
-    for path, why in places:
-        name = path.name if path == folder else path.relative_to(folder).as_posix()
-        try:
-            if why:
-                raise Rejected(why)
-            data, key = load(path)
-        except Rejected as error:
-            found.refused[name] = str(error)
-            continue
-        found.names.setdefault(key, []).append(name)
-        found.paths.setdefault(key, path)
-        if claim := CLAIM.search(data):
-            found.claims[key] = claim[0]
-    return found
-
-
 def grade_one(job: Job) -> Result:
     """Grade one submission and store the verdict: the unit of work of any executor.
 
     Whatever goes wrong in the judge becomes a verdict, too: the others are graded.
+
+    Raises:
+        Unwritable: the verdict, or a box, has no room; so it would be for the others.
     """
     try:
         result = _judged(job)
+    except Unwritable:
+        raise
     except Rejected as error:
         result = judge.rejected(job.key, str(error))
     except Exception as error:
@@ -154,7 +115,11 @@ def plan(
 
 
 def run(jobs: list[Job], executor: Executor) -> Iterator[tuple[Job, Result | None]]:
-    """Grade in parallel; yields each job as it ends, and None if no verdict is stored."""
+    """Grade in parallel; yields each job as it ends, and None if no verdict is stored.
+
+    Raises:
+        Unwritable: a verdict cannot be stored; the next one could not be, either.
+    """
     waiting = {executor.submit(grade_one, job): job for job in jobs}
     for future in as_completed(waiting):
         job = waiting[future]
@@ -162,14 +127,9 @@ def run(jobs: list[Job], executor: Executor) -> Iterator[tuple[Job, Result | Non
             yield job, future.result()
         except ToldToStop:
             yield job, None
-        except Exception as error:  # its worker died, or could not store the verdict
-            yield job, _left(job, error)
-
-
-def _left(job: Job, error: Exception) -> Result | None:
-    result = judge.unjudged(job.key, job.unit, str(error))
-    try:
-        store(result, job.out)
-    except OSError:
-        return None
-    return result
+        except Unwritable:
+            raise
+        except Exception as error:  # its worker died
+            result = judge.unjudged(job.key, job.unit, str(error))
+            store(result, job.out)
+            yield job, result

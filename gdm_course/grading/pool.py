@@ -15,7 +15,8 @@ from multiprocessing import Pipe, Process, active_children
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 
-from gdm_course.grading import light
+from gdm_course.grading import held, light
+from gdm_course.grading.stops import blocked, handled, listen
 
 
 class ToldToStop(Exception):
@@ -61,12 +62,12 @@ class Local(Executor):
 
     def stop(self) -> None:
         """End the submissions under way and drop the rest. Returns when nothing runs."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        self.shutdown(wait=False, cancel_futures=True)
-        for child in active_children():
-            os.kill(child.pid, signal.SIGINT)
-        self.shutdown(wait=True)
-        signal.signal(signal.SIGINT, before)
+        with handled(signal.SIG_IGN):  # once is enough
+            self.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGINT)
+            self.shutdown(wait=True)
 
 
 class Desk(threading.Thread):
@@ -118,7 +119,7 @@ class Desk(threading.Thread):
 
     def hire(self) -> None:
         """Start a process that works here."""
-        with Desk.hiring:
+        with Desk.hiring, blocked():  # until the new one minds them
             self.pipe, theirs = Pipe()
             self.worker = Process(target=_work, args=(theirs, self.pipe, os.getpid()))
             self.worker.start()
@@ -133,14 +134,14 @@ class Desk(threading.Thread):
 
 # In a worker ------------------------------------------------------------------------------
 
-_stopped = False
+_stopped = _ending = False
 
 
 def _work(pipe: Connection, parents: Connection, parent: int) -> None:
     """Do what comes through the pipe, until there is nothing more to do."""
     parents.close()
     light.install()
-    signal.signal(signal.SIGINT, _interrupted)
+    listen(_told_to_stop)
     threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
     while True:
         try:
@@ -157,14 +158,24 @@ def _work(pipe: Connection, parents: Connection, parent: int) -> None:
             pipe.send((None, RuntimeError(f"{type(error).__name__}: {answer[1]!r}")))
 
 
-def _interrupted(number: int, frame: object) -> None:
-    """Leave the submission under way; between two of them there is nothing to leave."""
-    global _stopped
-    _stopped = True
+def _told_to_stop(number: int, frame: object) -> None:
+    """Leave the submission under way; at more than a Ctrl-C, end: nobody waits for us."""
+    global _stopped, _ending
+    _stopped, _ending = True, _ending or number != signal.SIGINT
     while frame is not None:
         if frame.f_code is _unless_stopped.__code__:
             raise Stopped
         frame = frame.f_back
+    if _ending:
+        _end()
+
+
+def _end() -> None:
+    from gdm_course.grading import batch
+
+    batch._boxes.cache_clear()  # ends boxes, removes their folders
+    held.drop_all()
+    os._exit(1)
 
 
 def _unless_stopped(
@@ -175,7 +186,8 @@ def _unless_stopped(
         if not _stopped:
             return call(*args, **kwargs), None
     except Stopped:
-        pass
+        if _ending:
+            _end()
     except Exception as error:
         return None, error
     return None, ToldToStop("told to stop")
@@ -186,7 +198,4 @@ def _outlive_nobody(parent: int) -> None:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGINT)  # the main thread leaves its submission
     time.sleep(0.5)
-    from gdm_course.grading import batch
-
-    batch._boxes.cache_clear()  # ends boxes, removes their folders
-    os._exit(1)
+    _end()

@@ -1,11 +1,9 @@
 """Who grades: processes of this machine, a Dask cluster, or one task of an array job."""
 
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,31 +14,13 @@ from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.pool import Local
 from gdm_course.grading.session import slowness
 
-__all__ = ["Cluster", "Local", "NoWorkers", "minding_interrupts", "share"]
+__all__ = ["Cluster", "Local", "NoWorkers", "share"]
 
 PATIENCE = 20  # seconds to wait for a scheduler
 
 
 class NoWorkers(Exception):
     """These workers cannot grade; the sentence says what to do."""
-
-
-@contextmanager
-def minding_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end, if Python lost it (in a destructor, it does)."""
-    heard = []
-
-    def hear(number: int, frame: object) -> None:
-        heard.append(number)
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt
 
 
 # An array job -----------------------------------------------------------------------------
