@@ -140,7 +140,7 @@ def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shar
     except OSError as error:
         fail(f"{submissions} cannot be read: {error.strerror}")
     if not found.names and not found.refused:
-        fail(f"{submissions} has no notebooks: give the folder with the .ipynb files")
+        fail(f"{submissions} has no .ipynb files: give the folder with the notebooks")
     if shard:
         found.paths = share(found.paths, shard)
     told = adding.enter(found, submissions, out)
