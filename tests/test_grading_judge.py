@@ -214,7 +214,7 @@ def test_names_of_files_decide_nothing(tmp_path):
     os.mkfifo(tmp_path / "pipe.ipynb")
     found = batch.find(tmp_path)
     assert sorted(map(len, found.names.values())) == [1, len(names)]
-    assert {*found.refused} == {"peer.ipynb", "pipe.ipynb"}
+    assert {*found.refused} == {"peer.ipynb", "pipe.ipynb", "up/"}
     assert all(set(key) <= set("0123456789abcdef") for key in found.names)
 
 

@@ -18,6 +18,7 @@ import pytest
 from gdm_course.grading import exports, figures, inert, pages
 from gdm_course.grading.collect import Entry, collect
 from gdm_course.grading.gradebook import NoGradebook, enter
+from gdm_course.grading.judge import unjudged
 from gdm_course.grading.ledger import Handed, Ledger, NoResults
 from gdm_course.grading.merge import merge, save
 from gdm_course.grading.report import report
@@ -419,6 +420,7 @@ NO_MARK = {
         Entry("y", Result("0" * 64, "", "", Status.CRASH, "x")),
         "crash",
     ),
+    "a judge that failed": (Entry("y", unjudged("0" * 64, "flows/maf", "x")), "unjudged"),
     "not graded": (Entry("y"), "not graded"),
 }
 

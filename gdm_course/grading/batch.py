@@ -52,6 +52,8 @@ def grade_one(job: Job) -> Result:
         raise
     except Rejected as error:
         result = judge.rejected(job.key, str(error))
+    except Changed as error:
+        result = judge.unjudged(job.key, job.unit, str(error))
     except Exception as error:
         result = judge.unjudged(job.key, job.unit, type(error).__name__)
     store(result, job.out)
@@ -59,15 +61,26 @@ def grade_one(job: Job) -> Result:
 
 
 def _judged(job: Job) -> Result:
-    data, key = load(job.path)
-    if key != job.key:
-        raise Rejected("the file changed while it was graded: grade again")
-    notebook = read(data)
+    notebook = read(_found(job))
     chosen = _map(job.unit) if job.unit else match(notebook, _maps())
     if chosen is None:
         raise Rejected("no assignment of this course: name it with --unit")
     boxes = _boxes(job.rung, chosen.key)
     return judge.grade(notebook, job.key, chosen, boxes.make, job.budget)
+
+
+class Changed(Exception):
+    """The file is not the one that was found: no verdict on that one can be had."""
+
+
+def _found(job: Job) -> bytes:
+    try:
+        data, key = load(job.path)
+    except Rejected as error:
+        raise Changed(f"since it was found, {error}") from None
+    if key != job.key:
+        raise Changed("the file changed while it waited")
+    return data
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from gdm_course.grading.verdict import write
 
 HASH = re.compile(r"[0-9a-f]{64}")
-END = re.compile(r"(?i)\.ipynb(?!\w).*")  # .ipynb, and what a browser puts after it
+END = re.compile(r"(?is)\.ipynb(?!\w).*")  # .ipynb, and what a browser puts after it
 
 
 class NoResults(Exception):
@@ -35,7 +35,8 @@ class Named:
         first, *rest = PurePosixPath(self.name).parts or ("",)
         if rest or self.name.endswith("/"):
             return first
-        return END.sub("", first) or PurePosixPath(first).stem
+        begin = END.split(first)[0]
+        return begin if begin not in ("", first) else PurePosixPath(first).stem
 
 
 @dataclass
