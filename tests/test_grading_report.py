@@ -416,10 +416,6 @@ def test_gradescope_gets_the_marks():
 NO_MARK = {
     "refused": (Entry("y", None, "an empty file"), "malformed"),
     "rejected": (Entry("y", Result("0" * 64, "", "", Status.MALFORMED, "x")), "malformed"),
-    "a judge that failed": (
-        Entry("y", Result("0" * 64, "", "", Status.CRASH, "x")),
-        "crash",
-    ),
     "a judge that failed": (Entry("y", unjudged("0" * 64, "flows/maf", "x")), "unjudged"),
     "not graded": (Entry("y"), "not graded"),
 }
