@@ -146,6 +146,15 @@ def test_a_local_npz(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["MINE.NPZ", "mine.Npz", "mine.npz"])
+def test_capitals_in_the_name_of_an_npz(name, tmp_path):
+    """A camera, a disk of Windows or a colleague may write the ending in capitals."""
+    save(tmp_path / "plain.npz")
+    (tmp_path / "plain.npz").rename(tmp_path / name)
+    for path in (tmp_path / name, str(tmp_path / name)):
+        assert len(images.load(path).x_test) == 8
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

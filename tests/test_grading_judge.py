@@ -17,6 +17,7 @@ from gdm_course.grading import batch
 from gdm_course.grading.assignment import Assignment, assignments, match
 from gdm_course.grading.box import Died, TooLate
 from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.collect import Entry
 from gdm_course.grading.judge import RIGHT, grade
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Cell, Notebook, read
@@ -213,7 +214,7 @@ def test_names_of_files_decide_nothing(tmp_path):
     os.mkfifo(tmp_path / "pipe.ipynb")
     found = batch.find(tmp_path)
     assert sorted(map(len, found.names.values())) == [1, len(names)]
-    assert {*found.refused} == {"peer.ipynb", "pipe.ipynb"}
+    assert {*found.refused} == {"peer.ipynb", "pipe.ipynb", "up/"}
     assert all(set(key) <= set("0123456789abcdef") for key in found.names)
 
 
@@ -323,15 +324,36 @@ def test_an_interrupted_run_is_resumed(class_of_six):
     assert (len(again), done, [*out.glob("*.json")]) == (7, [], [])
 
 
-def test_a_judge_that_ends_loses_nothing_silently(class_of_six, monkeypatch):
-    out = class_of_six / "out"
+FAILURES = (ZeroDivisionError, MemoryError, RecursionError, OverflowError, RuntimeError)
+
+
+@pytest.mark.parametrize("error", FAILURES)
+def test_a_judge_that_fails_says_so_and_the_batch_goes_on(class_of_six, monkeypatch, error):
+    """Never a 0, never nothing: a status, no marks, and the next run grades again."""
+    out, judge = class_of_six / "out", batch.judge.grade
     jobs, _ = batch.plan(batch.find(class_of_six), out, "L3", "", resume=True)
-    monkeypatch.setattr(batch.judge, "grade", lambda *a: 1 / 0)
+    bad = next(job.key for job in jobs if job.path.name == "3.ipynb")
+
+    def fails(notebook, key, *rest):
+        if key == bad:
+            raise error("<b>secret</b>")
+        return judge(notebook, key, *rest)
+
+    monkeypatch.setattr(batch.judge, "grade", fails)
     with ThreadPoolExecutor(1) as executor:
-        results = [result for _, result in batch.run(jobs, executor)]
-    assert results.count(None) == 6
-    assert [r.status for r in results if r] == ["malformed"]
-    assert len([*out.glob("*.json")]) == 1
+        results = {result.sha256: result for _, result in batch.run(jobs, executor)}
+    assert {*results} == {p.stem for p in out.glob("*.json")} == {job.key for job in jobs}
+    assert sorted(r.status for r in results.values()) == sorted(
+        [*["graded"] * 5, "malformed", "unjudged"]
+    )
+    entry = Entry("3.ipynb", restore(out / f"{bad}.json"))
+    assert (entry.status, entry.earned, entry.marks) == ("unjudged", None, ())
+    assert error.__name__ in entry.message
+    assert "secret" not in entry.message
+    monkeypatch.setattr(batch.judge, "grade", judge)
+    again, done = batch.plan(batch.find(class_of_six), out, "L3", "", resume=True)
+    assert [job.key for job in again] == [bad]
+    assert len(done) == 6
 
 
 def test_a_file_that_changes_is_not_graded_under_its_old_hash(class_of_six):

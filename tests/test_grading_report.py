@@ -16,8 +16,10 @@ from xml.etree import ElementTree
 import pytest
 
 from gdm_course.grading import exports, figures, inert, pages
-from gdm_course.grading.collect import Entry, NoResults, collect, write_index
+from gdm_course.grading.collect import Entry, collect
 from gdm_course.grading.gradebook import NoGradebook, enter
+from gdm_course.grading.judge import unjudged
+from gdm_course.grading.ledger import Handed, Ledger, NoResults
 from gdm_course.grading.merge import merge, save
 from gdm_course.grading.report import report
 from gdm_course.grading.verdict import Mark, Result, Status, restore, store
@@ -88,6 +90,11 @@ def folder(place: Path, results: dict[str, Result], refused: dict | None = None)
     names = {name: one.sha256 for name, one in results.items()}
     write_index(names, refused or {}, place)
     return place
+
+
+def write_index(names: dict[str, str], refused: dict[str, str], place: Path) -> None:
+    files = {name: Handed(name, why=why) for name, why in refused.items()}
+    Ledger({**files, **{n: Handed(n, key=key) for n, key in names.items()}}).save(place)
 
 
 def hostile(place: Path) -> Path:
@@ -361,7 +368,8 @@ FORMATS = {"text", "html", "simple_format", "md", "ansi"}
 
 def valid(found: dict) -> None:
     """Gradescope's documentation, "Autograder specifications", as assertions."""
-    assert type(found["score"]) in (int, float)
+    assert ("score" in found) == ("tests" in found), "a mark, or nothing like one"
+    assert type(found.get("score", 0)) in (int, float)
     assert type(found["execution_time"]) in (int, float)
     assert found["visibility"] in VISIBLE
     assert found["stdout_visibility"] in VISIBLE
@@ -370,7 +378,7 @@ def valid(found: dict) -> None:
     known = {"score", "execution_time", "output", "output_format", "test_output_format"}
     known |= {"test_name_format", "visibility", "stdout_visibility", "extra_data", "tests"}
     assert {*found} <= known | {"leaderboard"}
-    for test in found["tests"]:
+    for test in found.get("tests", []):
         assert type(test["score"]) in (int, float)
         assert 0 <= test["score"] <= test["max_score"]
         assert test["status"] in {"passed", "failed"}
@@ -389,7 +397,10 @@ def test_gradescope_gets_what_it_documents(tmp_path):
     for path in written:
         found = json.loads(path.read_text())
         valid(found)
-        shown = [found["output"], *(t["output"] + t["name"] for t in found["tests"])]
+        shown = [
+            found["output"],
+            *(t["output"] + t["name"] for t in found.get("tests", [])),
+        ]
         assert not any(INVISIBLE.search(text) for text in shown)
 
 
@@ -400,10 +411,36 @@ def test_gradescope_gets_the_marks():
     assert found["score"] == sum(test["score"] for test in found["tests"])
     assert [t["status"] for t in found["tests"]] == ["passed", "failed"]
     assert [t["max_score"] for t in found["tests"]] == [2, 3]
-    refused = json.loads(exports.gradescope(Entry("y", None, "an empty file")))
-    valid(refused)
-    assert refused["score"] == 0
-    assert "malformed" in refused["output"]
+
+
+NO_MARK = {
+    "refused": (Entry("y", None, "an empty file"), "malformed"),
+    "rejected": (Entry("y", Result("0" * 64, "", "", Status.MALFORMED, "x")), "malformed"),
+    "a judge that failed": (Entry("y", unjudged("0" * 64, "flows/maf", "x")), "unjudged"),
+    "not graded": (Entry("y"), "not graded"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MARK)
+def test_no_mark_is_no_zero_anywhere(kind):
+    """Gradescope asks for a score or for tests; without both, nothing can pass for one."""
+    entry, status = NO_MARK[kind]
+    found = json.loads(exports.gradescope(entry))
+    valid(found)
+    assert not {"score", "tests"} & {*found}
+    assert status in found["output"]
+    assert "this is not a 0" in found["output"]
+    head, row = csv.reader(io.StringIO(exports.marks([entry]).removeprefix(exports.BOM)))
+    line = dict(zip(head, row))
+    assert (line["earned"], line["points"], line["status"]) == ("", "", status)
+    assert len(exports.questions([entry]).splitlines()) == 1
+    assert "points</strong>" not in pages.student(entry)
+
+
+def test_a_zero_is_a_zero():
+    found = json.loads(exports.gradescope(Entry("x", result("x", 0, 0))))
+    valid(found)
+    assert found["score"] == 0
 
 
 # nbgrader ---------------------------------------------------------------------------------

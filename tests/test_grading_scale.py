@@ -17,8 +17,8 @@ import pytest
 
 from gdm_course.grading import watch
 from gdm_course.grading.ladder import LADDER
+from gdm_course.grading.stops import minding_interrupts
 from gdm_course.grading.verdict import restore
-from gdm_course.grading.workers import minding_interrupts
 from gdm_course.source import ROOT
 from tests.grading_class import UNIT, UNITS, Made, points, write_class
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import random
 import resource
 import struct
@@ -93,6 +94,13 @@ BAD = {
     "shape bool": frame({**HEAD, "0": entry(shape=(True,))}, b"1234"),
     "shape float": frame({**HEAD, "0": entry(shape=(1.0,))}, b"1234"),
     "shape huge": frame({**HEAD, "0": entry(shape=(2**70, 0), offsets=(0, 0))}),
+    "empty, its strides overflow": frame(
+        {**HEAD, "0": entry(shape=(2**31, 2**31, 2**31, 0), offsets=(0, 0))}
+    ),
+    "empty and eight dimensions": frame(
+        {**HEAD, "0": entry(shape=(0, *[2**31] * 7), offsets=(0, 0))}
+    ),
+    "empty, too many rows": frame({**HEAD, "0": entry(shape=(2**24, 0), offsets=(0, 0))}),
     "nine dimensions": frame({**HEAD, "0": entry(shape=(1,) * 9)}, b"1234"),
     "offsets overlap": frame({**HEAD, "0": entry(), "1": entry()}, b"1234"),
     "offsets outside": frame({**HEAD, "0": entry()}, b"12"),
@@ -167,6 +175,70 @@ def test_mutated_frames_give_one_error_class(n):
     assert read > n // 1000
     assert refused > n // 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+ODD = (0, 1, 2, 3, 7, 2**16, 2**24, 2**31 - 1, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30)
+ODD += (-1, -(2**63), True, 1.0, 1e300, None, "1", [], [1], {})
+
+
+def structured(rng: random.Random) -> bytes:
+    """A frame that is right but for a few odd sizes, offsets, types and names."""
+
+    def odd(share: float) -> bool:
+        return rng.random() < share
+
+    header: dict = {"__metadata__": {"message": "{" if odd(0.02) else "{}"}}
+    start = 0
+    for i in range(65 if odd(0.01) else rng.randint(1, 3)):
+        shape = [
+            rng.choice(ODD if odd(0.2) else (0, 1, 2, 3)) for _ in range(rng.randrange(9))
+        ]
+        numbers = all(type(n) is int and n >= 0 for n in shape)
+        kind = "F8" if odd(0.02) else rng.choice([*wire.DTYPES])
+        width = wire.DTYPES[kind].itemsize if kind in wire.DTYPES else 4
+        size = math.prod(shape) * width if numbers else wire.MAX_BODY + 1
+        end = start + size if size <= wire.MAX_BODY else start + 4
+        offsets = [start, end]
+        if odd(0.1):
+            offsets[rng.randrange(2)] = rng.choice(ODD)
+        made = {"dtype": kind, "shape": shape, "data_offsets": offsets}
+        header["x" if odd(0.02) else str(i)] = made
+        start = end
+    return frame(header, bytes(rng.choice(ODD[:5]) if odd(0.05) else min(start, 1 << 20)))
+
+
+@pytest.mark.parametrize("n", [10_000, pytest.param(500_000, marks=pytest.mark.full)])
+def test_odd_shapes_and_offsets_give_one_error_class(n):
+    rng = random.Random(n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read = 0
+    for _ in range(n):
+        try:
+            _, arrays = wire.decode(structured(rng))
+        except wire.Malformed:
+            continue
+        read += 1
+        assert all(max(a.shape, default=0) <= wire.MAX_BODY for a in arrays)
+    assert n // 20 < read < n // 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError, RuntimeError, KeyError])
+def test_whatever_goes_wrong_in_torch_is_malformed(error, monkeypatch):
+    def fails(*args, **kwargs):
+        raise error("out of memory, say")
+
+    monkeypatch.setattr(torch, "frombuffer", fails)
+    with pytest.raises(wire.Malformed, match=error.__name__):
+        wire.decode(frame({**HEAD, "0": entry()}, b"1234"))
+
+
+def test_empty_arrays_travel_and_absurd_ones_do_not_even_start():
+    for shape in ((0,), (0, 4), (5, 0), (3, 0, 2), (2**16, 0)):
+        _, (back,) = wire.decode(wire.encode({}, [torch.empty(shape)])[8:])
+        assert back.shape == shape
+    with pytest.raises(wire.Malformed):
+        wire.encode({}, [torch.empty(2**24, 0)])
 
 
 VALUES = (1, -2.5, float("inf"), "a", None, True, [1, (2.0,)], {"k": (1,)}, torch.float64)

@@ -35,7 +35,7 @@ def bits(paths: list[Path]) -> list[np.ndarray]:
     The files are either the three original texts ("0 1 0 ...", one image a line) or one
     archive with eight pixels to a byte.
     """
-    if paths[0].suffix == ".npz":
+    if paths[0].suffix.lower() == ".npz":
         with np.load(paths[0]) as packed:
             return [np.unpackbits(packed[k], axis=1) for k in ("train", "valid", "test")]
     texts = [np.fromfile(path, np.uint8).reshape(-1, 2 * 784) for path in paths]

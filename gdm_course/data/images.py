@@ -82,7 +82,7 @@ def load(name: str | Path = "digits") -> Images:
     """
     if name in LOADERS:
         return LOADERS[name](name)
-    if str(name).endswith(".npz"):
+    if str(name).lower().endswith(".npz"):
         return _npz(Path(name), Path(name).stem)
     raise ValueError(
         f"no image data set is called {str(name)!r}: choose from {', '.join(LOADERS)}, or "

@@ -1,7 +1,5 @@
 """Grade a folder: a pool of judges, one file per submission, able to resume."""
 
-import os
-import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
@@ -12,13 +10,14 @@ from gdm_course.authoring.course import load as load_course
 from gdm_course.grading import judge
 from gdm_course.grading.assignment import Assignment, assignment, assignments, match
 from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.gather import Found as Found
+from gdm_course.grading.gather import find as find
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Rejected, load, read
+from gdm_course.grading.pool import ToldToStop
 from gdm_course.grading.session import Budget, slowness
-from gdm_course.grading.verdict import Result, restore, store
+from gdm_course.grading.verdict import Result, Status, Unwritable, restore, store
 from gdm_course.source import ROOT
-
-CLAIM = re.compile(rb"solutions/[a-z_]{1,40}/src/[a-z_]{1,40}\.py")
 
 
 @dataclass(frozen=True)
@@ -39,71 +38,49 @@ class Job:
     budget: Budget = field(default_factory=Budget)
 
 
-@dataclass
-class Found:
-    """What lies in a folder: distinct notebooks, and files that cannot be opened.
-
-    Attributes:
-        names: of the files of each hash, relative to the folder.
-        paths: one file of each hash.
-        refused: why a file was not even read, by its name.
-        claims: the unit that each hash says it is of: a guess, to keep units together.
-    """
-
-    names: dict[str, list[str]]
-    paths: dict[str, Path]
-    refused: dict[str, str]
-    claims: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def by_unit(self) -> list[tuple[str, Path]]:
-        """Hashes and files, those of a unit in a row: its boxes are warm then."""
-        return sorted(self.paths.items(), key=lambda item: self.claims.get(item[0], b""))
-
-
-def find(folder: Path) -> Found:
-    """Look for `.ipynb` files at any depth. Links are not followed, archives not opened."""
-    found = Found({}, {}, {})
-    places = [folder] if folder.is_file() else _walk(folder)
-    for path in places:
-        name = path.name if path == folder else path.relative_to(folder).as_posix()
-        try:
-            data, key = load(path)
-        except Rejected as error:
-            found.refused[name] = str(error)
-            continue
-        found.names.setdefault(key, []).append(name)
-        found.paths.setdefault(key, path)
-        if claim := CLAIM.search(data):
-            found.claims[key] = claim[0]
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if entry.is_dir(follow_symlinks=False):
-            if not entry.name.startswith("."):  # .ipynb_checkpoints
-                yield from _walk(Path(entry.path))
-        elif entry.name.endswith(".ipynb"):
-            yield Path(entry.path)
-
-
 def grade_one(job: Job) -> Result:
-    """Grade one submission and store the verdict: the unit of work of any executor."""
+    """Grade one submission and store the verdict: the unit of work of any executor.
+
+    Whatever goes wrong in the judge becomes a verdict, too: the others are graded.
+
+    Raises:
+        Unwritable: the verdict, or a box, has no room; so it would be for the others.
+    """
     try:
-        data, key = load(job.path)
-        if key != job.key:
-            raise Rejected("the file changed while it was graded: grade again")
-        notebook = read(data)
-        chosen = _map(job.unit) if job.unit else match(notebook, _maps())
-        if chosen is None:
-            raise Rejected("no assignment of this course: name it with --unit")
-        boxes = _boxes(job.rung, chosen.key)
-        result = judge.grade(notebook, job.key, chosen, boxes.make, job.budget)
+        result = _judged(job)
+    except Unwritable:
+        raise
     except Rejected as error:
         result = judge.rejected(job.key, str(error))
+    except Changed as error:
+        result = judge.unjudged(job.key, job.unit, str(error))
+    except Exception as error:
+        result = judge.unjudged(job.key, job.unit, type(error).__name__)
     store(result, job.out)
     return result
+
+
+def _judged(job: Job) -> Result:
+    notebook = read(_found(job))
+    chosen = _map(job.unit) if job.unit else match(notebook, _maps())
+    if chosen is None:
+        raise Rejected("no assignment of this course: name it with --unit")
+    boxes = _boxes(job.rung, chosen.key)
+    return judge.grade(notebook, job.key, chosen, boxes.make, job.budget)
+
+
+class Changed(Exception):
+    """The file is not the one that was found: no verdict on that one can be had."""
+
+
+def _found(job: Job) -> bytes:
+    try:
+        data, key = load(job.path)
+    except Rejected as error:
+        raise Changed(f"since it was found, {error}") from None
+    if key != job.key:
+        raise Changed("the file changed while it waited")
+    return data
 
 
 @cache
@@ -124,7 +101,9 @@ def _boxes(rung: str, key: str) -> Boxes:
 def fresh(path: Path, rung: str) -> Result | None:
     """A stored verdict that still holds: same assignment as now, and not unsandboxed."""
     result = restore(path)
-    if result is None or (rung != "L0" and result.rung == "L0"):
+    if result is None or result.status == Status.UNJUDGED:
+        return None
+    if rung != "L0" and result.rung == "L0":
         return None
     if not result.assignment:
         return result
@@ -149,10 +128,21 @@ def plan(
 
 
 def run(jobs: list[Job], executor: Executor) -> Iterator[tuple[Job, Result | None]]:
-    """Grade in parallel; yields each job as it ends, with None if its worker died."""
+    """Grade in parallel; yields each job as it ends, and None if no verdict is stored.
+
+    Raises:
+        Unwritable: a verdict cannot be stored; the next one could not be, either.
+    """
     waiting = {executor.submit(grade_one, job): job for job in jobs}
     for future in as_completed(waiting):
+        job = waiting[future]
         try:
-            yield waiting[future], future.result()
-        except Exception:
-            yield waiting[future], None
+            yield job, future.result()
+        except ToldToStop:
+            yield job, None
+        except Unwritable:
+            raise
+        except Exception as error:  # its worker died
+            result = judge.unjudged(job.key, job.unit, str(error))
+            store(result, job.out)
+            yield job, result

@@ -1,9 +1,8 @@
 """Where a judge gets its boxes from: one stage, and a nursery if the rung can have one."""
 
-import shutil
 from multiprocessing import util
 
-from gdm_course.grading import stage
+from gdm_course.grading import held, stage
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
 from gdm_course.grading.rungs import Rung
@@ -53,4 +52,4 @@ class Boxes:
 def _clean(state: dict) -> None:
     if state["nursery"] is not None:
         state["nursery"].close()
-    shutil.rmtree(state["stage"], ignore_errors=True)
+    held.drop(state["stage"])

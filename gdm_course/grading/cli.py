@@ -1,7 +1,8 @@
 """`gdm grade`: from a folder of notebooks to one verdict per submission, and reports."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +15,7 @@ from gdm_course.grading.cli_reports import (
     merge_command,
     report_command,
     write_reports,
+    writing,
 )
 
 Submissions = Annotated[Path, typer.Argument(help="A folder of notebooks, or one.")]
@@ -61,15 +63,36 @@ def grade_command(
     nbgrader: Gradebook = None,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
-    rung = _rung(submissions, unit, floor, unsandboxed)
-    typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
-    out.mkdir(parents=True, exist_ok=True)
+    with _stoppable(out), writing(out):
+        rung = _rung(submissions, unit, floor, unsandboxed)
+        typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
+        out.mkdir(parents=True, exist_ok=True)
 
-    def workers():
-        return _workers(executor, address, jobs, rung.name, submissions, out)
+        def workers():
+            return _workers(executor, address, jobs, rung.name, submissions, out)
 
-    lost = _grade(submissions, out, rung.name, unit, resume, shard, workers)
-    _finish(out, nbgrader, shard, lost)
+        lost = _grade(submissions, out, rung.name, unit, resume, shard, workers)
+        _finish(out, nbgrader, shard, lost)
+
+
+@contextmanager
+def _stoppable(out: Path) -> Iterator[None]:
+    """Ctrl-C or a signal ends the command with one sentence; no folder stays behind."""
+    from gdm_course.grading import held
+    from gdm_course.grading.stops import minding_interrupts
+
+    def sweep() -> None:
+        for prefix in (held.STAGE, held.SCRATCH):
+            held.sweep(prefix)
+
+    sweep()
+    try:
+        with minding_interrupts():
+            yield
+    except KeyboardInterrupt:
+        _interrupted(out)
+    finally:
+        sweep()
 
 
 def _grade(
@@ -82,17 +105,18 @@ def _grade(
     workers: Callable,
 ) -> list[str]:
     """Grade what is to be graded, and say so; the names of what could not be."""
+    from gdm_course.grading.ledger import NoResults
     from gdm_course.grading.workers import NoWorkers
 
     try:
-        found, todo, done = _plan(submissions, out, rung, unit, resume, shard)
+        found, told, todo, done = _plan(submissions, out, rung, unit, resume, shard)
         with workers() as those:
             lost = _run(todo, those)
-    except NoWorkers as error:
+    except (NoResults, NoWorkers) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        _interrupted(out)
     _summarise(found, out, len(done), len(todo), lost)
+    for line in told:
+        typer.echo(line)
     return lost
 
 
@@ -103,23 +127,24 @@ def _finish(out: Path, gradebook: Path | None, shard: str, lost: list[str]) -> N
     else:
         write_reports(out, gradebook)
     if lost:
-        fail(f"{len(lost)} not graded, the judge ended: run the command again")
+        fail(f"{len(lost)} not graded, the grader failed: run the command again")
 
 
 def _plan(submissions: Path, out: Path, rung: str, unit: str, resume: bool, shard: str):
-    """Look for notebooks, write the index: what was found, is to do, is done."""
-    from gdm_course.grading import batch
-    from gdm_course.grading.collect import write_index
+    """Look for notebooks, enter them: what was found, is to be told, is to do, is done."""
+    from gdm_course.grading import adding, batch
     from gdm_course.grading.workers import share
 
-    found = batch.find(submissions)
+    try:
+        found = batch.find(submissions)
+    except OSError as error:
+        fail(f"{submissions} cannot be read: {error.strerror}")
     if not found.names and not found.refused:
         fail(f"{submissions} has no .ipynb files: give the folder with the notebooks")
-    names = {n: key for key, all_names in found.names.items() for n in all_names}
     if shard:
         found.paths = share(found.paths, shard)
-    write_index(names, found.refused, out)
-    return found, *batch.plan(found, out.resolve(), rung, unit, resume)
+    told = adding.enter(found, submissions, out)
+    return found, told, *batch.plan(found, out.resolve(), rung, unit, resume)
 
 
 def _rung(submissions: Path, unit: str, floor: str, unsandboxed: bool):
@@ -155,16 +180,17 @@ def _run(todo: list, workers) -> list[str]:
     from tqdm.auto import tqdm
 
     from gdm_course.grading import batch
-    from gdm_course.grading.workers import minding_interrupts
+    from gdm_course.grading.stops import minding_interrupts
+    from gdm_course.grading.verdict import Status, Unwritable
 
     lost = []
     bar = tqdm(batch.run(todo, workers), total=len(todo), unit="notebook")
     try:
         with minding_interrupts():
             for job, result in bar:
-                if result is None:
+                if result is None or result.status == Status.UNJUDGED:
                     lost.append(job.path.name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Unwritable):
         bar.close()
         workers.stop()
         raise
@@ -182,13 +208,15 @@ def _interrupted(out: Path) -> NoReturn:
 
 
 def _summarise(found, out: Path, kept: int, graded: int, lost: list[str]) -> None:
+    from gdm_course.grading.inert import shown
+
     files = sum(map(len, found.names.values()))
     typer.echo(
         f"{files} notebooks, {len(found.paths)} different: {graded - len(lost)} graded, "
         f"{kept} kept from before; verdicts in {out}"
     )
     for name, why in found.refused.items():
-        typer.echo(f"✘ {name!r}: {why}", err=True)
+        typer.echo(f"✘ {shown(name)}: {shown(why, 400)}", err=True)
 
 
 app.command("report")(report_command)

@@ -1,5 +1,8 @@
 """`gdm grade report` and `gdm grade merge`: what can be made from stored verdicts."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,6 +14,12 @@ Gradebook = Annotated[
 Folders = Annotated[list[Path], typer.Argument(help="Folders of results.")]
 Results = Annotated[Path, typer.Argument(help="A folder of results.")]
 Merged = Annotated[Path, typer.Option(help="Where the merged results go.")]
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTEMPTY), "move the folder of that name away"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "move the file of that name away"),
+}
 
 
 def report_command(results: Results, nbgrader: Gradebook = None) -> None:
@@ -23,18 +32,22 @@ def merge_command(
 ) -> None:
     """Make one folder of several: tasks of an array job, or several machines."""
     from gdm_course.grading import batch
-    from gdm_course.grading.collect import NoResults
+    from gdm_course.grading.ledger import NoResults
     from gdm_course.grading.merge import RULE, merge, save
+    from gdm_course.grading.turns import alone
 
     def now(unit: str) -> str | None:
         known = batch._maps().get(unit)
         return known.fingerprint if known else None
 
-    try:
-        merged = merge(results, now)
-        save(merged, out)
-    except NoResults as error:
-        fail(str(error))
+    with writing(out):
+        try:
+            merged = merge(results, now)
+            out.mkdir(parents=True, exist_ok=True)
+            with alone(out):
+                save(merged, out)
+        except NoResults as error:
+            fail(str(error))
     typer.echo(f"{len(merged.verdicts)} verdicts on {len(merged.names)} files in {out}")
     if merged.conflicts:
         told = f"{len(merged.conflicts)} conflicts, all listed in {out / 'conflicts.csv'}"
@@ -44,18 +57,37 @@ def merge_command(
 
 def write_reports(out: Path, gradebook: Path | None) -> None:
     """Tables, pages and files for Gradescope; a gradebook if one is named."""
-    from gdm_course.grading.collect import NoResults, collect
+    from gdm_course.grading.collect import collect, versions
+    from gdm_course.grading.gradebook import enter
+    from gdm_course.grading.ledger import NoResults, read
     from gdm_course.grading.report import report
+    from gdm_course.grading.turns import alone
 
+    with writing(out):
+        try:
+            read(out)  # nothing is written into a folder that holds no results
+            with alone(out):
+                typer.echo(f"reports: {report(out)}, marks.csv, questions.csv, gradescope/")
+                found = collect(out)
+                for line in enter(found, gradebook) if gradebook else ():
+                    typer.echo(line)
+        except NoResults as error:
+            fail(str(error))
+    for unit, count in versions(found).items():
+        typer.echo(
+            f"{count} versions of {unit} among the marks: grade the older ones again"
+        )
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """End with one sentence if something cannot be written; what was judged is there."""
     try:
-        typer.echo(f"reports: {report(out)}, marks.csv, questions.csv, gradescope/")
-        if gradebook is not None:
-            from gdm_course.grading.gradebook import enter
-
-            for line in enter(collect(out), gradebook):
-                typer.echo(line)
-    except NoResults as error:
-        fail(str(error))
+        yield
+    except OSError as error:
+        told = f"{error.filename or out}: {error.strerror or error}"
+        advice = ADVICE.get(error.errno, "mend that")
+        fail(f"{told}: {advice}, then run this again; what was judged is kept")
 
 
 def fail(sentence: str) -> NoReturn:

@@ -1,38 +1,13 @@
 """A folder of results, read back: who handed in what, and what the judge said of it."""
 
-import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from gdm_course.grading.verdict import Mark, Result, Status, restore, write
+from gdm_course.grading.ledger import Ledger, Named, read
+from gdm_course.grading.verdict import Mark, Result, Status, restore
 
-HASH = re.compile(r"[0-9a-f]{64}")
 NOT_GRADED = "not graded"  # no verdict is stored: this is no mark, and no status of one
-
-
-class NoResults(Exception):
-    """A folder holds no results; the sentence says what to do."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """A file under the name that its student chose: show it through `inert.shown` only."""
-
-    name: str
-
-    @property
-    def key(self) -> str:
-        """A short name for files and links, which the student does not choose."""
-        return sha256(self.name.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-    @property
-    def student(self) -> str:
-        """The first folder of the name, or the name of a file that lies in none."""
-        first, *rest = PurePosixPath(self.name).parts or ("",)
-        return first if rest else PurePosixPath(first).stem
 
 
 @dataclass(frozen=True)
@@ -43,10 +18,14 @@ class HandedIn(Named):
         name: of the file.
         result: the verdict; None if there is none.
         refused: why the file was not even read; "" if it was.
+        run: the number of the run that brought it.
+        newer: the name of a later file that was called the same; "" if there is none.
     """
 
     result: Result | None = None
     refused: str = ""
+    run: int = 0
+    newer: str = ""
 
     @property
     def status(self) -> str:
@@ -58,10 +37,10 @@ class HandedIn(Named):
     @property
     def message(self) -> str:
         """A sentence about the whole submission, often ""."""
-        if self.result is None:
-            missing = "no verdict is stored: run 'gdm grade' again"
-            return self.refused or missing
-        return self.result.message
+        missing = "no verdict is stored: run 'gdm grade' again"
+        said = self.result.message if self.result else self.refused or missing
+        newer = f"a later file has the same name: {self.newer}" if self.newer else ""
+        return "; ".join(filter(None, [said, newer]))
 
 
 class Entry(HandedIn):
@@ -94,37 +73,31 @@ def collect(folder: Path) -> list[Entry]:
     Raises:
         NoResults: there is no index, or it is none of ours.
     """
-    names, refused = index(folder)
-    entries = [Entry(n, restore(folder / f"{key}.json")) for n, key in names.items()]
-    entries += [Entry(n, None, why) for n, why in refused.items() if n not in names]
-    return sorted(entries, key=lambda entry: entry.name)
+    return entries(read(folder), folder)
 
 
-def index(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The index of a folder: names to hashes, and refused names to the reason.
-
-    Raises:
-        NoResults: there is none, or it has another form.
-    """
-    path = folder / "index.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        names, refused = found["submissions"], found["refused"]
-        pairs = [*names.items(), *refused.items()]
-        fine = all(isinstance(k, str) and isinstance(v, str) for k, v in pairs)
-    except OSError:
-        raise NoResults(f"{folder} has no index.json: give a folder of results") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        fine = False
-    if not fine or not all(map(HASH.fullmatch, names.values())):
-        raise NoResults(f"{path} is no index of results: run 'gdm grade' again")
-    return names, refused
+def entries(ledger: Ledger, folder: Path) -> list[Entry]:
+    """What became of each file of a ledger, sorted by name."""
+    found = [
+        Entry(name, restore(folder / f"{one.key}.json"), one.why, one.run)
+        for name, one in sorted(ledger.files.items())
+    ]
+    last: dict[tuple[str, str], Entry] = {}
+    for entry in sorted(found, key=lambda entry: entry.run):
+        last[ledger.files[entry.name].own, entry.assignment] = entry
+    newest = [last[ledger.files[entry.name].own, entry.assignment] for entry in found]
+    return [
+        entry if entry is new else replace(entry, newer=new.name)
+        for entry, new in zip(found, newest)
+    ]
 
 
-def write_index(names: dict[str, str], refused: dict[str, str], folder: Path) -> None:
-    """Write which files have which verdict: `index.json`."""
-    text = json.dumps({"submissions": names, "refused": refused}, indent=1)
-    write(folder / "index.json", text + "\n")
+def replaced(ledger: Ledger, folder: Path) -> list[Entry]:
+    """The files in whose place a newer one lies, with the verdicts on them."""
+    return [
+        Entry(one.own, restore(folder / f"{one.key}.json"), "", one.run)
+        for one in ledger.replaced
+    ]
 
 
 def by_assignment(entries: list[Entry]) -> Iterator[tuple[str, list[Entry]]]:
@@ -138,3 +111,12 @@ def kind(mark: Mark) -> str:
     if mark.status in (Status.GRADED, Status.UNSANDBOXED):
         return "right" if mark.earned >= mark.points else "wrong"
     return mark.status.value
+
+
+def versions(entries: list[Entry]) -> dict[str, int]:
+    """Units with marks of several versions of the assignment, and of how many."""
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry.result and entry.marks:
+            found.setdefault(entry.assignment, set()).add(entry.result.fingerprint)
+    return {unit: len(those) for unit, those in found.items() if len(those) > 1}

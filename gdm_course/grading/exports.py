@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+from collections.abc import Iterable
 
 from gdm_course.grading.collect import Entry, kind
 from gdm_course.grading.inert import cell, shown
 
 BOM = "\ufeff"  # without it, a spreadsheet on Windows takes UTF-8 for something else
 COMMON = ("student", "file", "assignment", "status", "earned", "points", "message")
-LAST = ("isolation", "key", "sha256")
+LAST = ("isolation", "key", "sha256", "version")
 
 
 def marks(entries: list[Entry]) -> str:
@@ -19,9 +20,19 @@ def marks(entries: list[Entry]) -> str:
     for e in entries:
         own = {(e.assignment, m.name): m.earned for m in e.marks}
         person = [e.student, e.name, e.assignment, e.status, e.earned, e.points, e.message]
-        result = [e.result.rung, e.key, e.result.sha256] if e.result else ["", e.key, ""]
-        rows.append([*person, *map(own.get, columns), *result])
+        rows.append([*person, *map(own.get, columns), *_about(e)])
     return table(rows)
+
+
+def _about(e: Entry) -> list[str]:
+    if e.result is None:
+        return ["", e.key, "", ""]
+    return [e.result.rung, e.key, e.result.sha256, e.result.fingerprint]
+
+
+def aside(files: Iterable[tuple[str, str]]) -> str:
+    """One line per file that was not read, with what it is."""
+    return table([["file", "what"], *sorted(files)])
 
 
 def questions(entries: list[Entry]) -> str:
@@ -45,14 +56,17 @@ def table(rows: list) -> str:
 def gradescope(entry: Entry) -> str:
     """A `results.json` as Gradescope's autograder documentation describes it.
 
-    It holds what the student may see: no seed, no name, nothing of others.
+    It holds what the student may see: no seed, no name, nothing of others. Gradescope asks
+    for a `score` or for `tests` with scores; without marks there is neither: a file that
+    could not be judged has not earned 0.
     """
     result = entry.result
     told = [f"Status: {entry.status}.", entry.message]
     if result and result.rung == "L0":
         told.append("Graded without isolation.")
+    if entry.earned is None:
+        told.append("No mark: this is not a 0. Ask your instructor.")
     about = {
-        "score": entry.earned or 0.0,
         "execution_time": round(result.seconds) if result else 0,
         "output": shown(" ".join(filter(None, told)), 2_000),
         "output_format": "text",
@@ -61,8 +75,10 @@ def gradescope(entry: Entry) -> str:
         "visibility": "visible",
         "stdout_visibility": "hidden",
         "extra_data": {"sha256": result.sha256 if result else ""},
-        "tests": [_test(mark, i) for i, mark in enumerate(entry.marks, 1)],
     }
+    if entry.earned is not None:
+        tests = [_test(mark, i) for i, mark in enumerate(entry.marks, 1)]
+        about |= {"score": entry.earned, "tests": tests}
     return json.dumps(about, indent=1) + "\n"
 
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gdm_course.grading.collect import Entry, NoResults, by_assignment, kind
+from gdm_course.grading.collect import Entry, by_assignment, kind
 from gdm_course.grading.inert import shown
+from gdm_course.grading.ledger import NoResults
 
 
 class NoGradebook(NoResults):
@@ -21,8 +22,8 @@ class NoGradebook(NoResults):
 def enter(entries: list[Entry], path: Path) -> Iterator[str]:
     """Enter all marks; yields one line per thing that needs attention, then a summary.
 
-    Of two notebooks of one student for one assignment, the one whose name sorts last
-    counts, and the others are named.
+    Of two notebooks of one student for one assignment, the one of the later run counts,
+    of one run the one whose name sorts last; the others are named.
 
     Raises:
         NoGradebook: nbgrader is not installed here, or the file is no gradebook.
@@ -30,6 +31,7 @@ def enter(entries: list[Entry], path: Path) -> Iterator[str]:
     with _open(path) as book:
         entered = 0
         for unit, group in by_assignment(entries):
+            group = sorted(group, key=lambda entry: (entry.run, entry.name))
             last = {_student(entry): entry for entry in group if entry.marks}
             _prepare(book, unit, [*last.values()])
             for entry in last.values():

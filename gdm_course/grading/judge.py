@@ -77,6 +77,12 @@ def rejected(key: str, sentence: str) -> Result:
     return Result(key, "", "", Status.MALFORMED, sentence)
 
 
+def unjudged(key: str, unit: str, why: str) -> Result:
+    """The verdict when the grader itself fails: no mark, and the next run tries again."""
+    sentence = f"the grader failed ({why}): run it again; report it if that does not help"
+    return Result(key, unit, "", Status.UNJUDGED, sentence)
+
+
 def _whole(rung: str) -> Status:
     return Status.UNSANDBOXED if rung == "L0" else Status.GRADED
 

@@ -13,11 +13,11 @@ One name with two different files keeps both: the second is shown as `NAME (2)`.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gdm_course.grading.collect import HASH, NoResults, index, write_index
 from gdm_course.grading.exports import table
+from gdm_course.grading.ledger import HASH, Handed, Ledger, NoResults, read
 from gdm_course.grading.verdict import Result, Status, restore, store, write
 
 RULE = (
@@ -32,15 +32,23 @@ class Merged:
     """What several folders hold together.
 
     Attributes:
-        names: of files, to their hashes.
-        refused: names of files that could not be read, to the reason.
+        ledger: of all files of all folders.
         conflicts: where folders disagree: the name or hash, kept, dropped, why.
     """
 
-    names: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
     verdicts: dict[str, tuple[Result, Path]] = field(default_factory=dict)
     conflicts: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The hash of every file that was read."""
+        return self.ledger.names
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why every other one was not."""
+        return self.ledger.refused
 
 
 def merge(folders: list[Path], now: Callable[[str], str | None]) -> Merged:
@@ -54,18 +62,18 @@ def merge(folders: list[Path], now: Callable[[str], str | None]) -> Merged:
         NoResults: one of them holds none; nothing was written.
     """
     merged = Merged()
-    indexes = {folder: index(folder) for folder in folders}
-    for folder, (names, refused) in indexes.items():
+    books = {folder: read(folder) for folder in folders}
+    for folder, book in books.items():
         for path in sorted(folder.glob("*.json")):
             if found := STORED.fullmatch(path.name):
                 _verdict(merged, found[1], path, now)
-        for name, key in names.items():
-            _name(merged, name, key, folder)
-        for name, why in refused.items():
-            merged.refused.setdefault(name, why)
-    for name in merged.refused.keys() & merged.names.keys():
-        why = merged.refused.pop(name)
-        merged.conflicts.append((name, "the file that was read", why, "read in one"))
+        runs = merged.ledger.runs
+        for one in book.files.values():
+            _enter(merged, replace(one, run=runs + one.run), folder)
+        known = [(r.own, r.key) for r in merged.ledger.replaced]
+        merged.ledger.replaced += [r for r in book.replaced if (r.own, r.key) not in known]
+        merged.ledger.aside |= book.aside
+        merged.ledger.roots = [*dict.fromkeys([*merged.ledger.roots, *book.roots])]
     return merged
 
 
@@ -108,15 +116,25 @@ def _why(first: Result, second: Result) -> str:
     return "graded twice, under two seeds" if first.seed != second.seed else "changed"
 
 
-def _name(merged: Merged, name: str, key: str, folder: Path) -> None:
-    """Enter a name; another file under the same name gets a number, and is listed."""
-    new, number = name, 1
-    while merged.names.get(new, key) != key:
-        number += 1
-        new = f"{name} ({number})"
-    if new != name and new not in merged.names:
-        merged.conflicts.append((name, new, str(folder), "one name, different files"))
-    merged.names[new] = key
+def _enter(merged: Merged, one: Handed, folder: Path) -> None:
+    """Enter a file; another one under the same name gets a number, and is listed.
+
+    A file that one folder could not read is judged by what another one read.
+    """
+    files = merged.ledger.files
+    same = [name for name in merged.ledger.called(one.own) if files[name].own == one.own]
+    if one.key in {files[name].key for name in same}:
+        return
+    unread = next((name for name in same if not files[name].key), None)
+    if same and (unread or not one.key):
+        why = files.pop(unread).why if unread else one.why
+        told = (one.own, "the file that was read", why, "read in one")
+        merged.conflicts.append(told)
+    if one.key or not same:
+        name = merged.ledger.enter(one)
+        if name != one.own:
+            told = (one.own, name, str(folder), "one name, different files")
+            merged.conflicts.append(told)
 
 
 def save(merged: Merged, out: Path) -> None:
@@ -124,9 +142,10 @@ def save(merged: Merged, out: Path) -> None:
 
     Raises:
         NoResults: the folder holds other results, which would be mixed up with these.
+        OSError: something cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    present = {found[1] for p in out.iterdir() if (found := STORED.fullmatch(p.name))}
+    present = {p.stem for p in out.iterdir() if STORED.fullmatch(p.name) and restore(p)}
     if foreign := present - {*merged.verdicts}:
         raise NoResults(
             f"{out} holds {len(foreign)} other verdicts: name it among the folders to "
@@ -134,6 +153,6 @@ def save(merged: Merged, out: Path) -> None:
         )
     for result, _ in merged.verdicts.values():
         store(result, out)
-    write_index(merged.names, merged.refused, out)
+    merged.ledger.save(out)
     head = [("name or SHA-256", "kept", "dropped", "why")]
     write(out / "conflicts.csv", table([*head, *merged.conflicts]))

@@ -9,7 +9,7 @@ from collections import Counter
 from hashlib import sha256
 
 from gdm_course.grading import figures
-from gdm_course.grading.collect import NOT_GRADED, Entry, by_assignment, kind
+from gdm_course.grading.collect import NOT_GRADED, Entry, by_assignment, kind, versions
 from gdm_course.grading.inert import Markup, shown, tag
 
 STYLE = """
@@ -94,16 +94,30 @@ def _foot(entry: Entry) -> Markup:
     return tag("footer", tag("p", text))
 
 
-def overview(entries: list[Entry]) -> str:
-    """The page of the class: figures per assignment, then one line per submission."""
+def overview(
+    entries: list[Entry], replaced: list[Entry] | None = None, aside: int = 0
+) -> str:
+    """The page of the class: figures per assignment, then one line per submission.
+
+    Args:
+        entries: all that was handed in.
+        replaced: older files, in whose place a newer one lies.
+        aside: how many files were not read, of students who handed in a notebook.
+    """
     without = [entry for entry in entries if not entry.assignment]
     body = [tag("h1", "Results of the class"), tag("p", _counts(entries))]
+    for unit, count in versions(entries).items():
+        body.append(tag("p", VERSIONS.format(count=count, unit=unit), class_="note"))
     if len({entry.status for entry in entries}) > 1:
         body.append(figures.statuses(entries))
     for name, group in by_assignment(entries):
         body += _assignment(name, group)
     if without:
         body += [tag("h2", "Without an assignment, or without a verdict"), _people(without)]
+    if replaced:
+        body += [tag("h2", "Replaced by a newer file"), _older(replaced)]
+    if aside:
+        body.append(tag("p", ASIDE.format(count=aside)))
     return _page("Results of the class", [*body, tag("footer", tag("p", FOOT))])
 
 
@@ -111,6 +125,22 @@ FOOT = (
     "Made by gdm grade from the stored verdicts alone. The key tells names apart that look "
     "alike; 'same file' means equal to the byte, which unanswered exercises are, too."
 )
+
+
+VERSIONS = (
+    "Marks of {count} versions of {unit} stand side by side (see the last column of "
+    "marks.csv): grade the older ones again."
+)
+ASIDE = "Files that are no notebooks and were not read: {count}, listed in aside.csv."
+
+
+def _older(replaced: list[Entry]) -> Markup:
+    rows = [[shown(e.name), _points(e), e.status, e.message] for e in replaced]
+    return _table(["file", "points#", "status", "remark"], rows)
+
+
+def _points(entry: Entry) -> str:
+    return "" if entry.earned is None else f"{entry.earned:g} / {entry.points:g}"
 
 
 def _counts(entries: list[Entry]) -> str:
@@ -147,14 +177,13 @@ def _people(group: list[Entry]) -> Markup:
     same = Counter(entry.result.sha256 for entry in group if entry.result)
     rows = []
     for entry in group:
-        points = "" if entry.earned is None else f"{entry.earned:g} / {entry.points:g}"
         link = tag("a", shown(entry.name), href=f"pages/{entry.key}.html")
         copies = same[entry.result.sha256] - 1 if entry.result else 0
         remark = [entry.message] * bool(entry.message)
         remark += [UNSANDBOXED] * (entry.status == "unsandboxed")
         remark += [f"same file as {copies} more"] * (copies > 0)
         key = tag("code", entry.key[:6])
-        rows.append([link, key, points, entry.status, "; ".join(remark)])
+        rows.append([link, key, _points(entry), entry.status, "; ".join(remark)])
     return _table(["file", "key", "points#", "status", "remark"], rows)
 
 

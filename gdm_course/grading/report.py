@@ -2,15 +2,16 @@
 
 marks.csv        one line per submission         questions.csv    one per question
 class.html       the class, with figures         pages/KEY.html   one per submission
-gradescope/KEY/results.json                      KEY: a hash of the file's name
+aside.csv        one per file that was not read  KEY: a hash of the file's name
+gradescope/KEY/results.json
 """
 
 import re
 import shutil
 from pathlib import Path
 
-from gdm_course.grading import exports, pages
-from gdm_course.grading.collect import collect
+from gdm_course.grading import exports, ledger, pages
+from gdm_course.grading.collect import entries, replaced
 from gdm_course.grading.verdict import write
 
 OURS = re.compile(r"[0-9a-f]{24}(\.html)?")
@@ -23,17 +24,21 @@ def report(folder: Path) -> Path:
 
     Raises:
         NoResults: the folder has no index.
+        OSError: a report cannot be written; those before it are.
     """
-    entries = collect(folder)
-    _clear(folder, {entry.key for entry in entries})
-    for entry in entries:
+    book = ledger.read(folder)
+    found = entries(book, folder)
+    _clear(folder, {entry.key for entry in found})
+    for entry in found:
         place = folder / "gradescope" / entry.key
         place.mkdir(parents=True, exist_ok=True)
         write(place / "results.json", exports.gradescope(entry))
         write(folder / "pages" / f"{entry.key}.html", pages.student(entry))
-    write(folder / "marks.csv", exports.marks(entries))
-    write(folder / "questions.csv", exports.questions(entries))
-    write(folder / "class.html", pages.overview(entries))
+    write(folder / "marks.csv", exports.marks(found))
+    write(folder / "questions.csv", exports.questions(found))
+    write(folder / "aside.csv", exports.aside(map(tuple, book.aside.values())))
+    older = replaced(book, folder)
+    write(folder / "class.html", pages.overview(found, older, len(book.aside)))
     return folder / "class.html"
 
 
@@ -43,4 +48,5 @@ def _clear(folder: Path, keys: set[str]) -> None:
         place.mkdir(exist_ok=True)
         for path in place.iterdir():
             if OURS.fullmatch(path.name) and path.stem not in keys:
-                path.unlink() if path.suffix else shutil.rmtree(path)
+                folder_of_ours = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if folder_of_ours else path.unlink()

@@ -8,10 +8,11 @@ import ast
 import compileall
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
+from gdm_course.grading import held
 from gdm_course.grading.assignment import Assignment
+from gdm_course.grading.verdict import Unwritable
 from gdm_course.source import PACKAGE
 
 ROOMS_LEFT_OUT = {
@@ -47,8 +48,24 @@ def __getattr__(name):
 
 
 def build(assignment: Assignment) -> Path:
-    """Make the folder that the box finds at /course; the caller deletes it."""
-    root = Path(tempfile.mkdtemp(prefix="gdm-stage-"))
+    """Make the folder that the box finds at /course; the caller drops it (see `held`).
+
+    Raises:
+        Unwritable: there is no room for it.
+    """
+    held.sweep(held.STAGE)
+    root = held.make(held.STAGE)
+    try:
+        _fill(root, assignment)
+    except BaseException as error:  # an interrupt too
+        held.drop(root)
+        if isinstance(error, OSError):
+            raise Unwritable(error.errno, error.strerror, str(root)) from error
+        raise
+    return root
+
+
+def _fill(root: Path, assignment: Assignment) -> None:
     package = root / "gdm_course"
     for path in sorted(PACKAGE.rglob("*.py")):
         inside = path.relative_to(PACKAGE)
@@ -71,7 +88,6 @@ def build(assignment: Assignment) -> Path:
     compileall.compile_dir(root, quiet=2)
     for path in [root, *root.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return root
 
 
 def _within(dotted: str, withheld: frozenset[str]) -> bool:

@@ -5,15 +5,13 @@ import contextlib
 import itertools
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
-from gdm_course.grading import watch
+from gdm_course.grading import held, watch
 from gdm_course.grading.ladder import free_uid
 from gdm_course.grading.rungs import Rung, Site, nest
 
@@ -28,7 +26,7 @@ class Cold:
 
     def __init__(self, rung: Rung, stage: Path):
         self.uid = free_uid(next(slots))
-        self.scratch = Path(tempfile.mkdtemp(prefix="gdm-box-"))
+        self.scratch = held.make(held.SCRATCH)
         if os.geteuid() == 0:
             os.chown(self.scratch, self.uid, self.uid)
         path = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
@@ -54,7 +52,7 @@ class Cold:
     def end(self) -> None:
         """Kill whatever is left, and remove the scratch folder."""
         watch.end(self.process, self.uid if os.geteuid() == 0 else None)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        held.drop(self.scratch)
 
 
 class Nursery:

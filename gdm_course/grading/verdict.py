@@ -3,10 +3,13 @@
 Reports are made from these files alone; nothing of a submission is read again.
 """
 
+import contextlib
 import json
+import math
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +24,7 @@ class Status(StrEnum):
     CRASH = "crash"  # the process died, or passed a limit
     MALFORMED = "malformed"  # the file is no notebook, or the answer no frame
     MISSING = "missing"  # not answered
+    UNJUDGED = "unjudged"  # the grader itself failed: no mark, and the next run tries again
     UNSANDBOXED = "unsandboxed"  # judged, but the code ran without isolation
 
 
@@ -88,18 +92,38 @@ def store(result: Result, folder: Path) -> Path:
     return path
 
 
+class Unwritable(OSError):
+    """Something of the grader's cannot be written: no room, no right, or in the way."""
+
+
 def write(path: Path, text: str) -> None:
-    """Replace a text file at once."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    """Replace a text file at once.
+
+    Raises:
+        Unwritable: it cannot be; the old file is as it was.
+    """
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # interrupted: no half file stays behind
-        os.unlink(temporary)
-        raise
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:  # interrupted: no half file stays behind
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror, str(path)) from error
+
+
+def clear(folder: Path) -> None:
+    """Remove half files of writers that were killed; writing one takes no hour."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
 
 
 def restore(path: Path) -> Result | None:
@@ -109,7 +133,26 @@ def restore(path: Path) -> Result | None:
         if data.pop("schema") != SCHEMA:
             return None
         data.pop("earned"), data.pop("points")
-        marks = [Mark(**{**m, "status": Status(m["status"])}) for m in data.pop("marks")]
-        return Result(**{**data, "status": Status(data["status"])}, marks=tuple(marks))
-    except (OSError, ValueError, KeyError, TypeError):
+        data["marks"] = tuple(_typed(Mark, mark) for mark in data["marks"])
+        found = _typed(Result, data)
+        return found if found.sha256 == path.stem else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _typed(kind: type, data: dict):
+    """A `Mark` or a `Result` of plain data.
+
+    Raises:
+        ValueError, TypeError, KeyError: a value that is missing, or not of its type.
+    """
+    made = kind(**{**data, "status": Status(data["status"])})
+    for one in fields(kind):
+        value, wanted = getattr(made, one.name), (int, float)
+        if one.type is not float:
+            wanted = tuple if one.name == "marks" else one.type
+        if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+            raise TypeError(f"{one.name} is no {one.type}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{one.name} is no number")
+    return made

@@ -9,6 +9,7 @@ Whatever bytes come in, `decode` gives a message or raises `Malformed`, nothing 
 import json
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ WIDER = {
     torch.int16: torch.int32,
 }
 MAX_ARRAYS, MAX_DIMENSIONS, MAX_SIZE = 64, 8, 2**31
+MAX_EMPTY = 2**16  # an array of no numbers: what its other sizes may multiply to
 MAX_HEADER, MAX_BODY = 64 * 1024, 8 * 1024 * 1024
 MAX_FRAME = 8 + MAX_HEADER + MAX_BODY
 
@@ -53,8 +55,9 @@ def encode(message: dict, arrays: list[Tensor] | tuple[Tensor, ...] = ()) -> byt
     for i, array in enumerate(arrays):
         array = array.to(WIDER.get(array.dtype, array.dtype))
         end = start + array.numel() * array.element_size()
-        if array.dtype not in NAMES or array.ndim > MAX_DIMENSIONS or end > MAX_BODY:
-            shape = tuple(array.shape)
+        shape = tuple(array.shape)
+        fits = array.ndim <= MAX_DIMENSIONS and end <= MAX_BODY and not _absurd(shape)
+        if array.dtype not in NAMES or not fits:
             raise Malformed(f"an array {shape} of {array.dtype} does not fit into a frame")
         entry = {"dtype": NAMES[array.dtype], "shape": [*array.shape]}
         header[str(i)] = {**entry, "data_offsets": [start, end]}
@@ -87,6 +90,15 @@ def decode(frame: bytes) -> tuple[dict, list[Tensor]]:
     Raises:
         Malformed: anything at all is not as the layout says.
     """
+    try:
+        return _decode(frame)
+    except Malformed:
+        raise
+    except Exception as error:  # of torch, of memory: a stranger's bytes end no judge
+        raise Malformed(f"no frame: {type(error).__name__}") from None
+
+
+def _decode(frame: bytes) -> tuple[dict, list[Tensor]]:
     if not 10 <= len(frame) <= MAX_FRAME:
         raise Malformed(f"a frame of {len(frame)} bytes, expected 10 to {MAX_FRAME}")
     (size,) = struct.unpack("<Q", frame[:8])
@@ -114,7 +126,7 @@ def _array(entry: Any, body: memoryview, start: int) -> tuple[Tensor, int]:
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(kind, str) or kind not in DTYPES:
         raise Malformed("a dtype that frames do not know")
-    if not _sizes(shape, MAX_SIZE) or len(shape) > MAX_DIMENSIONS:
+    if not _sizes(shape, MAX_SIZE) or len(shape) > MAX_DIMENSIONS or _absurd(shape):
         raise Malformed("a shape is a list of at most 8 sizes below 2^31")
     if not _sizes(offsets, MAX_BODY) or len(offsets) != 2 or offsets[0] != start:
         raise Malformed("offsets are two, and each array starts where the last one ended")
@@ -127,6 +139,11 @@ def _array(entry: Any, body: memoryview, start: int) -> tuple[Tensor, int]:
     if dtype is torch.bool and max(raw) > 1:
         raise Malformed("a bool is 0 or 1")
     return torch.frombuffer(raw, dtype=dtype).reshape(shape), end
+
+
+def _absurd(shape: Sequence[int]) -> bool:
+    """Whether an array holds nothing, and yet is huge: torch's strides would overflow."""
+    return 0 in shape and math.prod(n for n in shape if n) > MAX_EMPTY
 
 
 def _sizes(value: Any, largest: int) -> bool:

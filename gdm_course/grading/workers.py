@@ -1,49 +1,26 @@
 """Who grades: processes of this machine, a Dask cluster, or one task of an array job."""
 
 import os
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import cache
-from multiprocessing import active_children
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from gdm_course.grading import batch, light
+from gdm_course.grading import batch
 from gdm_course.grading.ladder import LADDER
+from gdm_course.grading.pool import Local
 from gdm_course.grading.session import slowness
+
+__all__ = ["Cluster", "Local", "NoWorkers", "share"]
 
 PATIENCE = 20  # seconds to wait for a scheduler
 
 
 class NoWorkers(Exception):
     """These workers cannot grade; the sentence says what to do."""
-
-
-class Stopped(BaseException):
-    """Raised in a worker that is told to stop: its submission keeps no verdict."""
-
-
-@contextmanager
-def minding_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end, if Python lost it (in a destructor, it does)."""
-    heard = []
-
-    def hear(number: int, frame: object) -> None:
-        heard.append(number)
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt
 
 
 # An array job -----------------------------------------------------------------------------
@@ -63,67 +40,6 @@ def share(paths: dict[str, Path], shard: str) -> dict[str, Path]:
         known = "expected I/N with I from 1 to N, such as 2/8"
         raise NoWorkers(f"--shard {shard}: {known}") from None
     return {key: p for key, p in paths.items() if int(key[:16], 16) % n == i - 1}
-
-
-# This machine -----------------------------------------------------------------------------
-
-
-class Local(ProcessPoolExecutor):
-    """Processes of this machine: they stop when told to, and end with their parent."""
-
-    def __init__(self, workers: int):
-        super().__init__(workers, initializer=_prepare, initargs=(os.getpid(),))
-
-    def submit(self, call: Callable, /, *args: object, **kwargs: object) -> Future:
-        """As usual, but nothing is begun any more once the worker was told to stop."""
-        return super().submit(_unless_stopped, call, *args, **kwargs)
-
-    def stop(self) -> None:
-        """End the submissions under way and drop the rest. Returns when nothing runs."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-        self.shutdown(wait=False, cancel_futures=True)
-        for child in active_children():
-            os.kill(child.pid, signal.SIGINT)
-        self.shutdown(wait=True)
-        signal.signal(signal.SIGINT, before)
-
-
-_stopped = False
-
-
-def _prepare(parent: int) -> None:
-    """In a new worker: what to do at Ctrl-C, and when the parent dies."""
-    light.install()
-    signal.signal(signal.SIGINT, _interrupted)
-    threading.Thread(target=_outlive_nobody, args=(parent,), daemon=True).start()
-
-
-def _interrupted(number: int, frame: object) -> None:
-    """Leave the submission under way; between two of them there is nothing to leave."""
-    global _stopped
-    _stopped = True
-    while frame is not None:
-        if frame.f_code is _unless_stopped.__code__:
-            raise Stopped
-        frame = frame.f_back
-
-
-def _unless_stopped(call: Callable, *args: object, **kwargs: object) -> object:
-    try:
-        if not _stopped:
-            return call(*args, **kwargs)
-    except Stopped:
-        pass
-    raise RuntimeError("told to stop")  # no BaseException: the parent counts it as lost
-
-
-def _outlive_nobody(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGINT)  # the main thread leaves its submission
-    time.sleep(0.5)
-    batch._boxes.cache_clear()  # ends boxes, removes their folders
-    os._exit(1)
 
 
 # A cluster --------------------------------------------------------------------------------
