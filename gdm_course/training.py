@@ -2,13 +2,13 @@
 
 import math
 import os
-import random
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from gdm_course.chance import set_seeds
 
 Batch = Tensor | tuple[Tensor, ...]
 
@@ -26,21 +26,19 @@ def seed_shift() -> int:
         raise ValueError(f"GDM_SEED_SHIFT={text!r}: expected a whole number") from None
 
 
-def set_seeds(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators (CPU and GPU)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def shifted(seed: int) -> int:
+    """Return a lecture's seed, or another one where `GDM_SEED_SHIFT` asks for it."""
+    return seed + 1000 * seed_shift()
 
 
 def seed_everything(seed: int) -> None:
     """`set_seeds`, for lectures: `GDM_SEED_SHIFT=k` runs one with all its seeds shifted."""
-    set_seeds(seed + 1000 * seed_shift())
+    set_seeds(shifted(seed))
 
 
 def generator(seed: int) -> torch.Generator:
     """Return a generator of its own for draws, shifted like `seed_everything`."""
-    return torch.Generator().manual_seed(seed + 1000 * seed_shift())
+    return torch.Generator().manual_seed(shifted(seed))
 
 
 def budget(full: int, smoke: int) -> int:

@@ -18,9 +18,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "nets": set(),
     "protocols": set(),
-    "training": {"protocols"},
+    "chance": set(),
+    "training": {"chance", "protocols"},
     "source": set(),
-    **{family: {"nets", "training", "protocols"} for family in FAMILIES},
+    **{family: {"nets", "chance", "training", "protocols"} for family in FAMILIES},
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.
 ONLY_FOR = {

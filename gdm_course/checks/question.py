@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
 from gdm_course.checks.compare import describe, same
 
@@ -67,6 +68,7 @@ class Question:
     mistakes: Sequence[Mistake] = ()
     kind: str = "close"
 
+    @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:
         """Ask and judge in this process: for notebooks and tests, never for marks."""
         asks, answers = self.asks(seed), []

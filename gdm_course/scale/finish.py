@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from gdm_course.chance import own_chance
 from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.recipes import resolve
 from gdm_course.scale.run import Run
-from gdm_course.scale.state import own_chance, write_whole
+from gdm_course.scale.state import write_whole
 
 
 def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:
