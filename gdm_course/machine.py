@@ -153,5 +153,5 @@ def _refusal(bwrap: str) -> str | None:
         subprocess.run(command, check=True, capture_output=True, timeout=5)
     except (subprocess.SubprocessError, OSError) as error:
         said = getattr(error, "stderr", None) or str(error).encode()
-        return said.decode(errors="replace").strip().splitlines()[-1]
+        return said.decode(errors="replace").strip().split("\n")[-1]
     return None

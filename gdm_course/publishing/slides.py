@@ -17,7 +17,7 @@ def title(run: Run) -> str:
     """The first heading of a notebook."""
     for cell in run.notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.splitlines()[0].removeprefix("# ").strip()
+            return cell.source.split("\n")[0].removeprefix("# ").strip()
     return run.path.stem
 
 

@@ -102,7 +102,7 @@ def device(fabric: Any) -> str:
 def processor() -> str:
     """Return the processor's name, as far as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if "model name" in line)

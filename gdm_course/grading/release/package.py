@@ -98,7 +98,7 @@ def secrets(unit: Unit) -> list[str]:
 
 def giving_away(text: str, lines: Iterable[str]) -> list[str]:
     """Which lines stand in a text, however they are indented."""
-    there = {" ".join(line.split()) for line in text.splitlines()}
+    there = {" ".join(line.split()) for line in text.split("\n")}
     return [line for line in lines if line in there]
 
 
