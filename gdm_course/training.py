@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course.chance import set_seeds
+from gdm_course.environment import on
 
 Batch = Tensor | tuple[Tensor, ...]
 
@@ -43,7 +44,7 @@ def generator(seed: int) -> torch.Generator:
 
 def budget(full: int, smoke: int) -> int:
     """Return `full`, or `smoke` if the environment says `GDM_SMOKE=1` (CI's quick run)."""
-    return smoke if os.environ.get("GDM_SMOKE", "") not in ("", "0") else full
+    return smoke if on("GDM_SMOKE") else full
 
 
 def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:

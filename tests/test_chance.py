@@ -15,7 +15,6 @@ from gdm_course.chance import chance, own_chance
 from gdm_course.checks.controls import controls
 from gdm_course.data import toy
 from gdm_course.source import PACKAGE, ROOT
-from gdm_course.training import generator, seed_everything, shifted
 
 
 def draws() -> tuple:
@@ -147,18 +146,6 @@ def test_chance_of_its_own_goes_on_from_where_it_is_without_a_seed(untouched):
     next_draws = draws()
     with own_chance():
         assert (random.random(), np.random.rand(), torch.rand(()).item()) == next_draws
-
-
-def test_a_shift_moves_every_seed_of_a_lecture(monkeypatch):
-    seed_everything(5)
-    plain = torch.rand(2)
-    monkeypatch.setenv("GDM_SEED_SHIFT", "2")
-    seed_everything(5)
-    assert not torch.equal(torch.rand(2), plain)
-    assert generator(5).initial_seed() == 2005
-    monkeypatch.setenv("GDM_SEED_SHIFT", "a")
-    with pytest.raises(ValueError, match="GDM_SEED_SHIFT='a'"):
-        shifted(0)
 
 
 SEEDING = {"seed", "seed_all", "manual_seed", "manual_seed_all", "set_seeds"}

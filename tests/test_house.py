@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "nets": set(),
     "protocols": set(),
     "chance": set(),
-    "training": {"chance", "protocols"},
+    "environment": {"source"},
+    "training": {"chance", "environment", "protocols"},
     "source": set(),
     **{family: {"nets", "chance", "training", "protocols"} for family in FAMILIES},
 }

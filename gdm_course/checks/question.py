@@ -5,7 +5,6 @@ from a secret seed, to a sealed box and judges outside of it. So a `judge` sees 
 never the student's object.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
 from gdm_course.checks.compare import describe, same
+from gdm_course.environment import on
 
 __all__ = [
     "Arrays",
@@ -104,8 +104,7 @@ def _announce(name: str, verdict: Verdict) -> None:
     """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
     print(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
-    strict = os.environ.get("GDM_CHECK") or "NBGRADER_EXECUTION" in os.environ
-    if not verdict.right and strict:
+    if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
         raise AssertionError(f"{name}: {verdict.message}")
 
 

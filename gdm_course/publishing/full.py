@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import platform
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from gdm_course.environment import cores
 from gdm_course.publishing.elsewhere import Setting, headline, read, table, used
 from gdm_course.publishing.execute import BUILD, Run, because, execute, notebooks
 from gdm_course.source import ROOT
@@ -65,7 +65,7 @@ def machine() -> dict:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
