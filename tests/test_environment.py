@@ -78,7 +78,7 @@ def looked_up(text: str) -> set[str]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call | ast.Subscript | ast.Compare):
             own = ast.unparse(node)
-            if "environ" in own or "getenv" in own:
+            if "os.environ" in own or "getenv" in own:
                 found |= {name for name in (*NAMES, "GDM_DATA_DIR") if f"'{name}'" in own}
     return found
 
