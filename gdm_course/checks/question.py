@@ -15,6 +15,7 @@ from torch import Tensor
 from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
 from gdm_course.checks.compare import describe, same
+from gdm_course.console import say
 from gdm_course.environment import on
 
 __all__ = [
@@ -103,7 +104,7 @@ def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) ->
 def _announce(name: str, verdict: Verdict) -> None:
     """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-    print(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
+    say(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
     if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
         raise AssertionError(f"{name}: {verdict.message}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from gdm_course.console import forgiving
 from gdm_course.environment import cores
 from gdm_course.publishing.elsewhere import Setting, headline, read, table, used
 from gdm_course.publishing.execute import BUILD, Run, because, execute, notebooks
@@ -147,4 +148,5 @@ def conclude(all_rows: list[tuple[Setting, dict]]) -> int:
 
 
 if __name__ == "__main__":
+    forgiving()
     sys.exit(main(sys.argv[1:]))

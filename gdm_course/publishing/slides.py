@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbconvert import SlidesExporter
 
+from gdm_course.console import forgiving
 from gdm_course.publishing import assets
 from gdm_course.publishing.execute import BUILD, Run, environment, execute
 from gdm_course.source import ROOT
@@ -68,4 +69,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    forgiving()
     sys.exit(main(sys.argv[1:]))

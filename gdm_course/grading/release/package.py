@@ -39,6 +39,7 @@ ROOM = """\"\"\"Part of a student's copy of the course.\"\"\"
 """
 BARE = ("gdm_course.grading", "gdm_course.checks")
 FOR_CHECKS = ("checks.ask", "grading.standin", "grading.packing", "grading.wire")
+FOR_CHECKS += ("chance", "console")
 
 
 def within(name: str, modules: Iterable[str]) -> bool:
