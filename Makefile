@@ -13,6 +13,9 @@ GDM := $(VENV)/bin/gdm
 READY := $(VENV)/.installed
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c constraints.txt
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --nbval-lax
+# Other seeds and another instruction set for `make full`: one value, or several with commas.
+SETTING = $(if $(SHIFT),--shift=$(SHIFT)) $(if $(ATEN_CPU_CAPABILITY),--isa=$(ATEN_CPU_CAPABILITY)) \
+  $(if $(JOBS),--jobs=$(JOBS))
 # Jupyter refuses to start as root unless told: containers and CI are root.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -46,8 +49,8 @@ check: $(READY) ## prove that nothing derived is stale; lint and format
 smoke: $(READY) ## run the notebooks only, with few training steps
 	@$(PYTEST) tests/test_notebooks.py lectures solutions $(ARGS)
 
-full: $(READY) ## run the notebooks at full budget; times to build/full.json
-	@$(PY) -m gdm_course.publishing.full $(ARGS)
+full: $(READY) ## run the notebooks at full budget [SHIFT=1 ATEN_CPU_CAPABILITY=avx2 JOBS=2]
+	@$(PY) -m gdm_course.publishing.full $(ARGS) $(SETTING)
 
 site: $(READY) ## execute the lectures and build a website in build/site
 	@$(PY) -m gdm_course.publishing.site $(ARGS)

@@ -8,6 +8,8 @@ import os
 
 import pytest
 
+from gdm_course.environment import on
+
 SWITCHES = ("GDM_SMOKE", "GDM_CHECK", "MPLBACKEND")
 
 
@@ -28,7 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ["MPLBACKEND"] = "agg"
         return
     os.environ["GDM_CHECK"] = "1"
-    if not os.environ.get("GDM_FULL"):
+    if not on("GDM_FULL"):
         os.environ["GDM_SMOKE"] = "1"
 
 

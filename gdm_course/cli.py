@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from gdm_course.console import forgiving
+
 # Commands that live elsewhere, loaded when they are asked for: where, and what to call.
 ELSEWHERE = {
     "data": ("gdm_course.data.cli", "app"),
@@ -18,6 +20,11 @@ ELSEWHERE = {
 
 class Lazy(TyperGroup):
     """The commands of this file and of ELSEWHERE, which cost nothing until used."""
+
+    def main(self, *args, **kwargs):
+        """Run a command; whatever it says fits the console."""
+        forgiving()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
         """All names."""

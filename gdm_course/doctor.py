@@ -1,14 +1,13 @@
 """`gdm doctor`: one line per thing the course needs of this machine, each with a remedy."""
 
 import importlib
-import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from gdm_course.environment import data_folder, given
 from gdm_course.machine import (
     GIB,
     Finding,
@@ -18,6 +17,7 @@ from gdm_course.machine import (
     check_network,
     check_sandbox,
 )
+from gdm_course.source import ROOT
 
 WIDGET_PACKAGES = ("jupyterlab", "ipywidgets", "ipykernel", "matplotlib")
 MARKS = {"ok": "✔", "note": "·", "fail": "✘"}
@@ -53,7 +53,10 @@ def check_torch() -> Finding:
 
 def check_disk() -> Finding:
     """Room for data sets and checkpoints beside the data folder."""
-    folder = data_folder()
+    try:
+        folder = data_folder()
+    except FileNotFoundError:  # said by check_data
+        folder = ROOT
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / GIB
@@ -67,19 +70,16 @@ def check_disk() -> Finding:
     )
 
 
-def data_folder() -> Path:
-    """Where the data sets are looked for: GDM_DATA_DIR, else the user's cache."""
-    given = os.environ.get("GDM_DATA_DIR")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "gdm_course"
-
-
 def check_data() -> Finding:
     """Which data sets are on this machine. The lectures run with none of them."""
-    folder = data_folder()
+    try:
+        folder = data_folder()
+    except FileNotFoundError as error:
+        return Finding("fail", "data", *str(error).rsplit(": ", 1))
     present = (
         sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     )
-    if os.environ.get("GDM_DATA_DIR") and not folder.is_dir():
+    if given() and not folder.is_dir():
         return Finding(
             "fail",
             "data",

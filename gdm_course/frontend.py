@@ -1,12 +1,13 @@
 """Who is looking, a Jupyter front end or nobody, and how to show a figure to either."""
 
 import io
-import os
 import sys
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+
+from gdm_course.environment import on
 
 
 def live() -> bool:
@@ -14,7 +15,7 @@ def live() -> bool:
 
     GDM_LIVE=1 makes them move all the same: the browser test trains briefly and slides.
     """
-    return in_kernel() and (not quiet() or os.environ.get("GDM_LIVE") == "1")
+    return in_kernel() and (not quiet() or on("GDM_LIVE"))
 
 
 def in_kernel() -> bool:
@@ -26,7 +27,7 @@ def in_kernel() -> bool:
 
 def quiet() -> bool:
     """Say whether GDM_SMOKE or CI asks for still figures and single lines."""
-    return any(os.environ.get(name, "") not in ("", "0") for name in ("GDM_SMOKE", "CI"))
+    return on("GDM_SMOKE", "CI")
 
 
 def png(figure: Figure) -> bytes:

@@ -25,6 +25,19 @@ class Definition:
         return self.source.count("\n") + 1
 
 
+def lines(text: str) -> list[str]:
+    """Return the lines of a text, which end at newlines alone, as Python's own do.
+
+    `str.splitlines` would also cut at a form feed or at U+2028, which are text.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def unix(text: str) -> str:
+    """Return a text with other systems' line ends made newlines, as when reading a file."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def definitions(path: Path, package: Path = PACKAGE) -> dict[str, Definition]:
     """Return every top-level definition of a source file, by its short name, in order."""
     return _parse(path, path.read_text(encoding="utf-8"), package)
@@ -52,14 +65,14 @@ def definition(dotted: str, package: Path = PACKAGE) -> Definition:
 
 @lru_cache(maxsize=256)  # the text is part of the key: an edited file is read anew
 def _parse(path: Path, text: str, package: Path) -> dict[str, Definition]:
-    lines = text.splitlines()
+    rows = lines(text)
     parts = path.relative_to(package).with_suffix("").parts
     module = ".".join(part for part in parts if part != "__init__")
     found = {}
     for node in ast.parse(text).body:
         decorators = getattr(node, "decorator_list", [])
         first = min([node.lineno, *(d.lineno for d in decorators)])
-        source = "\n".join(lines[first - 1 : node.end_lineno])
+        source = "\n".join(rows[first - 1 : node.end_lineno])
         for name in _names(node):
             found[name] = Definition(f"{module}.{name}", path, source, first, node)
     return found

@@ -2,14 +2,14 @@
 
 import math
 import os
-import random
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gdm_course.batching import Batch, columns, numbered, whole
+from gdm_course.chance import set_seeds
+from gdm_course.environment import on
 from gdm_course.learning import Attempt
 
 
@@ -26,26 +26,24 @@ def seed_shift() -> int:
         raise ValueError(f"GDM_SEED_SHIFT={text!r}: expected a whole number") from None
 
 
-def set_seeds(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators (CPU and GPU)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def shifted(seed: int) -> int:
+    """Return a lecture's seed, or another one where `GDM_SEED_SHIFT` asks for it."""
+    return seed + 1000 * seed_shift()
 
 
 def seed_everything(seed: int) -> None:
     """`set_seeds`, for lectures: `GDM_SEED_SHIFT=k` runs one with all its seeds shifted."""
-    set_seeds(seed + 1000 * seed_shift())
+    set_seeds(shifted(seed))
 
 
 def generator(seed: int) -> torch.Generator:
     """Return a generator of its own for draws, shifted like `seed_everything`."""
-    return torch.Generator().manual_seed(seed + 1000 * seed_shift())
+    return torch.Generator().manual_seed(shifted(seed))
 
 
 def budget(full: int, smoke: int) -> int:
     """Return `full`, or `smoke` if the environment says `GDM_SMOKE=1` (CI's quick run)."""
-    return smoke if os.environ.get("GDM_SMOKE", "") not in ("", "0") else full
+    return smoke if on("GDM_SMOKE") else full
 
 
 def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:

@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gdm_course import plotting
+from gdm_course.chance import own_chance
 from gdm_course.frontend import live, png, quiet, show
 
 Panels = Mapping[str, Callable[[Axes], Any]]
@@ -36,7 +37,8 @@ def play(draw: Callable[..., Any], **sliders: Any) -> None:
     """Draw a figure with sliders above it; it is drawn again when one is let go.
 
     Without a front end, or with GDM_SMOKE or CI set, only the first figure is drawn.
-    Readers of a saved page see that figure too.
+    Readers of a saved page see that figure too. Drawing leaves the random numbers of later
+    cells alone.
 
     Args:
         draw: called with one keyword per slider; draws one pyplot figure (words belong into
@@ -45,7 +47,8 @@ def play(draw: Callable[..., Any], **sliders: Any) -> None:
             whole numbers if all are int. A list is a slider over its items, starting at the
             first; a bool is a check box.
     """
-    draw(**{name: _start(spec) for name, spec in sliders.items()})
+    with own_chance():
+        draw(**{name: _start(spec) for name, spec in sliders.items()})
     if live():
         _interactive(draw, sliders, png(plt.gcf()))
     else:
@@ -70,7 +73,8 @@ def _interactive(
 
     def redraw(_change: Any) -> None:
         try:
-            draw(**{name: control.value for name, control in controls.items()})
+            with own_chance():
+                draw(**{name: control.value for name, control in controls.items()})
             picture.value, trouble.value = png(plt.gcf()), ""
         except Exception as error:
             plt.close()
@@ -165,10 +169,8 @@ def _progress_figure(losses: list[float], panels: Panels, unit: str) -> Figure:
     first.set_ylim(low - 0.05 * (high - low) - 1e-9, high + 0.2 * (high - low) + 1e-9)
     first.set(xlabel="step", ylabel=f"loss ({unit})")
     first.set_title(f"step {len(y):,}: loss {mean[-1]:.3f}")
-    gpus = range(torch.cuda.device_count())
     for ax, draw in zip(others, panels.values()):
-        with torch.no_grad(), torch.random.fork_rng(gpus):
-            torch.manual_seed(0)  # the same noise in every frame: only the model moves
+        with torch.no_grad(), own_chance(0):  # the same noise in every frame
             draw(ax)
     return first.figure
 

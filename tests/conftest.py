@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from gdm_course.environment import on
+
 
 def pytest_collection_modifyitems(config, items):
     """Skip what is marked `full` unless GDM_FULL=1, and `data` without GDM_DATA_DIR."""
     no_data = not os.environ.get("GDM_DATA_DIR")
     for item in items:
-        if item.get_closest_marker("full") and not os.environ.get("GDM_FULL"):
+        if item.get_closest_marker("full") and not on("GDM_FULL"):
             item.add_marker(
                 pytest.mark.skip(reason="full budget: set GDM_FULL=1 to run it")
             )

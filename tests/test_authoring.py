@@ -107,6 +107,67 @@ def test_a_quoted_cell_is_the_package_source(course):
     assert model.endswith("# (B, D)")
 
 
+ODD = (
+    "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts, and Python does not
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_only_a_newline_ends_a_line_of_a_script(course, odd):
+    line = f'odd = "a{odd}b"  # c{odd}d'
+    mini.edit(course, SCRIPT, "assert Model()", f"{line}\nassert Model()")
+    mini.edit(course, SCRIPT, "# Speak slowly.", f"# Speak{odd}slowly.")
+    before = (course / SCRIPT).read_bytes()
+    derive.sync(course)
+    assert check(course) == []
+    assert (course / SCRIPT).read_bytes() == before
+    cells = ["".join(c["source"]) for c in mini.notebook(course, LECTURE)["cells"]]
+    assert any(cell.startswith(f"{line}\nassert Model") for cell in cells)
+    assert f"Speak{odd}slowly." in cells
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_only_a_newline_ends_a_line_of_the_package(course, odd):
+    path = "gdm_course/alpha/unit1.py"
+    mini.edit(course, path, '"""A module."""', f'"""A{odd}module."""')
+    mini.edit(course, path, '"""Half of x."""', f'"""Half{odd}of x."""')
+    mini.edit(course, path, "return 2 * x\n", "return 2 * x\n\x0c\n")
+    derive.sync(course)
+    assert check(course) == []
+    notebook = mini.notebook(course, LECTURE)
+    half = f'@torch.no_grad()\ndef half(x):\n    """Half{odd}of x."""\n    return x / 2'
+    assert quoted(notebook, "from:alpha.unit1.half") == half
+    assert quoted(notebook, "from:alpha.unit1.Model").endswith("# (B, D)")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_only_a_newline_ends_a_line_of_a_solution(course, odd):
+    script = "solutions/beta/src/unit2.py"
+    mini.edit(
+        course, script, "squared_by_hand = y", f'"one{odd}two"\n    squared_by_hand = y'
+    )
+    mini.edit(course, script, "    y = x\n", f'    y = x  # "three{odd}four"\n')
+    derive.sync(course)
+    assert check(course) == []
+    cells = sources(mini.notebook(course, "exercises/beta/unit2.ipynb"))
+    (answer,) = [cell for cell in cells if "def square" in cell]
+    assert f"three{odd}four" in answer
+    assert "one" not in answer
+    assert answer.count("YOUR CODE HERE") == 1
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=ascii)
+def test_scripts_of_other_systems_derive_the_same(course, end):
+    path = course / LECTURE
+    before = path.read_bytes()
+    for name in (SCRIPT, "gdm_course/alpha/unit1.py"):
+        text = (course / name).read_text(encoding="utf-8").replace("\n", end)
+        (course / name).write_bytes(text.encode())
+    derive.sync(course)
+    assert check(course) == []
+    assert path.read_bytes() == before
+
+
 def test_synced_scripts_are_as_the_formatter_wants_them(course):
     config = ["--config", str(ROOT / "pyproject.toml")]
     command = [sys.executable, "-m", "ruff", "format", "--check", *config]

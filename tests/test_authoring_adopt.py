@@ -14,6 +14,9 @@ from gdm_course.authoring.check import check
 from gdm_course.authoring.percent import AuthoringError
 from gdm_course.authoring.start import start
 
+ODD = (
+    "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts, and Python does not
+)
 LECTURE = "lectures/alpha/unit1.ipynb"
 SCRIPT = "lectures/alpha/src/unit1.py"
 SOLUTION = "solutions/alpha/unit1.ipynb"
@@ -118,7 +121,24 @@ def raw(notebook):
     notebook["cells"].append({"cell_type": "raw", "id": "r", "metadata": {}, "source": "x"})
 
 
+def paste(link: str, kind: str = "Now the model"):
+    """Paste a picture as JupyterLab does: its bytes beside the text, a link in the text."""
+
+    def change(notebook):
+        cell = notebook["cells"][at(notebook, kind)]
+        cell["source"] = f"Now the model.\n\n{link}"
+        cell["attachments"] = {"image.png": {"image/png": "iVBORw0KGgo="}}
+
+    return change
+
+
 REFUSED = {
+    "picture": (
+        paste("![image.png](attachment:image.png)"),
+        "Now the model.*docs/NAME.png",
+    ),
+    "picture, sized": (paste('<img src="attachment:image.png" width=9>'), "docs/NAME.png"),
+    "picture, named": (paste("![x][1]\n\n[1]: attachment:image.png"), "docs/NAME.png"),
     "quoted": (set_source("class Model", "class Model: ..."), "gdm_course/alpha/unit1.py"),
     "setup": (set_source("importlib", "pass"), "tagged 'setup' is generated"),
     "nav": (set_source("before this", "me\n\nmore"), "tagged 'nav' is generated"),
@@ -139,6 +159,41 @@ def test_adopt_refuses(course, case):
     with pytest.raises(AuthoringError, match=sentence):
         adopt(course, course / LECTURE)
     assert before == {p: p.read_bytes() for p in course.rglob("*") if p.is_file()}
+
+
+def test_a_word_about_attachments_is_no_picture(course):
+    notebook = mini.notebook(course, LECTURE)
+    notebook["cells"][at(notebook, "Now the model")]["source"] = "An attachment: see below."
+    save(course, LECTURE, notebook)
+    assert "+# An attachment: see below." in adopt(course, course / LECTURE)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_a_character_that_ends_no_line_comes_back_whole(course, odd):
+    notebook = mini.notebook(course, LECTURE)
+    code, words = f'odd = "a{odd}b"\nlen(odd)', f"Now{odd}so.\n\n- one{odd}two"
+    notebook["cells"][at(notebook, "assert Model")]["source"] = code
+    notebook["cells"][at(notebook, "Now the model")]["source"] = words
+    save(course, LECTURE, notebook)
+    adopt(course, course / LECTURE)
+    assert check(course) == []
+    found = ["".join(c["source"]) for c in mini.notebook(course, LECTURE)["cells"]]
+    assert code in found
+    assert words in found
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=ascii)
+def test_line_ends_of_other_systems_are_no_edit_and_become_ours(course, end):
+    notebook = mini.notebook(course, LECTURE)
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("\n", end)
+    save(course, LECTURE, notebook)
+    assert adopt(course, course / LECTURE) == ""
+    notebook["cells"][at(notebook, "assert Model")]["source"] = f"x = 1{end}y = 2{end}"
+    save(course, LECTURE, notebook)
+    adopt(course, course / LECTURE)
+    assert check(course) == []
+    assert "\n# %%\nx = 1\ny = 2\n" in (course / SCRIPT).read_bytes().decode()
 
 
 def test_adopt_refuses_when_both_sides_changed(course):

@@ -162,6 +162,11 @@ CASES = {
     ),
     "anchor": (edited(LECTURE, "Now the", "[N](#Built) the"), "names a heading", "#Built"),
     "image": (appended("CONTRIBUTING.md", "![a](docs/no.png)"), "docs/no.png", "not exist"),
+    "pasted": (
+        edited(LECTURE, "Now the", "![a](attachment:b.png) the"),
+        "pasted picture",
+        "docs/NAME.png",
+    ),
     "reference": (appended("README.md", "[a]: no.md\n"), "'no.md'", "not exist"),
     "link out": (appended("README.md", "[a](../secret.md)"), "leads out of the course", ""),
     "leak: output": (stored(EXERCISE, leak_in_output), SECRET, "gdm sync"),

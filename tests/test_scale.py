@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from scale_runs import noisy, plain
 
 from gdm_course import checkpoints, recipes
+from gdm_course.chance import chance, own_chance, set_chance
 from gdm_course.evaluation.likelihood import nll_estimate
 from gdm_course.scale.data import Order, binary_images
 from gdm_course.scale.finish import halve
 from gdm_course.scale.run import OtherRun
 from gdm_course.scale.runner import fit
-from gdm_course.scale.state import chance, load, own_chance, save, set_chance, write_whole
+from gdm_course.scale.state import load, save, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(__file__).parent / "scale_runs.py"

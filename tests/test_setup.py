@@ -86,6 +86,22 @@ def test_workflow_covers_the_python_range(root, project):
     assert "make full" in text
 
 
+def test_full_takes_a_shift_and_an_instruction_set(root):
+    plan = make(root, "-n", "full", "SHIFT=1", "ATEN_CPU_CAPABILITY=avx2", "ARGS=flows")
+    assert "publishing.full flows --shift=1 --isa=avx2" in " ".join(plan.split())
+    assert "--" not in make(root, "-n", "full").rpartition("publishing.full")[2]
+
+
+def test_every_week_all_notebooks_run_under_three_shifts_and_two_instruction_sets(root):
+    text = (root / ".github/workflows/ci.yml").read_text()
+    job = text.partition("  elsewhere:")[2]
+    assert "github.event_name == 'schedule'" in job
+    assert len(re.search(r"shift: \[(.*)\]", job)[1].split(",")) == 3
+    assert re.search(r"isa: \[(.*)\]", job)[1].split(", ") == ["default", "avx2"]
+    wanted = "SHIFT=${{ matrix.shift }} ATEN_CPU_CAPABILITY=${{ matrix.isa }}"
+    assert f"make full {wanted}" in job
+
+
 def test_setup_asks_for_the_python_range(root, project):
     low, *_, high = python_range(project)
     asked = re.search(

@@ -5,11 +5,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from gdm_course.authoring import notebook
+from gdm_course.authoring import links, notebook
 from gdm_course.authoring.course import Course, Unit, load
 from gdm_course.authoring.derive import plan, replace_file
 from gdm_course.authoring.fill import fill
 from gdm_course.authoring.percent import AuthoringError, Cell, Script, read, write
+from gdm_course.source import lines as rows
 
 
 def adopt(root: Path, path: Path, dry_run: bool = False) -> str:
@@ -93,6 +94,7 @@ def _merge(stored: list[dict], base: list[dict], old: Script) -> list[Cell]:
         if found["cell_type"] not in ("code", "markdown"):
             raise AuthoringError(f"a {found['cell_type']} cell has no place in a script")
         source, tags = notebook.text(found).strip("\n"), found["metadata"].get("tags", [])
+        _refuse_picture(source)
         made, cell = known.pop(found.get("id"), (None, Cell(found["cell_type"], "")))
         if made and _view(found) != _view(made):
             raise AuthoringError(
@@ -103,6 +105,15 @@ def _merge(stored: list[dict], base: list[dict], old: Script) -> list[Cell]:
         cell = replace(cell, kind=found["cell_type"], tags=tuple(tags), raw=raw)
         cells.append(cell.with_source(source))
     return cells
+
+
+def _refuse_picture(source: str) -> None:
+    """A pasted picture lies in the notebook, beside the text that links to it."""
+    if any(target.startswith(links.PASTED) for target in links.targets(source)):
+        raise AuthoringError(
+            f"a picture is pasted into the cell '{source.partition(chr(10))[0][:40]}': "
+            f"{links.NO_PICTURES}, then adopt again"
+        )
 
 
 def _view(cell: dict) -> list:
@@ -135,7 +146,5 @@ def _survives(new: Script, cells: list[Cell]) -> None:
 
 
 def _diff(old: str, new: str, name: str) -> str:
-    lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), name, name, n=2, lineterm=""
-    )
+    lines = difflib.unified_diff(rows(old), rows(new), name, name, n=2, lineterm="")
     return "\n".join(lines)

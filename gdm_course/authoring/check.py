@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gdm_course.authoring import leaks, links, notebook, rules, tables
 from gdm_course.authoring.derive import Problem, by_hand, plan
+from gdm_course.source import lines as rows
 
 DIFF_LINES = 14
 
@@ -29,7 +30,7 @@ def diff(old: str, new: str, limit: int = DIFF_LINES) -> str:
     """A short diff of two texts; notebooks are compared by their cells."""
     if old.startswith("{") and new.startswith("{") and _plain(old) != _plain(new):
         old, new = _plain(old), _plain(new)
-    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm=""))
+    lines = list(difflib.unified_diff(rows(old), rows(new), n=1, lineterm=""))
     more = [f"... and {len(lines) - limit} more lines"] if len(lines) > limit + 2 else []
     return "\n".join(f"    {line}" for line in lines[2 : limit + 2] + more)
 

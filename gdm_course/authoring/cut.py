@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gdm_course.authoring.course import Unit
 from gdm_course.authoring.percent import AuthoringError, Cell, Script
+from gdm_course.source import lines
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError")
@@ -27,7 +28,7 @@ def split(cell: Cell, place: str) -> Split:
         AuthoringError: a block is not closed, or closed before it was opened.
     """
     public, blocks, block = [], [], None
-    for line in cell.source.splitlines():
+    for line in lines(cell.source):
         if line.strip() == BEGIN and block is None:
             block = []
             indent = line[: len(line) - len(line.lstrip())]

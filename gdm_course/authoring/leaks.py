@@ -9,6 +9,7 @@ from gdm_course.authoring.course import Unit
 from gdm_course.authoring.cut import split
 from gdm_course.authoring.derive import Plan, Problem
 from gdm_course.authoring.percent import AuthoringError, Script
+from gdm_course.source import lines
 
 DISTINCT = 12  # characters; shorter lines say nothing
 TELLING = 24  # a single line this long, found word for word, is an answer
@@ -43,7 +44,7 @@ def separate(script: Script) -> Parts:
     secret, code, markdown = [], [], []
     for cell in script.cells:
         if "solution" in cell.tags:
-            secret.append(_distinct(cell.source.splitlines()))
+            secret.append(_distinct(lines(cell.source)))
         elif cell.kind == "markdown":
             markdown.append(cell.source)
         else:
@@ -98,8 +99,7 @@ def _distinct(lines: Any) -> list[str]:
 
 def _squeeze(texts: Any) -> str:
     """Texts as lines with single spaces, so that indentation does not hide a line."""
-    lines = [line for text in texts for line in text.splitlines()]
-    return "\n".join(" ".join(line.split()) for line in lines)
+    return "\n".join(" ".join(line.split()) for text in texts for line in lines(text))
 
 
 def _strings(value: Any) -> Iterator[str]:

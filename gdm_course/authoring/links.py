@@ -17,7 +17,12 @@ _LINK = re.compile(
     re.MULTILINE,
 )
 _NOT_TEXT = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|<!--.*?-->", re.DOTALL)
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+PASTED = "attachment:"
+NO_PICTURES = (
+    "a script holds text alone: draw it in a code cell, or save it as docs/NAME.png and "
+    "link to it with ![what it shows](../../docs/NAME.png)"
+)
+_ELSEWHERE = re.compile(rf"(?!{PASTED})[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 def problems(made: Plan) -> Iterator[Problem]:
@@ -60,6 +65,8 @@ def anchors(text: str) -> frozenset[str]:
 
 def _wrong(path: str, target: str, texts: dict[str, str], made: Plan) -> str | None:
     """Why a link leads nowhere, or None."""
+    if target.startswith(PASTED):
+        return f"names a pasted picture: {NO_PICTURES}"
     file, _, anchor = unquote(target).partition("#")
     goal = (
         posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) if file else path

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from gdm_course.authoring.percent import Cell
+from gdm_course.source import unix
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -55,14 +56,14 @@ def edited(notebook: dict) -> bool:
 
 
 def text(cell: dict) -> str:
-    """The source of a notebook's cell, stored as a string or as lines."""
+    """The source of a notebook's cell, stored as a string or as lines of any system."""
     source = cell["source"]
-    return source if isinstance(source, str) else "".join(source)
+    return unix(source if isinstance(source, str) else "".join(source))
 
 
 def _cell(cell: Cell, identity: str, metadata: dict) -> dict[str, Any]:
     made = {"cell_type": cell.kind, "id": identity, "metadata": metadata}
-    made["source"] = cell.source.splitlines(keepends=True)
+    made["source"] = cell.source.splitlines(keepends=True)  # laid out as nbformat does
     if cell.kind == "code":
         made |= {"execution_count": None, "outputs": []}
     return made

@@ -8,6 +8,8 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 
+from gdm_course.source import lines
+
 MARK = "# %%"
 _OPTIONS = re.compile(r"^ *(?P<kind>\[markdown\])? *(?:tags=(?P<tags>\[.*\]))? *$")
 _MAGIC = re.compile(r"^(\s*)# ([%!][a-zA-Z%./].*)$")  # "# %pip install x", as jupytext does
@@ -68,26 +70,26 @@ def read(text: str, name: str) -> Script:
     Raises:
         AuthoringError: a mark, a tag list or a markdown cell is malformed.
     """
-    lines = text.splitlines()
-    marks = [i for i, line in enumerate(lines) if re.match(r"# ?%%(?!%)( |$)", line)]
-    head = lines[: marks[0]] if marks else lines
+    rows = lines(text)
+    marks = [i for i, line in enumerate(rows) if re.match(r"# ?%%(?!%)( |$)", line)]
+    head = rows[: marks[0]] if marks else rows
     if any(line.strip() and not line.startswith("#") for line in head):
         raise AuthoringError(
             f"{name}: code before the first '# %%' line: start with a cell"
         )
     cells = [
-        _cell(lines[start:end], f"{name}:{start + 1}", start + 1)
-        for start, end in zip(marks, [*marks[1:], len(lines)])
+        _cell(rows[start:end], f"{name}:{start + 1}", start + 1)
+        for start, end in zip(marks, [*marks[1:], len(rows)])
     ]
     return Script(name, tuple(cells), tuple(head))
 
 
 def write(script: Script) -> str:
     """The text of a script: what `read` has read, if nothing changed."""
-    lines = list(script.head)
+    rows = list(script.head)
     for cell in script.cells:
-        lines += [mark(cell), *body(cell), *[""] * cell.gap]
-    return "\n".join(lines).rstrip("\n") + "\n"
+        rows += [mark(cell), *body(cell), *[""] * cell.gap]
+    return "\n".join(rows).rstrip("\n") + "\n"
 
 
 def mark(cell: Cell) -> str:
@@ -101,33 +103,33 @@ def body(cell: Cell) -> tuple[str, ...]:
     """The lines of a cell in the script."""
     if cell.raw is not None:
         return cell.raw
-    lines = cell.source.splitlines()
+    rows = lines(cell.source)
     if cell.kind == "markdown":
-        return tuple(f"# {line}" if line.strip() else "#" for line in lines)
-    return tuple(re.sub(r"^(\s*)([%!][a-zA-Z%./].*)$", r"\1# \2", line) for line in lines)
+        return tuple(f"# {line}" if line.strip() else "#" for line in rows)
+    return tuple(re.sub(r"^(\s*)([%!][a-zA-Z%./].*)$", r"\1# \2", line) for line in rows)
 
 
-def _cell(lines: list[str], place: str, number: int) -> Cell:
+def _cell(rows: list[str], place: str, number: int) -> Cell:
     options = _OPTIONS.match(
-        lines[0].removeprefix("# ").removeprefix("#").removeprefix("%%")
+        rows[0].removeprefix("# ").removeprefix("#").removeprefix("%%")
     )
     if options is None:
         raise AuthoringError(
-            f"{place}: '{lines[0]}' is no cell mark: write '# %%', then [markdown] or "
+            f"{place}: '{rows[0]}' is no cell mark: write '# %%', then [markdown] or "
             'nothing, then tags=["..."] or nothing'
         )
     kind = "markdown" if options["kind"] else "code"
-    raw, gap = _trim(lines[1:])
+    raw, gap = _trim(rows[1:])
     source = "\n".join(_markdown(raw, place) if kind == "markdown" else map(_code, raw))
     return Cell(kind, source.strip("\n"), _tags(options["tags"], place), raw, gap, number)
 
 
-def _trim(lines: list[str]) -> tuple[tuple[str, ...], int]:
+def _trim(rows: list[str]) -> tuple[tuple[str, ...], int]:
     """Cut empty lines at the end: the body and how many there were."""
-    end = len(lines)
-    while end and not lines[end - 1].strip():
+    end = len(rows)
+    while end and not rows[end - 1].strip():
         end -= 1
-    return tuple(lines[:end]), len(lines) - end
+    return tuple(rows[:end]), len(rows) - end
 
 
 def _tags(text: str | None, place: str) -> tuple[str, ...]:
@@ -144,13 +146,13 @@ def _tags(text: str | None, place: str) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _markdown(lines: tuple[str, ...], place: str) -> list[str]:
-    for line in lines:
+def _markdown(rows: tuple[str, ...], place: str) -> list[str]:
+    for line in rows:
         if line.strip() and not line.startswith("#"):
             raise AuthoringError(
                 f"{place}: '{line}' in a markdown cell must start with '# '"
             )
-    return [line.removeprefix("#").removeprefix(" ") for line in lines]
+    return [line.removeprefix("#").removeprefix(" ") for line in rows]
 
 
 def _code(line: str) -> str:

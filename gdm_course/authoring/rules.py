@@ -9,7 +9,7 @@ from gdm_course.authoring.course import KINDS, Unit
 from gdm_course.authoring.cut import checked
 from gdm_course.authoring.derive import Plan, Problem
 from gdm_course.authoring.percent import Cell, Script
-from gdm_course.source import definitions
+from gdm_course.source import definitions, lines
 
 LONGEST = 40  # lines of a definition: one cell under one paragraph
 TAGS = {"setup", "nav", "notes", "solution", "train", "skip-slide", "subslide"}
@@ -108,9 +108,7 @@ def _model(cell: Cell, place: str) -> Iterator[Problem]:
 
 def parse(source: str, place: str) -> ast.Module:
     """The syntax tree of a cell without its magics; an empty one if it is no Python."""
-    plain = [
-        ("pass" if ln.lstrip()[:1] in ("%", "!") else ln) for ln in source.splitlines()
-    ]
+    plain = [("pass" if ln.lstrip()[:1] in ("%", "!") else ln) for ln in lines(source)]
     try:
         return ast.parse("\n".join(plain), place)
     except SyntaxError:

@@ -5,7 +5,6 @@ from a secret seed, to a sealed box and judges outside of it. So a `judge` sees 
 never the student's object.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
 from gdm_course.checks.compare import describe, same
+from gdm_course.console import say
+from gdm_course.environment import on
 
 __all__ = [
     "Arrays",
@@ -67,6 +69,7 @@ class Question:
     mistakes: Sequence[Mistake] = ()
     kind: str = "close"
 
+    @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:
         """Ask and judge in this process: for notebooks and tests, never for marks."""
         asks, answers = self.asks(seed), []
@@ -101,9 +104,8 @@ def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) ->
 def _announce(name: str, verdict: Verdict) -> None:
     """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-    print(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
-    strict = os.environ.get("GDM_CHECK") or "NBGRADER_EXECUTION" in os.environ
-    if not verdict.right and strict:
+    say(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
+    if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
         raise AssertionError(f"{name}: {verdict.message}")
 
 

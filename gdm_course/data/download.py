@@ -1,16 +1,17 @@
 """The data folder: what is there, what is missing, how to get it.
 
-    GDM_DATA_DIR    the folder (default ~/.cache/gdm_course)
+    GDM_DATA_DIR    the folder (default ~/.cache/gdm_course); a relative one starts at the
+                    course's folder, from whatever notebook
     GDM_OFFLINE=1   never download
 
 A data set is downloaded when it is first asked for, or by `gdm data get NAME`.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gdm_course import environment
 from gdm_course.data import transfer
 from gdm_course.data.registry import Dataset, File, dataset, datasets
 from gdm_course.data.transfer import DownloadError
@@ -40,12 +41,12 @@ class Finding(NamedTuple):
 
 def folder() -> Path:
     """Return the data folder."""
-    return Path(os.environ.get("GDM_DATA_DIR") or Path.home() / ".cache" / "gdm_course")
+    return environment.data_folder()
 
 
 def offline() -> bool:
     """Say whether the environment forbids downloads."""
-    return os.environ.get("GDM_OFFLINE", "") not in ("", "0")
+    return environment.on("GDM_OFFLINE")
 
 
 def here(name: str) -> list[Path]:
@@ -66,7 +67,7 @@ def need(name: str) -> list[Path]:
     if found := here(name):
         return found
     data = dataset(name)
-    where = "GDM_DATA_DIR" if os.environ.get("GDM_DATA_DIR") else folder()
+    where = "GDM_DATA_DIR" if environment.given() else folder()
     if not data.downloads:
         raise Missing(
             f"{where} has no {data.title} and no public copy has a known checksum: put "

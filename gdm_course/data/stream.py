@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from gdm_course.data.registry import File
+from gdm_course.environment import on
 
 CHUNK = 1 << 16
 TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
@@ -90,7 +91,7 @@ def _why(error: BaseException) -> str:
 
 def _bar(file: File, have: int):
     """Return a progress bar, silent in CI, in smoke runs and where tqdm is missing."""
-    quiet = any(os.environ.get(name, "") not in ("", "0") for name in ("CI", "GDM_SMOKE"))
+    quiet = on("CI", "GDM_SMOKE")
     try:
         from tqdm.auto import tqdm
     except ImportError:

@@ -110,7 +110,7 @@ def prose(script: str) -> str:
     for cell in script.split("\n# %%")[1:]:
         head, _, body = cell.partition("\n")
         if "[markdown]" in head:
-            lines = [line.removeprefix("#").removeprefix(" ") for line in body.splitlines()]
+            lines = [line.removeprefix("#").removeprefix(" ") for line in body.split("\n")]
             cells.append("\n".join(lines).strip())
     return "\n\n".join(cells)
 

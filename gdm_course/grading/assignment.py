@@ -16,10 +16,11 @@ from pathlib import Path
 from gdm_course.authoring.course import Course
 from gdm_course.checks.question import Ask, Make, Question, run
 from gdm_course.grading.notebook import Cell, Notebook, read
-from gdm_course.source import ROOT
+from gdm_course.source import ROOT, unix
 
 # Rooms of tools that students may use: never withheld, whatever a check file imports.
 TOOLS = {"data", "nets", "training", "protocols", "checks", "source"}
+TOOLS |= {"chance", "environment"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _fingerprint(assignment: Assignment) -> str:
 
 def digest(source: str) -> str:
     """A hash of a cell's text that line ends and trailing blanks do not change."""
-    lines = [line.rstrip() for line in source.strip().splitlines()]
+    lines = [line.rstrip() for line in unix(source.strip()).split("\n")]
     return sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:24]
 
 

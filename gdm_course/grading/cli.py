@@ -1,6 +1,5 @@
 """`gdm grade`: from a folder of notebooks to one verdict per submission, and reports."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from gdm_course.environment import cores
 from gdm_course.grading.cli_reports import (
     Gradebook,
     fail,
@@ -169,7 +169,7 @@ def _workers(how: str, address: str, jobs: int, rung: str, submissions: Path, ou
     from gdm_course.grading.workers import Cluster, Local, NoWorkers
 
     if how == "local":
-        return Local(jobs or os.cpu_count() or 1)
+        return Local(jobs or cores())
     if how != "dask":
         raise NoWorkers(f"--executor {how}: expected local or dask")
     return Cluster(address, rung, [submissions], out.resolve())

@@ -75,11 +75,10 @@ def _refused(wrap) -> str | None:
             return f"bwrap does not start: {error}"
         if done.returncode == 0:
             return None
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [
-            "no reason given"
-        ]
+        said = done.stderr.decode(errors="replace").strip() or "no reason given"
         switch = "kernel.apparmor_restrict_unprivileged_userns=0"
-        return f"{said[-1]}; allow user namespaces: sysctl -w {switch}"
+        last = said.rpartition("\n")[2]
+        return f"{last}; allow user namespaces: sysctl -w {switch}"
 
 
 @cache

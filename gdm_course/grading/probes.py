@@ -83,7 +83,7 @@ class Host:
 
 def promise(name: str) -> str:
     """The promise that a probe tries to break, in words."""
-    return (getattr(attempts, name).__doc__ or name).splitlines()[0]
+    return (getattr(attempts, name).__doc__ or name).split("\n")[0]
 
 
 def probe(rung: Rung) -> Iterator[Finding]:

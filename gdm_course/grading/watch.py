@@ -38,7 +38,7 @@ def _resident(pid: int) -> int:
 
 def _proportional(pid: int) -> int:
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().split(b"\n"):
             if line.startswith(b"Pss:"):
                 return int(line.split()[1]) * 1024
     except OSError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from gdm_course.source import ROOT
 
@@ -28,6 +28,7 @@ class Run:
         cells: seconds of each code cell, by its index in the notebook.
         peak_gb: largest resident memory of the kernel in 1e9 bytes; None where unknown.
         error: the first cell's error as text, None when all cells ran.
+        stopped: index of the cell that did not finish, None when all did.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Run:
     cells: dict[int, float] = field(default_factory=dict)
     peak_gb: float | None = None
     error: str | None = None
+    stopped: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -73,12 +75,14 @@ def execute(
     # nbclient answers an Output widget on the socket it reads from, and can then miss the
     # reply it waits for (nbclient#312); without that, the figure lands in the cell
     client.widget_registry = {}
-    with client.setup_kernel(env=env):
-        try:
-            _run_cells(client, run)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            run.error = ANSI.sub("", str(error))
-        run.peak_gb = peak_memory(client.km.provisioner.pid)
+    try:
+        with client.setup_kernel(env=env):
+            try:
+                _run_cells(client, run)
+            finally:
+                run.peak_gb = peak_memory(client.km.provisioner.pid)
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
+        run.error = ANSI.sub("", str(error))  # RuntimeError: it died, or never started
     return run
 
 
@@ -86,9 +90,9 @@ def _run_cells(client: NotebookClient, run: Run) -> None:
     for index, cell in enumerate(run.notebook.cells):
         if cell.cell_type != "code":
             continue
-        start = time.perf_counter()
+        run.stopped, start = index, time.perf_counter()
         client.execute_cell(cell, index)
-        run.cells[index] = time.perf_counter() - start
+        run.cells[index], run.stopped = time.perf_counter() - start, None
 
 
 def peak_memory(pid: int) -> float | None:
@@ -109,6 +113,15 @@ def errors(notebook: nbformat.NotebookNode) -> list[tuple[int, str, str]]:
         for out in cell.get("outputs", [])
         if out.output_type == "error"
     ]
+
+
+def because(run: Run) -> str | None:
+    """Why a run stopped, in one line; None when all cells ran."""
+    if run.error is None:
+        return None
+    raised = [f"{name}: {message}" for _, name, message in errors(run.notebook)[-1:]]
+    said = raised[0] if raised else run.error.strip().partition("\n")[0]
+    return " ".join(ANSI.sub("", said).split())
 
 
 def printed(cell: nbformat.NotebookNode, stream: str = "stdout") -> str:

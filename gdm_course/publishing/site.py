@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 
+from gdm_course.console import forgiving
 from gdm_course.publishing import assets
 from gdm_course.publishing.execute import (
     BUILD,
@@ -110,4 +111,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    forgiving()
     sys.exit(main(sys.argv[1:]))

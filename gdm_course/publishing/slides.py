@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbconvert import SlidesExporter
 
+from gdm_course.console import forgiving
 from gdm_course.publishing import assets
 from gdm_course.publishing.execute import BUILD, Run, environment, execute
 from gdm_course.source import ROOT
@@ -17,7 +18,7 @@ def title(run: Run) -> str:
     """The first heading of a notebook."""
     for cell in run.notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.splitlines()[0].removeprefix("# ").strip()
+            return cell.source.split("\n")[0].removeprefix("# ").strip()
     return run.path.stem
 
 
@@ -68,4 +69,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    forgiving()
     sys.exit(main(sys.argv[1:]))

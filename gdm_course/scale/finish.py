@@ -12,10 +12,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from gdm_course.batching import columns
+from gdm_course.chance import own_chance
 from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.recipes import resolve
 from gdm_course.scale.run import Run
-from gdm_course.scale.state import own_chance, write_whole
+from gdm_course.scale.state import write_whole
 
 
 def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +103,7 @@ def device(fabric: Any) -> str:
 def processor() -> str:
     """Return the processor's name, as far as the system tells it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if "model name" in line)

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from gdm_course.chance import chance, set_chance, set_seeds
 from gdm_course.checkpoints.fingerprint import fingerprint
 from gdm_course.recipes import Recipe, differs, resolve
 from gdm_course.scale.data import Splits
-from gdm_course.scale.state import chance, save, set_chance
-from gdm_course.training import ema, set_seeds
+from gdm_course.scale.state import save
+from gdm_course.training import ema
 
 KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
 

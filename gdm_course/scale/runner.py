@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from gdm_course import checkpoints
 from gdm_course.batching import columns
+from gdm_course.chance import own_chance
 from gdm_course.recipes import Recipe, resolve
 from gdm_course.scale.data import Order, rows_of
 from gdm_course.scale.finish import publish
 from gdm_course.scale.run import Run, count_step, keep, naming, prepare, restore
-from gdm_course.scale.state import load, own_chance
+from gdm_course.scale.state import load
 from gdm_course.source import ROOT
 from gdm_course.training import train
 

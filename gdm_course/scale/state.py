@@ -1,16 +1,11 @@
-"""A run on disk: written whole or not at all, with every generator of chance in it."""
+"""A run on disk: written whole or not at all."""
 
 import os
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-
-from gdm_course.training import set_seeds
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -43,37 +38,3 @@ def load(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def chance() -> dict[str, Any]:
-    """Return the state of Python's, NumPy's and torch's generators as `load` reads it."""
-    name, keys, *rest = np.random.get_state()
-    numpy = [name, torch.from_numpy(keys.astype(np.int64)), *rest]
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    return {
-        "python": random.getstate(),
-        "numpy": numpy,
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-    }
-
-
-def set_chance(state: dict[str, Any]) -> None:
-    """Put all generators back to where `chance` saw them."""
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
-
-
-@contextmanager
-def own_chance(seed: int) -> Iterator[None]:
-    """Run a block under its own seed, leaving all generators as if it had not run."""
-    before = chance()
-    set_seeds(seed)
-    try:
-        yield
-    finally:
-        set_chance(before)

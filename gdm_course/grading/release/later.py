@@ -7,6 +7,8 @@ no network: it says whether an answer runs, and of which shape its results are.
 from pathlib import Path
 from typing import Any
 
+from gdm_course.chance import own_chance
+from gdm_course.console import say
 from gdm_course.grading.standin import Ignore, absent
 
 AFTER = "graded after you hand in"
@@ -46,7 +48,7 @@ class Later(Ignore):
         wrong = _wrong(student, self._asks)
         colour, mark = ("31", "✘") if wrong else ("36", "•")
         tried = f"it runs, shapes are right; {AFTER}" if self._asks else AFTER
-        print(f"\x1b[{colour}m{mark} {self._name}: {wrong or tried}\x1b[0m")
+        say(f"\x1b[{colour}m{mark} {self._name}: {wrong or tried}\x1b[0m")
         return self
 
     @property
@@ -59,6 +61,7 @@ class Later(Ignore):
         raise Withheld(f"the course's own {self._name} comes after you hand in")
 
 
+@own_chance()  # the student's generators stay where they are
 def _wrong(student: Any, asks: list[tuple[Any, list[tuple]]]) -> str:
     """What is plainly wrong with an answer, "" if nothing is."""
     from gdm_course.checks.ask import run

@@ -39,6 +39,7 @@ ROOM = """\"\"\"Part of a student's copy of the course.\"\"\"
 """
 BARE = ("gdm_course.grading", "gdm_course.checks")
 FOR_CHECKS = ("checks.ask", "grading.standin", "grading.packing", "grading.wire")
+FOR_CHECKS += ("chance", "console")
 
 
 def within(name: str, modules: Iterable[str]) -> bool:
@@ -98,7 +99,7 @@ def secrets(unit: Unit) -> list[str]:
 
 def giving_away(text: str, lines: Iterable[str]) -> list[str]:
     """Which lines stand in a text, however they are indented."""
-    there = {" ".join(line.split()) for line in text.splitlines()}
+    there = {" ".join(line.split()) for line in text.split("\n")}
     return [line for line in lines if line in there]
 
 

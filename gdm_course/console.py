@@ -1,0 +1,66 @@
+"""Print on any console: what its encoding lacks is written with plain characters.
+
+A Windows console writes cp1252 into a pipe, a bare server ASCII, and Python stops with an
+error at the first character that they do not have.
+"""
+
+import codecs
+import sys
+import unicodedata
+from typing import TextIO
+
+PLAIN = {"✔": "+", "✘": "x", "·": "-", "•": "*", "→": "->", "±": "+-", "≤": "<=", "≥": ">="}
+PLAIN |= {"…": "...", "–": "-", "×": "x"}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replace what cannot be encoded: marks as in PLAIN, letters without their accents."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    made = ""
+    for character in error.object[error.start : error.end]:
+        bare = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+        made += PLAIN.get(character) or bare or "?"
+    return made, error.end
+
+
+def _seven_bits(name: str) -> codecs.CodecInfo | None:
+    """ASCII under a name of ours: click mistrusts the usual one and would write UTF-8."""
+    if name != "gdm_ascii":
+        return None
+    usual = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        usual.encode,
+        usual.decode,
+        usual.streamreader,
+        usual.streamwriter,
+        usual.incrementalencoder,
+        usual.incrementaldecoder,
+        name=name,
+    )
+
+
+codecs.register_error("gdm_plainly", _plainly)
+codecs.register(_seven_bits)
+
+
+def fitting(text: str, stream: TextIO) -> str:
+    """Return a text as a stream can show it."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "gdm_plainly").decode(encoding)
+
+
+def say(text: str) -> None:
+    """Print a line that may have marks and accents."""
+    print(fitting(text, sys.stdout), flush=True)
+
+
+def forgiving() -> None:
+    """Let everything that this process prints from now on fit its console."""
+    for stream in (sys.stdout, sys.stderr):
+        if not hasattr(stream, "reconfigure"):  # None, or somebody's replacement
+            continue
+        seven = codecs.lookup(stream.encoding).name == "ascii"
+        stream.reconfigure(
+            errors="gdm_plainly", encoding="gdm_ascii" if seven else stream.encoding
+        )
