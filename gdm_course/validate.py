@@ -14,12 +14,13 @@ noise or codes to data takes `least=0`.
 
 import operator
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
 
 Size = int | str  # a name stands for any size
-Shape = Size | Sequence[Size]
+Shape = Size | Sequence[Size] | EllipsisType  # ...: any shape, but a batch
 
 
 def points(
@@ -44,12 +45,12 @@ def points(
             f"{name} is {_word(x.dtype)}: expected floating-point numbers; give "
             f"{name}.float(), or take a model of whole numbers"
         )
-    if like is not None and x.dtype != (wanted := dtype_of(like)):
-        if not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(
-                f"{name} is {_word(x.dtype)}: expected {_word(wanted)}, as the model is; "
-                f"give {name}.to({wanted}), or convert the model with .to({x.dtype})"
-            )
+    wanted = x.dtype if like is None else dtype_of(like)
+    if x.dtype != wanted and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(
+            f"{name} is {_word(x.dtype)}: expected {_word(wanted)}, as the model is; give "
+            f"{name}.to({wanted}), or convert the model with .to({x.dtype})"
+        )
     return x
 
 
@@ -97,8 +98,8 @@ def bits(
     shaped(x, shape, name)
     if _cheap(x) and not ((x == 0) | (x == 1)).all():
         raise ValueError(
-            f"{name} has values other than 0 and 1 ({_range(x)}): binarise it first, for "
-            f"example ({name} > {name}.max() / 2).float(), or take a model of grey values"
+            f"{name} has values other than 0 and 1 ({_range(x)}): expected bits; binarise "
+            f"it, such as ({name} > {name}.max() / 2).float(), or model grey values"
         )
     if like is None:
         return x if x.is_floating_point() else x.to(torch.get_default_dtype())
@@ -207,6 +208,7 @@ def shaped(x: Tensor, shape: Shape | None, name: str = "x", least: int = 1) -> T
         )
     if shape is None:
         return x
+    shape = x.shape[1:] if shape is ... else shape
     sizes = (shape,) if isinstance(shape, int | str) else tuple(shape)
     if x.shape[1:] != sizes and not _fits(x, sizes, least):
         raise ValueError(

@@ -63,7 +63,8 @@ class Attention(nn.Module):
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of all heads: three of (B, heads, T, d)."""
-        qkv = self.qkv(h).view(*h.shape[:2], 3, self.heads, -1)  # (B, T, 3, heads, d)
+        B, T, width = h.shape
+        qkv = self.qkv(h).view(B, T, 3, self.heads, width // self.heads)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:

@@ -47,7 +47,8 @@ class DiscretisedLogistics(Distribution):
 
     def sample(self, sample_shape: torch.Size = ()) -> Tensor:
         """Draw a component, then a point of it, then round to the nearest code."""
-        chosen = Categorical(logits=self.logits).sample(sample_shape)[..., None]
+        weights = Categorical(logits=self.logits, validate_args=False)
+        chosen = weights.sample(sample_shape)[..., None]
         shape = *chosen.shape[:-1], -1
         mu = self.mu.expand(shape).gather(-1, chosen).squeeze(-1)
         log_s = self.log_s.expand(shape).gather(-1, chosen).squeeze(-1)

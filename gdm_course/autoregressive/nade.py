@@ -175,7 +175,8 @@ class SoftmaxNADE(nn.Module):
         """Draw n code vectors (n, D), one dimension after the other."""
         a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b in zip(self.W, self.V, self.b):
-            x.append(Categorical(logits=relu(a) @ V + b).sample())  # (n,)
+            logits = relu(a) @ V + b
+            x.append(Categorical(logits=logits, validate_args=False).sample())  # (n,)
             a = a + W[x[-1]]
         return torch.stack(x, dim=1)
 

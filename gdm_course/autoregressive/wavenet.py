@@ -177,10 +177,12 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, T: int = 4000, y: Tensor | None = None) -> Tensor:
-        """Draw n sounds of T codes, (n, T): half a second at 8,000 samples a second."""
+        """Draw n sounds of T codes, (n, T), labels too if there are classes and no y."""
         validate.at_least(1, T=T)
-        queues, x = Queues(self.net, validate.count(n), y), []
-        code = torch.full((n,), self.K // 2, device=self.net.embed.weight.device)
+        device, n, x = self.net.embed.weight.device, validate.count(n), []
+        if y is None and self.net.classes:
+            y = torch.randint(self.net.classes, (n,), device=device)
+        queues, code = Queues(self.net, n, y), torch.full((n,), self.K // 2, device=device)
         for _ in range(T):
             code = self.output(queues.step(code)).sample()
             x.append(code)

@@ -23,6 +23,11 @@ def log_slope_of_sigmoid(x: Tensor) -> Tensor:
     return (F.logsigmoid(x) + F.logsigmoid(-x)).flatten(1).sum(1)
 
 
+def noise_like(x: Tensor) -> Tensor:
+    """Draw uniform numbers in the shape of x, the same however x lies in memory."""
+    return torch.rand(x.shape, dtype=x.dtype, device=x.device)
+
+
 class Logit(nn.Module):
     """z = logit(alpha + (1 - 2 alpha) x): from (0, 1) to all real numbers, (12).
 
@@ -47,7 +52,9 @@ class Logit(nn.Module):
 
     def log_slope(self, z: Tensor) -> Tensor:
         """Return sum_d log |dz_d/dx_d|, as a function of z: (B, *D) -> (B,)."""
-        return math.prod(z.shape[1:]) * math.log(1 - 2 * self.alpha) - log_slope_of_sigmoid(z)
+        return math.prod(z.shape[1:]) * math.log(1 - 2 * self.alpha) - log_slope_of_sigmoid(
+            z
+        )
 
 
 class UniformNoise(nn.Module):
@@ -55,7 +62,7 @@ class UniformNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u in [0, 1): codes x (B, *D) -> u (B, *D), log q(u | x) = 0 (B,)."""
-        return torch.rand_like(x), x.new_zeros(len(x))
+        return noise_like(x), x.new_zeros(len(x))
 
 
 class VariationalNoise(nn.Module):
@@ -76,7 +83,7 @@ class VariationalNoise(nn.Module):
     def __init__(self, shape: tuple[int, ...], *, layers: int = 4, hidden: int = 32):
         super().__init__()
         validate.at_least(1, shape=shape, layers=layers, hidden=hidden)
-        C, couplings = shape[0], []
+        self.shape, C, couplings = tuple(shape), shape[0], []
         for k in range(layers):
             if len(shape) == 3:
                 net = conv_net(2 * C, 2 * C, hidden=hidden, blocks=1)
@@ -89,7 +96,8 @@ class VariationalNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u: x (B, *D), scaled to [-1, 1] -> u (B, *D) and log q(u | x) (B,)."""
-        eps = torch.logit(torch.rand_like(x), eps=1e-6)
+        x = validate.points(x, self.shape)
+        eps = torch.logit(noise_like(x), eps=1e-6)
         log_q = log_slope_of_sigmoid(eps)  # which is the density of logistic noise
         for coupling in self.couplings:
             eps, log_det = coupling(eps, x)
@@ -118,7 +126,7 @@ class Dequantised(nn.Module):
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return a lower bound of log P(x) in nats with one draw of u: codes -> (B,)."""
-        x = validate.codes(x, self.K, x.shape[1:]).to(validate.dtype_of(self.flow))
+        x = validate.codes(x, self.K, ...).to(validate.dtype_of(self.flow))
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
         volume = x[0].numel() * math.log(self.K)

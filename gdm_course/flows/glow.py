@@ -25,12 +25,16 @@ def squeeze(x: Tensor) -> Tensor:
             f"cannot squeeze images of {x.shape[2]} x {x.shape[3]}: both sides must be "
             "even (use fewer scales, or pad the images)"
         )
-    return F.pixel_unshuffle(x, 2)
+    B, C, H, W = x.shape
+    return (
+        F.pixel_unshuffle(x, 2) if B else x.view(0, 4 * C, H // 2, W // 2)
+    )  # torch: as is
 
 
 def unsqueeze(z: Tensor) -> Tensor:
     """Undo `squeeze`: (B, 4C, H, W) -> (B, C, 2H, 2W)."""
-    return F.pixel_shuffle(z, 2)
+    B, C, H, W = z.shape
+    return F.pixel_shuffle(z, 2) if B else z.view(0, C // 4, 2 * H, 2 * W)
 
 
 def checkerboard(H: int, W: int, odd: bool = False) -> Tensor:

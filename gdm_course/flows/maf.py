@@ -45,7 +45,7 @@ class Conditioner(MaskedMLP):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers for every dimension: (B, D) -> (B, D, outputs)."""
-        x = validate.points(x, len(self.m[0]), self.mask0)
+        x = validate.points(x, len(self.m[0]), self.mask0, least=0)
         *inner, out = zip(self.masked_weights(), [layer.bias for layer in self.layers])
         for weight, bias in inner:
             x = F.linear(x, weight, bias).relu_()  # in place: half the memory

@@ -45,7 +45,8 @@ class GaussianMixture(nn.Module):
 
     def sample(self, n: int) -> Tensor:
         """Draw a component for each point, then the point from it: (n, D)."""
-        return self.distribution().sample((validate.count(n),))
+        n = validate.count(n)
+        return self.distribution().sample((max(n, 1),))[:n]  # torch cannot draw none
 
 
 class IndependentPixels(nn.Module):

@@ -83,6 +83,7 @@ class Spelt(nn.Module):
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return log p(codes) in nats: (B, h, w) -> (B,)."""
+        codes = validate.shaped(codes, ("h", "w"), "codes")
         return self.density.log_prob(self.quantiser.digits(codes).movedim(-1, 1))
 
     loss = Arranged.loss

@@ -83,7 +83,8 @@ class CodedAutoencoder(nn.Module):
     def decode(self, codes: Tensor) -> Independent:
         """Return p(x | codes) of codes (B, h, w): event shape (C, H, W)."""
         codes = validate.shaped(codes, self.grid, "codes", least=0)
-        return self.read(self.quantiser.lookup(codes))
+        q = self.quantiser.lookup(codes)
+        return self.read(q.to(validate.dtype_of(self.decoder)))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log p(x | c(x)) (B,), the codes (B, h, w) and the penalty (B,)."""
