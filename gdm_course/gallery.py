@@ -9,9 +9,7 @@ needs an edit.
 """
 
 import importlib
-import inspect
 import math
-import pkgutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from gdm_course import plotting as plot
 from gdm_course.chance import own_chance
 from gdm_course.data import toy
 from gdm_course.divergences import Estimate, kl_estimate
-from gdm_course.protocols import Density, abilities
+from gdm_course.protocols import Density
 from gdm_course.training import generator, shifted
 from gdm_course.widgets import progress
 
@@ -42,26 +40,20 @@ def families() -> dict[str, str]:
 
 
 def taxonomy() -> Iterator[tuple[str, str, dict[str, bool]]]:
-    """Say what the models of the package can do.
+    """Say what the models of the package can do: each promise is tested by keeping it.
 
     Yields:
         (family, class name, protocol -> whether the class satisfies it), for every class of
-        a family's modules that samples or has a log-density.
+        a family's registry that samples or has a log-density.
     """
-    for family, module in _modules():
-        for name, cls in inspect.getmembers(module, inspect.isclass):
-            able = abilities(cls)
-            own = cls.__module__ == module.__name__ and issubclass(cls, nn.Module)
-            if own and (able["Sampler"] or able["Density"]):
-                yield family, name, able
-
-
-def _modules() -> Iterator[tuple[str, object]]:
-    """Import the modules of every family that exists, in the course's order."""
     for slug, title in families().items():
-        if package := _package(slug):
-            for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-                yield title, importlib.import_module(info.name)
+        seen: set[str] = set()
+        for example in getattr(_package(slug), "models", dict)().values():
+            with torch.random.fork_rng(devices=[]):
+                name, able = type(example.build()).__name__, example.abilities()
+            if name not in seen and (able["Sampler"] or able["Density"]):
+                yield title, name, able
+            seen.add(name)
 
 
 def _package(slug: str):

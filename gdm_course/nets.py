@@ -1,9 +1,42 @@
-"""Networks that no lecture is about: imported by models, never quoted."""
+"""Networks and numerics that no lecture is about: imported by models, never quoted."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+
+
+def precise(x: Tensor) -> Tensor:
+    """Return x in float32, where autocast made it smaller: logarithms need the digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def log_normal_interval(middle: Tensor, size: Tensor) -> Tensor:
+    """Return log P(|eps - middle| < size / 2), eps ~ N(0, 1), right however far out it is.
+
+    Three forms, each where it does not cancel: the density and the first term of its
+    bend in a narrow interval; erf on both sides of 0; and in a tail, where both ends have
+    the sign of the middle, erfcx, which is erfc without its factor exp(-x^2).
+
+    Args:
+        middle: of the interval, any shape.
+        size: of the interval, above 0, a shape that broadcasts.
+    """
+    m, root = middle.abs(), math.sqrt(0.5)
+    low, high = m - size / 2, m + size / 2
+    narrow = torch.maximum(size, size * m) < (2000 * torch.finfo(m.dtype).eps) ** 0.2
+    density = size.log() - (m * m + math.log(2 * math.pi)) / 2
+    slim = density + size * size * (m * m - 1) / 24
+    both = (torch.erf(high * root) - torch.erf(low * root)) / 2
+    tail = ~narrow & (low >= 0)
+    near, far = torch.where(tail, low, 1.0), torch.where(tail, high, 2.0)
+    e, e_far = torch.special.erfcx(near * root), torch.special.erfcx(far * root)
+    drop = torch.where(tail, size * m, 1.0)  # (high^2 - low^2) / 2, never subtracted
+    outside = (e / 2).log() - near * near / 2 + torch.log1p(-torch.exp(-drop) * e_far / e)
+    around = both.clamp_min(torch.finfo(m.dtype).tiny).log()
+    return torch.where(narrow, slim, torch.where(tail, outside, around))
 
 
 def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.SiLU) -> nn.Module:

@@ -24,8 +24,18 @@ MAY_IMPORT = {
     "environment": {"source"},
     "training": {"protocols", "learning", "batching", "chance", "environment"},
     "source": set(),
+    "validate": set(),
+    "examples": {"protocols"},
     **{
-        family: {"nets", "training", "protocols", "learning", "chance"}
+        family: {
+            "nets",
+            "training",
+            "protocols",
+            "learning",
+            "chance",
+            "validate",
+            "examples",
+        }
         for family in FAMILIES
     },
 }

@@ -514,7 +514,7 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="needs D >= 2"):
         RealNVP(1)
     model = Dequantised(RealNVP(2), 256)
-    with pytest.raises(ValueError, match="codes from 0 to 300, expected 0 to 255"):
+    with pytest.raises(ValueError, match="from 0 to 300: expected codes 0 to 255"):
         model.elbo(torch.tensor([[0, 300]]))
     with pytest.raises(ValueError, match="fractions"):
         model.elbo(torch.tensor([[0.5, 1.0]]))

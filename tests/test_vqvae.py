@@ -307,7 +307,7 @@ def test_the_grid_passes_the_slope_of_the_squashing():
 
 
 def test_a_digit_needs_two_values():
-    with pytest.raises(ValueError, match="at least 2 values"):
+    with pytest.raises(ValueError, match="levels is 1: expected a whole number, 2 or more"):
         FiniteScalarQuantiser((4, 1))
 
 

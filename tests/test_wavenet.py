@@ -423,7 +423,7 @@ def test_cpu_and_gpu_agree(name):
 
 
 def test_a_conditional_model_asks_for_labels():
-    with pytest.raises(ValueError, match="give it labels"):
+    with pytest.raises(ValueError, match="got no labels"):
         WaveNet(classes=2).log_prob(torch.zeros(1, 3, dtype=torch.long))
 
 

@@ -6,12 +6,32 @@ References:
         arXiv:1904.09751.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.learning import evaluating
+
+
+def check_decoding(
+    temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> None:
+    """Refuse arguments of `sharpen` that leave no token, or mean nothing.
+
+    Raises:
+        ValueError: the sentence names the argument and its range.
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(
+            f"temperature {temperature}: expected a number above 0; for 0 take top_k=1"
+        )
+    if top_k is not None:
+        validate.count(top_k, "top_k", 1)
+    if top_p is not None and not 0 <= top_p <= 1:
+        raise ValueError(f"top_p {top_p}: expected a probability, from 0 to 1")
 
 
 def sharpen(
@@ -25,17 +45,20 @@ def sharpen(
     Args:
         logits: of the model.
         temperature: the logits are divided by it: below 1 the likely become likelier.
-        top_k: keep the k likeliest tokens.
+        top_k: keep the k likeliest tokens; of equals, the first.
         top_p: keep the fewest likeliest tokens that together have probability p or more.
+
+    Raises:
+        ValueError: a temperature, k or p that leaves no token, or is no such number.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature {temperature} is not above 0: for 0 take top_k=1")
-    logits = logits / temperature
+    check_decoding(temperature, top_k, top_p)
+    logits = logits - logits.amax(-1, keepdim=True)  # 0 stays 0, however cold it is
+    logits = logits / max(temperature, torch.finfo(logits.dtype).tiny)
     if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k).values[..., -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        order = logits.argsort(dim=-1, descending=True, stable=True)
+        logits = logits.scatter(-1, order[..., top_k:], -torch.inf)
     if top_p is not None:
-        ordered, order = logits.sort(descending=True)
+        ordered, order = logits.sort(descending=True, stable=True)
         p = ordered.softmax(-1)
         enough = p.cumsum(-1) - p >= top_p  # the likelier ones already suffice
         enough[..., 0] = False
@@ -76,6 +99,18 @@ class Cache:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
+def beginning(model: nn.Module, prompt: Tensor | None) -> Tensor:
+    """Return a prompt (t,) as tokens of the model; without one, none: (0,)."""
+    if prompt is None:
+        return torch.empty(0, dtype=torch.int64)
+    if (prompt := validate.codes(prompt, model.K, name="prompt")).ndim != 1:
+        raise ValueError(
+            f"prompt has shape {tuple(prompt.shape)}: expected tokens (t,), one text; "
+            "all samples begin with it"
+        )
+    return prompt
+
+
 def generate(
     model: nn.Module,
     x: Tensor,
@@ -91,6 +126,7 @@ def generate(
         length: how many tokens in all, at most T.
         choose: from logits (n, K) to the next tokens (n,).
     """
+    validate.count(length, "length", 1)
     if not x.shape[1] < length <= model.T:
         raise ValueError(f"length {length} is not above {x.shape[1]} and at most {model.T}")
     given = x.shape[1]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
 from gdm_course.autoregressive.pixelcnn import (
     MaskedConv,
@@ -93,20 +94,11 @@ class LabelledDensity(RasterDensity):
 
     classes = 0
 
-    def checked(self, y: Tensor | None) -> Tensor | None:
-        """Refuse labels for a model without classes, and classes without labels."""
-        if (y is None) != bool(self.classes):
-            return y
-        raise ValueError(
-            f"got {'no ' if y is None else ''}labels for a model with classes="
-            f"{self.classes}: give classes= and labels y (B,), or neither"
-        )
-
     def labels(self, n: int, y: Tensor | None) -> Tensor | None:
         """Return the labels y, or draw n of them if there are classes and y is None."""
         if y is None and self.classes:
             return torch.randint(self.classes, (n,), device=next(self.parameters()).device)
-        return self.checked(y)
+        return validate.labels(y, self.classes, n)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
         """Return log p(x | y) for every label y: (B, C, H, W) -> (B, classes)."""
@@ -118,6 +110,10 @@ class LabelledDensity(RasterDensity):
         if y is not None or not self.classes:
             return super().log_prob(x, y)
         return self.log_prob_each(x).logsumexp(1) - math.log(self.classes)
+
+    def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the mean negative log-likelihood in nats per image, given its label."""
+        return -super().log_prob(x, y).mean()
 
 
 class GatedPixelCNN(LabelledDensity):
@@ -141,6 +137,8 @@ class GatedPixelCNN(LabelledDensity):
         dropout=0.0,
     ):
         super().__init__(shape, K)
+        validate.at_least(1, features=features, dilations=dilations, size=size)
+        validate.at_least(0, classes=classes)
         C, r, self.classes = self.shape[0], size // 2, classes
         self.above = nn.Conv2d(C, features, (r, size), padding=(r, r))
         self.left = RowConv(C, features, r + 1, C, own=False)
@@ -151,8 +149,9 @@ class GatedPixelCNN(LabelledDensity):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the parameters of all conditionals: (B, C, H, W) -> (B, C, H, W, P)."""
+        x = validate.points(x, self.shape, self)
         v = self.above(x)[:, :, : x.shape[2]]  # row i of v has seen the rows before i
-        h, y = self.left(x), self.checked(y)
+        h, y = self.left(x), validate.labels(y, self.classes, len(x))
         for layer in self.layers:
             v, h = layer(v, h, y)
         return by_colour(self.head(h), self.shape[0])

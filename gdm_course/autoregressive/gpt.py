@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from gdm_course.autoregressive.decoding import Cache, choose, generate
+from gdm_course import validate
+from gdm_course.autoregressive.decoding import (
+    Cache,
+    beginning,
+    check_decoding,
+    choose,
+    generate,
+)
+from gdm_course.nets import precise
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,6 +54,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, *, heads: int = 4, dropout: float = 0.0):
         super().__init__()
+        validate.at_least(1, width=width, heads=heads)
         if width % heads:
             raise ValueError(f"width {width} cannot be shared equally by {heads} heads")
         self.heads, self.dropout = heads, dropout
@@ -54,7 +63,8 @@ class Attention(nn.Module):
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of all heads: three of (B, heads, T, d)."""
-        qkv = self.qkv(h).view(*h.shape[:2], 3, self.heads, -1)  # (B, T, 3, heads, d)
+        B, T, width = h.shape
+        qkv = self.qkv(h).view(B, T, 3, self.heads, width // self.heads)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
@@ -93,6 +103,8 @@ class Stack(nn.Module):
 
     def __init__(self, K, T, *, layers=4, heads=4, width=128, classes=0, dropout=0.0):
         super().__init__()
+        validate.at_least(1, K=K, T=T, width=width)
+        validate.at_least(0, layers=layers, classes=classes)
         self.K, self.T, self.classes = K, T, classes
         self.token = nn.Embedding(K, width)  # also reads out: tied weights
         self.position = nn.Parameter(torch.randn(T, width) * 0.02)
@@ -109,9 +121,7 @@ class Stack(nn.Module):
                 f"{past.shape[1] + 1} tokens do not fit into a context of {self.T}: "
                 "cut them, or build the model with a larger T"
             )
-        if (y is None) != (self.classes == 0):
-            need = f"classes y (B,), 0 to {self.classes - 1}" if y is None else "no classes"
-            raise ValueError(f"this GPT has classes={self.classes}: give it {need}")
+        y = validate.labels(y, self.classes, len(past))
         start = self.start(past.new_zeros(len(past)) if y is None else y)  # (B, width)
         h = torch.cat([start[:, None], self.token(past)], dim=1)
         return h + self.position[: h.shape[1]]
@@ -122,6 +132,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the logits of p(x_t | x_<t) for all t: (B, T) -> (B, T, K)."""
+        x = validate.codes(x, self.K, "t")
         h = self.embed(x[:, :-1], y)  # position t sees the start and x_<t, never x_t
         for block in self.blocks:
             h = block(h)
@@ -152,7 +163,7 @@ class GPT(Stack):
 
     def conditionals(self, x: Tensor, y: Tensor | None = None) -> Categorical:
         """Return p(x_t | x_<t, y) for all t in one pass: (B, t) -> batch shape (B, t)."""
-        return Categorical(logits=self(x, y), validate_args=False)
+        return Categorical(logits=precise(self(x, y)), validate_args=False)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return log p(x | y) in nats: (B, t) -> (B,). Without y, all classes as likely."""
@@ -164,7 +175,7 @@ class GPT(Stack):
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean negative log-likelihood in nats per token."""
-        return F.cross_entropy(self(x, y).flatten(0, 1), x.flatten())
+        return F.cross_entropy(self(x, y).flatten(0, 1), x.flatten().long())
 
     def sample(self, n, *, y=None, prompt=None, length=None, **how) -> Tensor:
         """Draw n sequences (n, length), each beginning with the prompt, by cached steps.
@@ -174,9 +185,10 @@ class GPT(Stack):
             prompt: tokens (t,) to begin with; `length` tokens in all, T by default.
             how: temperature, top_k, top_p of `decoding.choose`.
         """
-        device = self.position.device
+        device, n = self.position.device, validate.count(n)
         if y is None and self.classes:
             y = torch.randint(self.classes, (n,), device=device)
-        prompt = torch.empty(0) if prompt is None else prompt
-        x = prompt.to(device, torch.int64).expand(n, -1)  # (n, t)
-        return generate(self, x, y, length or self.T, lambda logits: choose(logits, **how))
+        x = beginning(self, prompt).to(device).expand(n, -1)  # (n, t)
+        length = self.T if length is None else length
+        check_decoding(**how)
+        return generate(self, x, y, length, lambda logits: choose(logits, **how))

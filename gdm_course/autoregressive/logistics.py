@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution
 from torch.nn.functional import logsigmoid
 
+from gdm_course import validate
+
 
 class DiscretisedLogistics(Distribution):
     """Codes 0..K-1 from a mixture of logistics whose line is cut into K bins: (6).
@@ -23,13 +25,14 @@ class DiscretisedLogistics(Distribution):
     """
 
     def __init__(self, parameters: Tensor, K: int):
-        self.logits, self.mu, self.log_s = parameters.chunk(3, dim=-1)  # (..., M) each
-        self.K = K
+        self.logits, self.mu, log_s = parameters.chunk(3, dim=-1)  # (..., M) each
+        self.K, self.log_s = K, log_s.clamp(-20, 20)  # exp of more is inf
         super().__init__(parameters.shape[:-1], validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats by the stable form (7): codes (...) -> (...)."""
         r, narrow = 1 / (self.K - 1), torch.exp(-self.log_s)
+        x = validate.codes(x, self.K)
         v = (2 * r * x.to(self.mu.dtype) - 1)[..., None]
         above = logsigmoid((v + r - self.mu) * narrow).masked_fill(v > 1 - r, 0)
         below = logsigmoid((self.mu - v + r) * narrow).masked_fill(v < r - 1, 0)
@@ -44,7 +47,8 @@ class DiscretisedLogistics(Distribution):
 
     def sample(self, sample_shape: torch.Size = ()) -> Tensor:
         """Draw a component, then a point of it, then round to the nearest code."""
-        chosen = Categorical(logits=self.logits).sample(sample_shape)[..., None]
+        weights = Categorical(logits=self.logits, validate_args=False)
+        chosen = weights.sample(sample_shape)[..., None]
         shape = *chosen.shape[:-1], -1
         mu = self.mu.expand(shape).gather(-1, chosen).squeeze(-1)
         log_s = self.log_s.expand(shape).gather(-1, chosen).squeeze(-1)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
-from gdm_course.autoregressive.nade import require_binary
+from gdm_course import validate
+from gdm_course.nets import precise
 
 
 def degrees(order: Tensor, hidden: Sequence[int]) -> list[Tensor]:
@@ -63,6 +64,7 @@ class MaskedMLP(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden, outputs=outputs)
         sizes = [D, *hidden]
         layers = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
@@ -138,32 +140,35 @@ class MADE(nn.Module):
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
         super().__init__()
+        validate.at_least(1, orders=orders)
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
         self.register_buffer("orders", draw_orders(D, orders, seed))
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
-        require_binary(x)
+        x = validate.bits(x, self.orders.shape[1], self.net)
         logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
-        return Bernoulli(logits=logits, validate_args=False)
+        return Bernoulli(logits=precise(logits), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
-        log_p = [
-            self.conditionals(x, o).log_prob(x).sum(-1) for o in range(len(self.orders))
-        ]
+        log_p = [self.log_prob_in(x, order) for order in range(len(self.orders))]
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
+
+    def log_prob_in(self, x: Tensor, order: int) -> Tensor:
+        """Return log p(x) in nats under one of the orders: (B, D) -> (B,)."""
+        bits = self.conditionals(x, order)
+        return bits.log_prob(x.to(bits.logits.dtype)).sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats, one order drawn at random."""
         order = int(torch.randint(len(self.orders), ()))
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        return -self.log_prob_in(x, order).mean()
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
-        counts = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        chosen = torch.randint(len(self.orders), (validate.count(n),))
+        counts = chosen.bincount(minlength=len(self.orders)).tolist()
         m = [degrees(order, self.net.hidden) for order in self.orders]
-        parts = [
-            fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts.tolist()) if k
-        ]
+        parts = [fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts)]
         return torch.cat(parts)[torch.randperm(n)]

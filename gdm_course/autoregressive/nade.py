@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, MixtureSameFamily, Normal
 from torch.nn.functional import relu
 
+from gdm_course import validate
+from gdm_course.nets import precise
+
 
 def prefix_activations(
     x: Tensor, W: Tensor, c: Tensor, chunk: int = 14
@@ -44,15 +47,6 @@ def prefix_activations(
         a = a + x_now @ W_now
 
 
-def require_binary(x: Tensor) -> None:
-    """Refuse data other than 0 and 1: a grey pixel has no probability under a Bernoulli."""
-    if not ((x == 0) | (x == 1)).all():
-        raise ValueError(
-            f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
-            "binarise it first, for example (x > x.max() / 2).float()"
-        )
-
-
 class NADE(nn.Module):
     """Neural autoregressive distribution estimator for bits (B, D): (3) and (4).
 
@@ -62,6 +56,7 @@ class NADE(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 500):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden)
         self.W = nn.Parameter(torch.randn(D, hidden) * 0.05)  # in: one row per dimension
         self.V = nn.Parameter(torch.randn(D, hidden) * 0.05)  # out: one row per dimension
         self.c = nn.Parameter(torch.zeros(hidden))
@@ -69,16 +64,16 @@ class NADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> Bernoulli:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
-        require_binary(x)
+        x = validate.bits(x, len(self.b), self.b)
         logits = [
             (a.sigmoid_() * self.V[now]).sum(-1) + self.b[now]  # (B, chunk); saves a copy
             for now, a in prefix_activations(x, self.W, self.c)
         ]
-        return Bernoulli(logits=torch.cat(logits, dim=1), validate_args=False)
+        return Bernoulli(logits=precise(torch.cat(logits, dim=1)), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) = sum_d log p(x_d | x_<d) in nats: (B, D) -> (B,)."""
-        return self.conditionals(x).log_prob(x).sum(-1)
+        return self.conditionals(x).log_prob(x.to(self.b.dtype)).sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats."""
@@ -87,7 +82,7 @@ class NADE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), one dimension after the other, in O(D H) each."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b in zip(self.W, self.V, self.b):
             x.append(torch.bernoulli(torch.sigmoid(torch.sigmoid(a) @ V + b)))  # (n,)
             a = a + x[-1][:, None] * W
@@ -96,9 +91,10 @@ class NADE(nn.Module):
 
 def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
     """Read (..., 3 K) numbers as logits, means, log standard deviations of K Gaussians."""
-    logits, mu, log_sigma = parameters.chunk(3, dim=-1)
+    logits, mu, log_sigma = precise(parameters).chunk(3, dim=-1)
     weights = Categorical(logits=logits, validate_args=False)
-    parts = Normal(mu, log_sigma.exp(), validate_args=False)
+    sigma = log_sigma.clamp(-20, 20).exp()  # far from the data a network may say anything
+    parts = Normal(mu, sigma, validate_args=False)
     return MixtureSameFamily(weights, parts, validate_args=False)
 
 
@@ -114,6 +110,7 @@ class RNADE(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 128, components: int = 16):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden, components=components)
         self.W = nn.Parameter(torch.randn(D, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, 3 * components) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
@@ -122,6 +119,7 @@ class RNADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> MixtureSameFamily:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
+        x = validate.points(x, len(self.b), self.b)
         parameters = [
             torch.einsum("bdh,dhk->bdk", relu(self.rho[now] * a), self.V[now]) + self.b[now]
             for now, a in prefix_activations(x, self.W, self.c)
@@ -134,7 +132,7 @@ class RNADE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), one dimension after the other."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b, rho in zip(self.W, self.V, self.b, self.rho):
             x.append(gaussian_mixture(relu(rho * a) @ V + b).sample())  # (n,)
             a = a + x[-1][:, None] * W
@@ -150,6 +148,7 @@ class SoftmaxNADE(nn.Module):
 
     def __init__(self, D: int, K: int, *, hidden: int = 128):
         super().__init__()
+        validate.at_least(1, D=D, K=K, hidden=hidden)
         self.W = nn.Parameter(torch.randn(D, K, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, K) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
@@ -157,21 +156,27 @@ class SoftmaxNADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> Categorical:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
-        rows = self.W[torch.arange(x.shape[1], device=x.device), x]  # (B, D, H)
+        D, K = self.b.shape
+        x = validate.codes(x, K, D)
+        rows = self.W[torch.arange(D, device=x.device), x]  # (B, D, H)
         before = rows[:, :-1].cumsum(dim=1)  # for d > 1: the sum over k < d
         a = self.c + torch.cat([torch.zeros_like(rows[:, :1]), before], dim=1)
         logits = torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=precise(logits), validate_args=False)
 
-    log_prob = NADE.log_prob
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log P(x) in nats: codes (B, D) -> (B,)."""
+        return self.conditionals(x).log_prob(x.long()).sum(-1)
+
     loss = NADE.loss
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n code vectors (n, D), one dimension after the other."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b in zip(self.W, self.V, self.b):
-            x.append(Categorical(logits=relu(a) @ V + b).sample())  # (n,)
+            logits = relu(a) @ V + b
+            x.append(Categorical(logits=logits, validate_args=False).sample())  # (n,)
             a = a + W[x[-1]]
         return torch.stack(x, dim=1)
 
@@ -190,16 +195,25 @@ class Quantised(nn.Module):
 
     def __init__(self, model: nn.Module, low: Tensor, high: Tensor, *, bins: int = 64):
         super().__init__()
+        validate.at_least(1, bins=bins)
+        if not (low < high).all():
+            raise ValueError(f"low {low} is not below high {high} in every dimension")
         self.model, self.bins = model, bins
         self.register_buffer("low", low)
-        self.register_buffer("width", (high - low) / bins)  # (D,)
+        self.register_buffer("high", high)
+
+    @property
+    def width(self) -> Tensor:
+        """The size of a bin in each dimension (D,)."""
+        return (self.high - self.low) / self.bins
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log density in nats, -inf outside of the bounds: (B, D) -> (B,)."""
-        codes = ((x - self.low) / self.width).floor().long()
-        inside = ((codes >= 0) & (codes < self.bins)).all(-1)
-        log_p = self.model.log_prob(codes.clamp(0, self.bins - 1))
-        return torch.where(inside, log_p - self.width.log().sum(), -torch.inf)
+        x = validate.points(x, len(self.low), self.low)
+        inside = ((x >= self.low) & (x <= self.high)).all(-1)  # the last bin is closed
+        codes = ((x - self.low) / self.width).clamp(0, self.bins - 1).long()
+        log_p = self.model.log_prob(codes) - self.width.log().sum()
+        return torch.where(inside, log_p, -torch.inf)
 
     loss = NADE.loss
 

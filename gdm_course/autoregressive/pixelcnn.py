@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from gdm_course.autoregressive.pixelcnn_sampling import PixelRows, fill_raster
+from gdm_course import validate
+from gdm_course.autoregressive.pixelcnn_sampling import PixelRows, fill_raster, first_rows
+from gdm_course.nets import precise
 
 
 def channel_groups(n: int, C: int) -> Tensor:
@@ -82,8 +84,8 @@ def output_head(features: int, outputs: int, C: int) -> nn.Sequential:
 
 def by_colour(parameters: Tensor, C: int) -> Tensor:
     """Sort (B, C P, H, W) into (B, C, H, W, P), in float32 even where a GPU used less."""
-    parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
-    return parameters.unflatten(1, (C, -1)).movedim(2, -1)
+    P = parameters.shape[1] // C
+    return precise(parameters).unflatten(1, (C, P)).movedim(2, -1)
 
 
 class RasterDensity(nn.Module):
@@ -95,6 +97,8 @@ class RasterDensity(nn.Module):
 
     def __init__(self, shape: Sequence[int], K: int):
         super().__init__()
+        validate.at_least(1, shape=shape)
+        validate.at_least(2, K=K)
         self.shape, self.K = tuple(shape), K
 
     @property
@@ -124,23 +128,13 @@ class RasterDensity(nn.Module):
 
         `given` are codes (n, C, R, W) of the first R rows, which are kept: in-painting.
         """
-        given = torch.zeros(n, self.shape[0], 0, self.shape[2]) if given is None else given
+        given = first_rows(self, validate.count(n), given)
         return fill_raster(self, self.rows(n, y), given)
 
 
 def scaled(x: Tensor, model: RasterDensity) -> Tensor:
     """Map codes 0..K-1 to [-1, 1] as the network wants them, after a look at them."""
-    if x.shape[1:] != model.shape:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}: expected images (B, *{model.shape}), "
-            "for the model was built for that shape"
-        )
-    if x.numel() and (x.min() < 0 or x.max() > model.K - 1):
-        raise ValueError(
-            f"x has values from {x.min():.4g} to {x.max():.4g}: expected codes 0 to "
-            f"{model.K - 1}; build the model with K={int(x.max()) + 1}, or rescale x"
-        )
-    weight = next(model.parameters())
+    x, weight = validate.codes(x, model.K, model.shape), next(model.parameters())
     return x.to(weight.device, weight.dtype) * (2 / (model.K - 1)) - 1
 
 
@@ -158,6 +152,8 @@ class PixelCNN(RasterDensity):
 
     def __init__(self, shape, K=256, *, features=64, layers=5, size=7):
         super().__init__(shape, K)
+        validate.at_least(1, features=features, size=size)
+        validate.at_least(0, layers=layers)
         C = self.shape[0]
         self.first = MaskedConv(C, features, size, C, own=False)
         self.blocks = nn.ModuleList(ResidualBlock(features, C) for _ in range(layers))
@@ -165,11 +161,13 @@ class PixelCNN(RasterDensity):
 
     def forward(self, x: Tensor, y: None = None) -> Tensor:
         """Return the parameters of all conditionals: (B, C, H, W) -> (B, C, H, W, P)."""
-        h = self.first(x)
+        validate.labels(y, 0, len(x))  # it takes none
+        h = self.first(validate.points(x, self.shape, self))
         for block in self.blocks:
             h = block(h)
         return by_colour(self.head(h), self.shape[0])
 
     def rows(self, n: int, y: None = None) -> PixelRows:
         """Return the cache that computes `forward` one pixel at a time."""
+        validate.labels(y, 0, n)
         return PixelRows(self, n)

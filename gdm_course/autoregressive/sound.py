@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
+from gdm_course import validate
+from gdm_course.nets import log_normal_interval, precise
+
 
 def linear_encode(x: Tensor, K: int = 65536) -> Tensor:
     """Cut [-1, 1] into K equal bins and return the bin of each sample: codes 0..K-1."""
@@ -23,7 +26,7 @@ def linear_encode(x: Tensor, K: int = 65536) -> Tensor:
 
 def linear_decode(codes: Tensor, K: int = 65536) -> Tensor:
     """Return the middle of each bin: codes 0..K-1 -> float32 inside (-1, 1)."""
-    return (2 * codes + 1).float() / K - 1
+    return (2 * validate.codes(codes, K) + 1).float() / K - 1
 
 
 def mulaw_encode(x: Tensor, K: int = 256) -> Tensor:
@@ -63,28 +66,34 @@ def smooth_embedding(K: int, C: int) -> nn.Embedding:
     return table
 
 
-def log_logistic_interval(a: Tensor, b: Tensor) -> Tensor:
-    """Return log(sigmoid(b) - sigmoid(a)) for a < b, far out in the tails too: (6)."""
-    return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(a - b))
+def log_logistic_interval(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
+    """Return log(sigmoid(b) - sigmoid(a)) for b = a + size, far out too: (6).
 
-
-def log_normal_interval(a: Tensor, b: Tensor) -> Tensor:
-    """Return log(Phi(b) - Phi(a)) for a < b, computed in the left tail by symmetry."""
-    right = a + b > 0
-    low, high = torch.where(right, -b, a), torch.where(right, -a, b)
-    log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
-    return log_high + torch.log(-torch.expm1(log_low - log_high))
-
-
-def edges(codes: Tensor, mu: Tensor, log_s: Tensor, K: int) -> tuple[Tensor, Tensor]:
-    """Return the ends of the codes' bins in units of s around mu; the outermost are open.
-
-    Bin k is [2k/K - 1, 2(k+1)/K - 1]. "Open" is 10^6 units away: exp(-10^6) is 0.
+    The size is an argument of its own: far out, b - a has lost its digits.
     """
+    return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(-size))
+
+
+def log_normal_tail(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
+    """Return log(Phi(b) - Phi(a)) for b = a + size, where a or b may be infinite."""
+    open_ = size.isinf()
+    tail = torch.special.log_ndtr(torch.where(a.isinf(), b, -a))
+    middle = torch.where(open_, 0.0, (a + b) / 2)
+    inside = log_normal_interval(middle, torch.where(open_, 1.0, size))
+    return torch.where(open_, tail, inside)
+
+
+def edges(codes: Tensor, mu: Tensor, log_s: Tensor, K: int) -> tuple[Tensor, ...]:
+    """Return both ends of the codes' bins, and their sizes, in units of s around mu.
+
+    Bin k is [2k/K - 1, 2(k+1)/K - 1], but the outermost two reach to infinity.
+    """
+    codes = validate.codes(codes, K)
     a = (2 * codes.to(mu) / K - 1 - mu) * torch.exp(-log_s)
-    b = a + 2 / K * torch.exp(-log_s)
-    open_ = torch.full_like(a, 1e6)
-    return torch.where(codes == 0, -open_, a), torch.where(codes == K - 1, open_, b)
+    size = (2 / K * torch.exp(-log_s)).expand_as(a)
+    first, last = codes == 0, codes == K - 1
+    left, right = a.masked_fill(first, -torch.inf), (a + size).masked_fill(last, torch.inf)
+    return left, right, size.masked_fill(first | last, torch.inf)
 
 
 def sane(log_s: Tensor, K: int) -> Tensor:
@@ -109,7 +118,7 @@ class BinnedNormal(Distribution):
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return log P(codes) in nats: (*B) -> (*B)."""
-        return log_normal_interval(*edges(codes, self.mu, self.log_sigma, self.K))
+        return log_normal_tail(*edges(codes, self.mu, self.log_sigma, self.K))
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw codes (*sample_shape, *B)."""
@@ -154,7 +163,7 @@ class Softmax:
 
     def __call__(self, parameters: Tensor) -> Categorical:
         """Read (*B, K) as a distribution over codes (*B)."""
-        return Categorical(logits=parameters, validate_args=False)
+        return Categorical(logits=precise(parameters), validate_args=False)
 
 
 class Gaussian:
@@ -167,7 +176,7 @@ class Gaussian:
 
     def __call__(self, parameters: Tensor) -> BinnedNormal:
         """Read (*B, 2) as a distribution over codes (*B)."""
-        return BinnedNormal(*parameters.unbind(-1), self.K)
+        return BinnedNormal(*precise(parameters).unbind(-1), self.K)
 
 
 class LogisticMixture:
@@ -178,4 +187,4 @@ class LogisticMixture:
 
     def __call__(self, parameters: Tensor) -> BinnedLogistics:
         """Read (*B, 3 M) as a distribution over codes (*B)."""
-        return BinnedLogistics(*parameters.chunk(3, dim=-1), self.K)
+        return BinnedLogistics(*precise(parameters).chunk(3, dim=-1), self.K)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from gdm_course import validate
 from gdm_course.autoregressive.sound import Softmax, smooth_embedding
 
 DOUBLING = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -44,6 +45,7 @@ class GatedBlock(nn.Module):
 
     def __init__(self, C: int, *, skip: int, dilation: int):
         super().__init__()
+        validate.at_least(1, C=C, skip=skip, dilation=dilation)
         self.C, self.skip, self.dilation = C, skip, dilation
         self.now = nn.Linear(C, 2 * C)
         self.past = nn.Linear(C, 2 * C, bias=False)
@@ -74,7 +76,9 @@ class DilatedStack(nn.Module):
 
     def __init__(self, K, P, channels=32, skip=64, dilations=DOUBLING, classes=0):
         super().__init__()
-        self.dilations = tuple(dilations)
+        validate.at_least(1, K=K, P=P)
+        validate.at_least(0, classes=classes)
+        self.K, self.classes, self.dilations = K, classes, tuple(dilations)
         self.embed = smooth_embedding(K, channels)
         blocks = [GatedBlock(channels, skip=skip, dilation=d) for d in dilations]
         self.blocks = nn.ModuleList(blocks)
@@ -84,18 +88,16 @@ class DilatedStack(nn.Module):
             nn.ReLU(), nn.Linear(skip, skip), nn.ReLU(), nn.Linear(skip, P)
         )
 
-    def labels(self, y: Tensor | None) -> Sequence[Tensor | float]:
+    def labels(self, y: Tensor | None, B: int) -> Sequence[Tensor | float]:
         """Return what each block is told, (B, 1, 2 C); 0 without labels."""
-        if self.told is None:
+        if (y := validate.labels(y, self.classes, B)) is None:
             return [0.0] * len(self.blocks)
-        if y is None:
-            raise ValueError("this network was built with classes: give it labels y (B,)")
         return self.told(y)[:, None].chunk(len(self.blocks), dim=-1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Run over whole sounds at once: codes (B, T), labels (B,) -> (B, T, P)."""
         h, total = self.embed(x), 0
-        for block, told in zip(self.blocks, self.labels(y)):
+        for block, told in zip(self.blocks, self.labels(y, len(x))):
             h, skip = block(h, told)
             total = total + skip
         return self.head(total)
@@ -118,7 +120,7 @@ class Queues:
         self.first = self.d.cumsum(0) - self.d
         self.slots = W.new_zeros(int(self.d.sum()), n, W.shape[1])
         self.past = torch.stack([b.past.weight.T for b in blocks])  # (L, C, 2 C)
-        bias = [b.now.bias + told for b, told in zip(blocks, net.labels(y))]
+        bias = [b.now.bias + told for b, told in zip(blocks, net.labels(y, n))]
         self.bias = torch.stack([b.expand(n, 1, -1).squeeze(1) for b in bias])
         self.now = [b.now.weight.T for b in blocks]
         out = [(b.out.weight.T.contiguous(), b.out.bias, b.C) for b in blocks]
@@ -161,6 +163,7 @@ class WaveNet(nn.Module):
 
     def conditionals(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """Return p(x_t | x_<t) for all t in one pass: codes (B, T) -> batch (B, T)."""
+        x = validate.codes(x, self.K, "T")
         before = F.pad(x, (1, 0), value=self.K // 2)[:, :-1]  # x_{t-1}
         return self.output(self.net(before, y))
 
@@ -174,9 +177,12 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, T: int = 4000, y: Tensor | None = None) -> Tensor:
-        """Draw n sounds of T codes, (n, T): half a second at 8,000 samples a second."""
-        queues, x = Queues(self.net, n, y), []
-        code = torch.full((n,), self.K // 2, device=self.net.embed.weight.device)
+        """Draw n sounds of T codes, (n, T), labels too if there are classes and no y."""
+        validate.at_least(1, T=T)
+        device, n, x = self.net.embed.weight.device, validate.count(n), []
+        if y is None and self.net.classes:
+            y = torch.randint(self.net.classes, (n,), device=device)
+        queues, code = Queues(self.net, n, y), torch.full((n,), self.K // 2, device=device)
         for _ in range(T):
             code = self.output(queues.step(code)).sample()
             x.append(code)

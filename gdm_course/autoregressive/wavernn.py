@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from gdm_course import validate
 from gdm_course.autoregressive.sound import smooth_embedding
+from gdm_course.nets import precise
 
 SILENCE = 32768  # the 16-bit code of 0
 State = tuple[Tensor, Tensor]  # hidden units (B, H), and the last code (B,)
@@ -21,6 +23,7 @@ State = tuple[Tensor, Tensor]  # hidden units (B, H), and the last code (B,)
 
 def split_code(x: Tensor) -> Tensor:
     """Split 16-bit codes into coarse and fine bytes: (*B) -> (*B, 2), x = 256 c + f."""
+    x = validate.codes(x, 65536)
     return torch.stack([x // 256, x % 256], dim=-1)
 
 
@@ -53,6 +56,7 @@ class DualGRU(nn.Module):
 
     def __init__(self, *, hidden: int = 128, channels: int = 32):
         super().__init__()
+        validate.at_least(1, channels=channels, half_of_hidden=hidden // 2)
         self.H, half = hidden, hidden // 2
         self.coarse = smooth_embedding(256, channels)
         self.fine = smooth_embedding(256, channels)
@@ -113,10 +117,11 @@ class WaveRNN(nn.Module):
 
     def scan(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Go on from a state: codes (B, T) -> logits (B, T, 2, 256) and a state."""
+        x = validate.codes(x, 65536, "T")
         h = unroll(self.net, x, start(self.net, len(x)) if state is None else state)
         first, second = h.chunk(2, dim=-1)
         logits = [self.net.say_coarse(first), self.net.say_fine(second)]
-        return torch.stack(logits, dim=2), (h[:, -1], x[:, -1])
+        return precise(torch.stack(logits, dim=2)), (h[:, -1], x[:, -1])
 
     def conditionals(self, x: Tensor, state: State | None = None) -> Categorical:
         """Return p(c_t | x_<t) and p(f_t | x_<t, c_t): codes (B, T) -> batch (B, T, 2)."""
@@ -132,7 +137,8 @@ class WaveRNN(nn.Module):
 
     def sample(self, n: int, T: int = 4000) -> Tensor:
         """Draw n sounds of T codes, (n, T)."""
-        state, x = start(self.net, n), []
+        validate.at_least(1, T=T)
+        state, x = start(self.net, validate.count(n)), []
         for _ in range(T):
             state = draw_next(self.net, *state)
             x.append(state[1])

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gdm_course.nets import log_normal_interval
+
 LOG_2PI = math.log(2 * math.pi)
+LIMIT = 20.0  # of a log scale; the funnel reaches it 40 standard deviations out
 
 
 def normal(n: int, generator: torch.Generator | None) -> Tensor:
@@ -75,7 +78,7 @@ class Chain:
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats: (B, 2) -> (B,)."""
         a, b = x.unbind(1)
-        log_s = self.log_scale(a)
+        log_s = self.log_scale(a).clamp(-LIMIT, LIMIT)
         squares = (a / self.sigma).square() + (
             (b - self.mean(a)) * torch.exp(-log_s)
         ).square()
@@ -85,14 +88,13 @@ class Chain:
         """Draw (n, 2): the first coordinate, then the second given it."""
         eps = normal(n, generator)
         a = self.sigma * eps[:, 0]
-        return torch.stack([a, self.mean(a) + torch.exp(self.log_scale(a)) * eps[:, 1]], 1)
+        log_s = self.log_scale(a).clamp(-LIMIT, LIMIT)
+        return torch.stack([a, self.mean(a) + torch.exp(log_s) * eps[:, 1]], 1)
 
 
 def log_edge(t: Tensor, half: float, sigma: float) -> Tensor:
     """Return log P(|t + sigma eps| <= half) for eps ~ N(0, 1), finite however far t is."""
-    upper = torch.special.log_ndtr((half - t.abs()) / sigma)
-    lower = torch.special.log_ndtr((-half - t.abs()) / sigma)
-    return upper + torch.log1p(-torch.exp(lower - upper))
+    return log_normal_interval(t / sigma, t.new_tensor(2 * half / sigma))
 
 
 @dataclass(frozen=True)

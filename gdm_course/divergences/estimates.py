@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gdm_course import validate
+
 LogDensity = Callable[[Tensor], Tensor]
 
 
@@ -29,6 +31,7 @@ def monte_carlo(values: Tensor) -> Estimate:
     Returns:
         The mean and its standard error, both scalars in the unit of v.
     """
+    values = validate.points(values, (), name="values", least=2)
     return Estimate(values.mean(), values.std() / len(values) ** 0.5)
 
 
@@ -47,6 +50,8 @@ def importance(values: Tensor, log_w: Tensor) -> Estimate:
         infinite variance under q. A small `effective_sample_size` warns of that, a large
         one is no proof.
     """
+    values = validate.points(values, (), name="values")
+    validate.one_each(log_w, len(values), "log_w")
     w = log_w.softmax(0)  # w / sum(w), safe against overflow
     value = (w * values).sum()
     return Estimate(value, (w * (values - value)).square().sum().sqrt())
@@ -54,12 +59,18 @@ def importance(values: Tensor, log_w: Tensor) -> Estimate:
 
 def effective_sample_size(log_w: Tensor) -> Tensor:
     """Return (sum w)^2 / sum(w^2), in [1, n]: how many equal weights these are worth."""
-    return 1 / log_w.softmax(0).square().sum()
+    return 1 / validate.points(log_w, (), name="log_w").softmax(0).square().sum()
 
 
 def kl_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor) -> Estimate:
     """Estimate KL(p || q) in nats from x ~ p, (n,) or (n, D); it may come out negative."""
-    return monte_carlo(log_p(x) - log_q(x))
+    return monte_carlo(log_ratio(log_p, log_q, x))
+
+
+def log_ratio(log_p: LogDensity, log_q: LogDensity, x: Tensor) -> Tensor:
+    """Return log p(x) - log q(x), if both are (n,): else they would broadcast to pairs."""
+    p = validate.one_each(log_p(x), len(x), "log p(x)")
+    return p - validate.one_each(log_q(x), len(x), "log q(x)")
 
 
 def js_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor, y: Tensor) -> Estimate:
@@ -72,4 +83,4 @@ def js_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor, y: Tensor) -> E
 
 def total_variation_estimate(log_p: LogDensity, log_q: LogDensity, x: Tensor) -> Estimate:
     """Estimate TV(p, q) from x ~ p alone: the mean of max(0, 1 - q(x) / p(x))."""
-    return monte_carlo((1 - (log_q(x) - log_p(x)).exp()).clamp_min(0))
+    return monte_carlo((1 - log_ratio(log_q, log_p, x).exp()).clamp_min(0))

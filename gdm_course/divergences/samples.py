@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gdm_course import validate
 from gdm_course.divergences.densities import Interval, LogDensity, grid, on_grid
 
 
@@ -22,6 +23,9 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     Returns:
         W_k, a scalar in the unit of x.
     """
+    x, y = validate.points(x, (), name="x"), validate.points(y, (), x, name="y")
+    if not order >= 1:
+        raise ValueError(f"order is {order}: expected a power of the distance, k >= 1")
     x, y = x.sort().values, y.sort().values
     jumps = torch.cat([levels(x), levels(y)]).sort().values
     width = jumps.diff(prepend=jumps.new_zeros(1))
@@ -47,7 +51,8 @@ def wasserstein_1d_cdf(
     Equation (6), right: the area between the two curves, by columns instead of rows.
     """
     x, cell = grid(bounds, n)
-    return (F(x) - G(x)).abs().sum() * cell
+    left, right = (validate.one_each(cdf(x), len(x), "a CDF of x") for cdf in (F, G))
+    return (left - right).abs().sum() * cell
 
 
 def gaussian_kernel(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
@@ -60,6 +65,8 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) ->
     Returns:
         All pairs, (N, M).
     """
+    x = validate.points(x, "D", name="x")
+    y = validate.points(y, x.shape[1], x, name="y")
     squared = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
     widths = bandwidth if isinstance(bandwidth, Sequence) else [bandwidth]
     return sum((-squared / (2 * h**2)).exp() for h in widths) / len(widths)
@@ -85,9 +92,8 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
         JMLR 13.
     """
-    N, M = len(x), len(y)
-    if min(N, M) < 2:
-        raise ValueError(f"samples of {N} and {M} rows: MMD is of pairs, give 2 rows each")
+    N = len(validate.points(x, "D", least=2))
+    M = len(validate.points(y, "D", name="y", least=2))
     within_x = (gaussian_kernel(x, x, bandwidth).sum() - N) / (N * (N - 1))
     within_y = (gaussian_kernel(y, y, bandwidth).sum() - M) / (M * (M - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidth).mean()
@@ -114,4 +120,5 @@ def median_distance(x: Tensor, y: Tensor, most: int = 1000) -> float:
         x, y: (N, D) and (M, D).
         most: only so many rows of each are used, because pairs grow as the square.
     """
+    validate.points(y, validate.points(x, "D").shape[1], x, name="y")
     return torch.pdist(torch.cat([x[:most], y[:most]])).median().item()

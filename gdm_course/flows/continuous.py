@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.flows.ode import DormandPrince, Fixed, Solver, rk4_step
 from gdm_course.nets import mlp, zero_last
@@ -30,22 +31,20 @@ class Velocity(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 64, depth: int = 2):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden)
+        validate.at_least(0, depth=depth)
         self.D = D
         self.net = zero_last(mlp((D + 1, *[hidden] * depth, D), nn.Tanh))
 
     def forward(self, t: float, x: Tensor) -> Tensor:
         """Return dx/dt at time t: (B, D) -> (B, D)."""
-        if x.shape[1:] != (self.D,) or not x.is_floating_point():
-            raise ValueError(
-                f"expected floating-point x of shape (B, {self.D}), got {x.dtype} of shape "
-                f"{tuple(x.shape)}: flatten it, or build the flow for its D"
-            )
+        x = validate.points(x, self.D, self.net, least=0)
         return self.net(torch.cat([x, x.new_full((len(x), 1), t)], dim=1))
 
 
 def unit_vectors(x: Tensor) -> Tensor:
     """Return the D unit vectors for every point, so that (7) is exact: (D, B, D)."""
-    D = x[0].numel()
+    D = x.shape[1:].numel()
     e = torch.eye(D, dtype=x.dtype, device=x.device)
     return e.view(D, 1, *x.shape[1:]).expand(D, *x.shape)
 
@@ -179,7 +178,8 @@ class ContinuousFlow(Flow):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw noise and let it flow back to time 0; needs no trace: (n, D)."""
-        return self.ode.path(self.base.sample((n,)), (1.0, 0.0))[-1]
+        z = self.base.sample((validate.count(n),))
+        return self.ode.path(z, (1.0, 0.0))[-1]
 
 
 class FFJORD(ContinuousFlow):
@@ -205,6 +205,7 @@ class FFJORD(ContinuousFlow):
         tolerance: float = 1e-5,
     ):
         super().__init__(D, hidden=hidden, depth=depth)
+        validate.at_least(1, steps=steps)
         self.steps, self.tolerance = steps, tolerance
         self.train()
 

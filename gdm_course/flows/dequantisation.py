@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.glow import Glow, MaskedCoupling, checkerboard
 from gdm_course.learning import teaching
 from gdm_course.nets import conv_net, mlp, zero_last
@@ -23,6 +24,11 @@ def log_slope_of_sigmoid(x: Tensor) -> Tensor:
     return (F.logsigmoid(x) + F.logsigmoid(-x)).flatten(1).sum(1)
 
 
+def noise_like(x: Tensor) -> Tensor:
+    """Draw uniform numbers in the shape of x, the same however x lies in memory."""
+    return torch.rand(x.shape, dtype=x.dtype, device=x.device)
+
+
 class Logit(nn.Module):
     """z = logit(alpha + (1 - 2 alpha) x): from (0, 1) to all real numbers, (12).
 
@@ -31,10 +37,13 @@ class Logit(nn.Module):
 
     def __init__(self, alpha: float = 0.05):
         super().__init__()
+        if not 0 < alpha < 0.5:
+            raise ValueError(f"alpha is {alpha}: expected a small number above 0")
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Stretch: x (B, *D) in [0, 1] -> z (B, *D), log |dz/dx| (B,)."""
+        validate.between(x, 0, 1)
         z = torch.logit(self.alpha + (1 - 2 * self.alpha) * x)
         return z, self.log_slope(z)
 
@@ -44,7 +53,9 @@ class Logit(nn.Module):
 
     def log_slope(self, z: Tensor) -> Tensor:
         """Return sum_d log |dz_d/dx_d|, as a function of z: (B, *D) -> (B,)."""
-        return z[0].numel() * math.log(1 - 2 * self.alpha) - log_slope_of_sigmoid(z)
+        return math.prod(z.shape[1:]) * math.log(1 - 2 * self.alpha) - log_slope_of_sigmoid(
+            z
+        )
 
 
 class UniformNoise(nn.Module):
@@ -52,7 +63,7 @@ class UniformNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u in [0, 1): codes x (B, *D) -> u (B, *D), log q(u | x) = 0 (B,)."""
-        return torch.rand_like(x), x.new_zeros(len(x))
+        return noise_like(x), x.new_zeros(len(x))
 
 
 class VariationalNoise(nn.Module):
@@ -72,7 +83,8 @@ class VariationalNoise(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, layers: int = 4, hidden: int = 32):
         super().__init__()
-        C, couplings = shape[0], []
+        validate.at_least(1, shape=shape, layers=layers, hidden=hidden)
+        self.shape, C, couplings = tuple(shape), shape[0], []
         for k in range(layers):
             if len(shape) == 3:
                 net = conv_net(2 * C, 2 * C, hidden=hidden, blocks=1)
@@ -85,7 +97,8 @@ class VariationalNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u: x (B, *D), scaled to [-1, 1] -> u (B, *D) and log q(u | x) (B,)."""
-        eps = torch.logit(torch.rand_like(x), eps=1e-6)
+        x = validate.points(x, self.shape)
+        eps = torch.logit(noise_like(x), eps=1e-6)
         log_q = log_slope_of_sigmoid(eps)  # which is the density of logistic noise
         for coupling in self.couplings:
             eps, log_det = coupling(eps, x)
@@ -108,13 +121,13 @@ class Dequantised(nn.Module):
         self, flow: nn.Module, K: int, *, noise: nn.Module | None = None, alpha=0.05
     ):
         super().__init__()
+        validate.at_least(2, K=K)
         self.flow, self.K, self.logit = flow, K, Logit(alpha)
         self.noise = noise or UniformNoise()
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return a lower bound of log P(x) in nats with one draw of u: codes -> (B,)."""
-        check_codes(x, self.K)
-        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        x = validate.codes(x, self.K, ...).to(validate.dtype_of(self.flow))
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
         return self.flow.log_prob(z) + log_det - x[0].numel() * math.log(self.K) - log_q
@@ -126,6 +139,7 @@ class Dequantised(nn.Module):
 
     def iwae(self, x: Tensor, k: int) -> Tensor:
         """Return the tighter bound log mean exp of k draws: codes (B, *D) -> (B,)."""
+        validate.at_least(1, k=k)
         draws = torch.stack([self.elbo(x) for _ in range(k)])
         return draws.logsumexp(0) - math.log(k)
 
@@ -166,15 +180,3 @@ class DequantisedGlow(Dequantised):
         if noise_layers:
             noise = VariationalNoise(shape, layers=noise_layers, hidden=noise_hidden)
         super().__init__(flow, K, noise=noise, alpha=alpha)
-
-
-def check_codes(x: Tensor, K: int) -> None:
-    """Raise ValueError unless x holds integers from 0 to K - 1."""
-    if x.is_floating_point() and (x != x.floor()).any():
-        raise ValueError("x holds fractions: give the codes themselves, 0 to K - 1")
-    low, high = (int(x.min()), int(x.max())) if x.numel() else (0, 0)
-    if low < 0 or high >= K:
-        raise ValueError(
-            f"codes from {low} to {high}, expected 0 to {K - 1}: set K to the number of "
-            "values, or quantise the data first"
-        )

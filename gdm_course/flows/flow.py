@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from gdm_course import validate
 from gdm_course.learning import teaching
 
 
@@ -56,6 +57,7 @@ class Flow(Chain):
 
     def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
         super().__init__(layers)
+        validate.at_least(1, shape=shape)
         self.register_buffer("mean", torch.zeros(*shape), persistent=False)
         self.register_buffer("scale", torch.ones(*shape), persistent=False)
 
@@ -64,6 +66,15 @@ class Flow(Chain):
         """The distribution of z: every dimension standard normal."""
         each = Normal(self.mean, self.scale, validate_args=False)
         return Independent(each, self.mean.ndim, validate_args=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to noise: x (B, *shape) -> z (B, *shape), log |det dz/dx| (B,)."""
+        return super().forward(validate.points(x, self.mean.shape, self.mean))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to data: z (B, *shape) -> x (B, *shape), log |det dx/dz| (B,)."""
+        z = validate.points(z, self.mean.shape, self.mean, name="z", least=0)
+        return super().inverse(z)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, exact: (B, *D) -> (B,)."""
@@ -78,7 +89,7 @@ class Flow(Chain):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw noise and map it to data: (n, *D)."""
-        return self.inverse(self.base.sample((n,)))[0]
+        return self.inverse(self.base.sample((validate.count(n),)))[0]
 
 
 class ReverseKL(nn.Module):
@@ -97,7 +108,7 @@ class ReverseKL(nn.Module):
 
     def values(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
         """Return log q(x) + beta U(x) at the x of every z, in nats: (B, *D) -> (B,)."""
-        x, log_det = self.flow.inverse(z)
+        x, log_det = self.flow.inverse(validate.points(z, self.flow.mean.shape, name="z"))
         return self.flow.base.log_prob(z) - log_det + beta * self.energy(x)
 
     def loss(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Chain, Flow
 from gdm_course.flows.realnvp import ActNorm, AffineCoupling, bounded, half_sizes
 from gdm_course.nets import conv_net, zero_last
@@ -18,17 +19,22 @@ from gdm_course.nets import conv_net, zero_last
 
 def squeeze(x: Tensor) -> Tensor:
     """Turn 2 x 2 blocks of pixels into channels: (B, C, H, W) -> (B, 4C, H/2, W/2)."""
+    validate.points(x, ("C", "H", "W"), least=0)
     if x.shape[2] % 2 or x.shape[3] % 2:
         raise ValueError(
             f"cannot squeeze images of {x.shape[2]} x {x.shape[3]}: both sides must be "
             "even (use fewer scales, or pad the images)"
         )
-    return F.pixel_unshuffle(x, 2)
+    B, C, H, W = x.shape
+    return (
+        F.pixel_unshuffle(x, 2) if B else x.view(0, 4 * C, H // 2, W // 2)
+    )  # torch: as is
 
 
 def unsqueeze(z: Tensor) -> Tensor:
     """Undo `squeeze`: (B, 4C, H, W) -> (B, C, 2H, 2W)."""
-    return F.pixel_shuffle(z, 2)
+    B, C, H, W = z.shape
+    return F.pixel_shuffle(z, 2) if B else z.view(0, C // 4, 2 * H, 2 * W)
 
 
 def checkerboard(H: int, W: int, odd: bool = False) -> Tensor:
@@ -86,6 +92,7 @@ class InvertibleConv(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
+        validate.at_least(1, C=C)
         rotation = torch.linalg.qr(torch.randn(C, C))[0]
         P, L, U = torch.linalg.lu(rotation)
         self.lower, self.upper = nn.Parameter(L), nn.Parameter(U)
@@ -100,16 +107,18 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the channels: x (B, C, H, W) -> z (same), H W sum log_d (B,)."""
+        x = validate.points(x, (len(self.P), "H", "W"), self.P)
         L, U = self.factors()
         log_det = self.log_d.sum() * x[0, 0].numel()
         return F.conv2d(x, (self.P @ L @ U)[:, :, None, None]), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Unmix by two triangular systems: z (B, C, H, W) -> x, -H W sum log_d (B,)."""
+        z = validate.points(z, (len(self.P), "H", "W"), self.P, name="z", least=0)
         L, U = self.factors()
         half = torch.linalg.solve_triangular(L, self.P.T, upper=False, unitriangular=True)
         W = torch.linalg.solve_triangular(U, half, upper=True)
-        log_det = -self.log_d.sum() * z[0, 0].numel()
+        log_det = -self.log_d.sum() * z.shape[2] * z.shape[3]
         return F.conv2d(z, W[:, :, None, None]), log_det.expand(len(z))
 
 
@@ -175,6 +184,8 @@ class Glow(Flow):
         hidden: int = 64,
         blocks: int = 0,
     ):
+        validate.at_least(1, shape=shape, scales=scales, hidden=hidden)
+        validate.at_least(0, steps=steps, checkers=checkers, blocks=blocks)
         C, H, W = shape
         first: list[nn.Module] = []
         for k in range(checkers):

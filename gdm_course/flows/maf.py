@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.autoregressive.made import MaskedMLP, degrees, masks
 from gdm_course.flows.flow import Flow, Inverse, Reverse
 from gdm_course.nets import zero_last
@@ -44,6 +45,7 @@ class Conditioner(MaskedMLP):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers for every dimension: (B, D) -> (B, D, outputs)."""
+        x = validate.points(x, len(self.m[0]), self.mask0, least=0)
         *inner, out = zip(self.masked_weights(), [layer.bias for layer in self.layers])
         for weight, bias in inner:
             x = F.linear(x, weight, bias).relu_()  # in place: half the memory
@@ -76,6 +78,7 @@ class Autoregressive(nn.Module):
 
         Costs one pass through the network, D with gradients.
         """
+        z = validate.points(z, len(self.net.m[0]), self.net.mask0, name="z", least=0)
         solve = by_passes if torch.is_grad_enabled() else by_filling
         return solve(self, z)
 
@@ -157,6 +160,7 @@ class MAF(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 5, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, layers=layers)
         maps = [AffineAutoregressive(D, hidden=hidden) for _ in range(layers)]
         super().__init__(alternate(maps), (D,))
 
@@ -173,5 +177,6 @@ class IAF(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 5, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, layers=layers)
         maps = [Inverse(AffineAutoregressive(D, hidden=hidden)) for _ in range(layers)]
         super().__init__(alternate(maps), (D,))

@@ -20,6 +20,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gdm_course import validate
+
 State = Tensor | tuple[Tensor, ...]
 Field = Callable[[float, State], State]
 Solver = Callable[[Field, State, Sequence[float]], list[State]]
@@ -75,6 +77,9 @@ class Fixed:
     step: Callable[[Field, float, State, float], State] = rk4_step
     steps: int = 20
 
+    def __post_init__(self):
+        validate.at_least(1, steps=self.steps)
+
     def __call__(self, f: Field, x: State, times: Sequence[float]) -> list[State]:
         """Return the states at all times, the first of which is x."""
         states = [x]
@@ -125,7 +130,8 @@ def norm(x: State, scales: Sequence[State], rtol: float, atol: float) -> float:
     each = []
     for part, *others in zip(x, *scales) if isinstance(x, tuple) else [(x, *scales)]:
         largest = reduce(torch.maximum, [other.abs() for other in others])
-        each.append((part / (largest * rtol + atol)).square().mean())
+        squares = (part / (largest * rtol + atol)).square()
+        each.append(squares.sum() / max(part.numel(), 1))
     return torch.stack(each).max().sqrt().item()  # max hands a nan on; Python's would not
 
 
@@ -152,6 +158,9 @@ class DormandPrince:
     rtol: float = 1e-7
     atol: float = 1e-7
     max_steps: int = 10_000
+
+    def __post_init__(self):
+        validate.at_least(1, max_steps=self.max_steps)
 
     def __call__(self, f: Field, x: State, times: Sequence[float]) -> list[State]:
         """Return the states at all times, the first of which is x."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Flow
 
 
@@ -25,15 +26,18 @@ class Affine(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.m = nn.Parameter(torch.zeros(D))
         self.s = nn.Parameter(torch.zeros(D))  # the log-determinant is its sum
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        x = validate.points(x, len(self.m), self.m)
         return (x - self.m) * torch.exp(-self.s), -self.s.sum().expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and stretch: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        z = validate.points(z, len(self.m), self.m, name="z", least=0)
         return self.m + self.s.exp() * z, self.s.sum().expand(len(z))
 
 
@@ -119,18 +123,21 @@ class Planar(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.w = nn.Parameter(torch.randn(D) * (2 / D) ** 0.5)  # w.z of size 1
         self.u = nn.Parameter(torch.randn(D) * 0.1)
         self.b = nn.Parameter(torch.randn(()))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data, a formula: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        z = validate.points(z, len(self.w), self.w, name="z", least=0)
         u, g = allowed(self.u, self.w)
         t = torch.tanh(z @ self.w + self.b)  # (B,)
         return torch.addcmul(z, t[:, None], u), torch.log(g + (1 - g) * t * t)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise, a root: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        x = validate.points(x, len(self.w), self.w)
         u, g = allowed(self.u, self.w)
         y = x @ self.w + self.b
         t = torch.tanh(Root.apply(y, g))  # w.z + b solves (9)
@@ -149,4 +156,5 @@ class PlanarFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
+        validate.at_least(0, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))

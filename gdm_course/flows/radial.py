@@ -7,6 +7,7 @@ References:
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.flows.planar import Affine, growth
 
@@ -47,12 +48,14 @@ class Radial(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.c = nn.Parameter(torch.randn(D))
         self.log_alpha = nn.Parameter(torch.zeros(()))
         self.free = nn.Parameter(torch.randn(()) * 0.1)  # 0 would be the identity
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        z = validate.points(z, len(self.c), self.c, name="z", least=0)
         alpha, beta = self.shape()
         away = z - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
@@ -61,6 +64,7 @@ class Radial(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        x = validate.points(x, len(self.c), self.c)
         alpha, beta = self.shape()
         away = x - self.c
         far = torch.linalg.vector_norm(away, dim=1)
@@ -82,4 +86,5 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
+        validate.at_least(0, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))

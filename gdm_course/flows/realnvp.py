@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.learning import moments, started, taught
 from gdm_course.nets import mlp, zero_last
@@ -27,6 +28,11 @@ def halves(x: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
         x: vectors (B, D) or images (B, C, H, W).
         swap: whether the second half passes, not the first.
     """
+    if x.ndim < 2 or x.shape[1] < 2:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}: expected (B, D) or (B, C, H, W), of which "
+            "dimension 1 has two halves"
+        )
     a, b = x.chunk(2, dim=1)
     return (b, a) if swap else (a, b)
 
@@ -38,7 +44,7 @@ def join(a: Tensor, b: Tensor, swap: bool) -> Tensor:
 
 def half_sizes(D: int, swap: bool) -> tuple[int, int]:
     """Return how many of D dimensions pass, and how many are changed."""
-    if D < 2:
+    if validate.count(D, "D", 1) < 2:
         raise ValueError(
             f"a coupling of {D} dimension has no second half: it needs D >= 2 (for one "
             "dimension take a planar flow, or condition on something else)"
@@ -169,6 +175,7 @@ class NICE(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        validate.at_least(1, layers=layers, hidden=hidden)
         couplings: list[nn.Module] = []
         for k in range(layers):
             kept, changed = half_sizes(D, swap=k % 2 == 1)
@@ -190,6 +197,7 @@ class RealNVP(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        validate.at_least(1, layers=layers, hidden=hidden)
         couplings: list[nn.Module] = []
         for k in range(layers):
             kept, changed = half_sizes(D, swap=k % 2 == 1)

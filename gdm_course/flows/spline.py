@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.flows.maf import AffineAutoregressive, Autoregressive, alternate
 from gdm_course.nets import mlp, zero_last
@@ -114,6 +115,7 @@ class SplineAutoregressive(Autoregressive):
     """
 
     def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, D=D, bins=bins, hidden=hidden)
         super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
         self.bound = bound
 
@@ -136,14 +138,16 @@ class SplineCoupling(nn.Module):
 
     def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
         super().__init__()
+        validate.at_least(1, D=D, bins=bins, hidden=hidden)
         if D < 2:
             raise ValueError(f"a coupling needs two dimensions or more, got D = {D}")
-        self.split, self.bound = D // 2, bound
+        self.D, self.split, self.bound = D, D // 2, bound
         sizes = (self.split, *hidden, (D - self.split) * (3 * bins - 1))
         self.net = zero_last(mlp(sizes, nn.ReLU))
 
     def couple(self, x: Tensor, bend: Callable) -> tuple[Tensor, Tensor]:
         """Apply `bend`, `spline` or `unspline`, to the second half of x (B, D)."""
+        x = validate.points(x, self.D, self.net, least=0)
         first, second = x.tensor_split((self.split,), dim=-1)
         c = self.net(first).unflatten(-1, (second.shape[-1], -1))
         second, log_slope = bend(second, c, self.bound)
@@ -175,6 +179,7 @@ class SplineFlow(Flow):
     def __init__(
         self, D: int, *, layers=2, bins=16, bound=4.0, hidden: Sequence[int] = (64, 64)
     ):
+        validate.at_least(1, layers=layers)
         sizes = {"bins": bins, "bound": bound, "hidden": hidden}
         first = AffineAutoregressive(D, hidden=hidden)
         splines = [SplineAutoregressive(D, **sizes) for _ in range(layers)]
@@ -192,6 +197,7 @@ class SplineCouplingFlow(Flow):
     def __init__(
         self, D: int, *, layers=4, bins=16, bound=4.0, hidden: Sequence[int] = (64, 64)
     ):
+        validate.at_least(1, layers=layers)
         sizes = {"bins": bins, "bound": bound, "hidden": hidden}
         couplings = [SplineCoupling(D, **sizes) for _ in range(layers)]
         super().__init__(alternate(couplings), (D,))

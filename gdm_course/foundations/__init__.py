@@ -1,6 +1,10 @@
 """Foundations: densities, samples, divergences, and a first model trained by likelihood."""
 
+from functools import partial
+
 from torch import Tensor, nn
+
+from gdm_course.examples import Example
 
 
 def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
@@ -19,3 +23,16 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
         for _ in train(model, forever(x, 512), steps, lr=rate):
             pass
     return model
+
+
+PARTS: dict[str, str] = {}
+
+
+def models() -> dict[str, Example]:
+    """Return a small one of every model, for the sweep of tests and the taxonomy."""
+    from gdm_course.foundations.densities import GaussianMixture, IndependentPixels
+
+    return {
+        "GaussianMixture": Example(partial(GaussianMixture, 2, K=3), (2,)),
+        "IndependentPixels": Example(partial(IndependentPixels, 4), (4,), K=2),
+    }

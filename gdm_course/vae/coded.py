@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
+
 
 class UniformCodes(nn.Module):
     """The prior that knows nothing: every grid of codes is equally likely.
@@ -21,16 +23,19 @@ class UniformCodes(nn.Module):
 
     def __init__(self, grid: Sequence[int], K: int):
         super().__init__()
+        validate.at_least(1, grid=grid, K=K)
         self.grid, self.K = tuple(grid), K
         self.register_buffer("log_p", torch.tensor(-math.log(K)), persistent=False)
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return -h w log K nats for every grid: (B, h, w) -> (B,)."""
+        codes = validate.codes(codes, self.K, self.grid)
         return self.log_p.expand(codes.shape).flatten(1).sum(1)
 
     def sample(self, n: int) -> Tensor:
         """Draw n grids (n, h, w)."""
-        return torch.randint(self.K, (n, *self.grid), device=self.log_p.device)
+        shape = (validate.count(n), *self.grid)
+        return torch.randint(self.K, shape, device=self.log_p.device)
 
 
 class Arranged(nn.Module):
@@ -50,6 +55,7 @@ class Arranged(nn.Module):
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return log p(codes) in nats: (B, h, w) -> (B,)."""
+        codes = validate.shaped(codes, self.grid, "codes")
         return self.density.log_prob(codes.reshape(len(codes), *self.inner))
 
     def loss(self, codes: Tensor) -> Tensor:
@@ -77,6 +83,7 @@ class Spelt(nn.Module):
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Return log p(codes) in nats: (B, h, w) -> (B,)."""
+        codes = validate.shaped(codes, ("h", "w"), "codes")
         return self.density.log_prob(self.quantiser.digits(codes).movedim(-1, 1))
 
     loss = Arranged.loss

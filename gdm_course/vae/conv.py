@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from gdm_course import validate
 from gdm_course.nets import ResidualConv
 from gdm_course.vae.decoders import BernoulliPixels
 from gdm_course.vae.vae import LatentModel, StandardNormal
@@ -74,8 +75,11 @@ class ConvVAE(LatentModel):
                 f"images of shape {tuple(shape)} cannot be halved twice: expected "
                 "(C, H, W) with H and W multiples of 4; pad them first"
             )
+        validate.at_least(1, shape=shape, latent=latent, features=features)
+        validate.at_least(0, blocks=blocks)
         observation = observation or BernoulliPixels()
         encoder = conv_encoder(shape, latent, features, blocks)
         decoder = conv_decoder(shape, latent, features, blocks, observation.outputs)
         prior = prior or StandardNormal(latent)
         super().__init__(shape, encoder, decoder, observation, prior)
+        self.latent = latent

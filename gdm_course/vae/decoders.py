@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Normal, constraints
 
+from gdm_course import validate
+
 
 class BernoulliPixels(nn.Module):
     """Bits: p(x_d = 1 | z) = sigmoid(logit_d). The bound is nats of -log P, at least 0."""
@@ -25,13 +27,7 @@ class BernoulliPixels(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Show bits to the encoder as 0 and 1 (most are 0); refuse grey pixels."""
-        if not ((x == 0) | (x == 1)).all():
-            raise ValueError(
-                f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
-                "binarise it, or give the model another observation, such as "
-                "GaussianPixels() or LogisticPixels(levels)"
-            )
-        return 1.0 * x
+        return validate.bits(x, None)
 
     def forward(self, logits: Tensor) -> Bernoulli:
         """Return the distribution of every bit: (*B, *D) -> batch shape (*B, *D)."""
@@ -52,15 +48,17 @@ class GaussianPixels(nn.Module):
 
     def __init__(self, sigma: float = 1.0):
         super().__init__()
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma is {sigma}: expected a standard deviation above 0")
         self.log_sigma = nn.Parameter(torch.tensor(float(sigma)).log())
 
     def embed(self, x: Tensor) -> Tensor:
         """Show real numbers as they are; scale your data to about -1..1 yourself."""
-        return x
+        return validate.points(x, None, self)
 
     def forward(self, mu: Tensor) -> Normal:
         """Return the distribution of every number: (*B, *D) -> batch shape (*B, *D)."""
-        return Normal(mu, self.log_sigma.exp(), validate_args=False)
+        return Normal(mu, self.log_sigma.clamp(-20, 20).exp(), validate_args=False)
 
 
 def logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:
@@ -75,7 +73,7 @@ def logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:
         mu, log_s: centre and log width, in codes.
         levels: how many codes there are.
     """
-    width = torch.exp(-log_s)  # r - l, the bin in units of s
+    width = torch.exp(-log_s.clamp(-20, 20))  # r - l, the bin in units of s
     right, left = (x + 0.5 - mu) * width, (x - 0.5 - mu) * width
     first, last = x <= 0, x >= levels - 1
     inside = torch.log(-torch.expm1(-width)).expand_as(left).masked_fill(first | last, 0)
@@ -98,18 +96,19 @@ class DiscretisedLogistic(Distribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, mu: Tensor, log_s: Tensor, levels: int):
-        self.mu, self.log_s, self.levels = mu, log_s, levels
+        self.mu, self.log_s, self.levels = mu, log_s.clamp(-20, 20), levels
         super().__init__(mu.shape, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats, stable in both tails: the shape of mu."""
-        x = x.to(self.mu.dtype).expand(torch.broadcast_shapes(x.shape, self.mu.shape))
+        x = validate.codes(x, self.levels).to(self.mu.dtype)
+        x = x.expand(torch.broadcast_shapes(x.shape, self.mu.shape))
         return logistic_bin(x, self.mu, self.log_s, self.levels)
 
     @torch.no_grad()
     def sample(self, sample_shape: tuple = ()) -> Tensor:
         """Draw codes, float: a point of the logistic, to its nearest code."""
-        u = torch.rand(*sample_shape, *self.mu.shape, device=self.mu.device)
+        u = torch.rand_like(self.mu.expand(*sample_shape, *self.mu.shape))
         x = self.mu + self.log_s.exp() * torch.logit(u, eps=1e-6)
         return x.round().clamp(0, self.levels - 1)
 
@@ -132,17 +131,18 @@ class LogisticPixels(nn.Module):
 
     def __init__(self, levels: int = 256):
         super().__init__()
+        validate.at_least(2, levels=levels)
         self.levels = levels
 
     def embed(self, x: Tensor) -> Tensor:
         """Show codes to the encoder as numbers from -1 to 1."""
-        return x * (2.0 / (self.levels - 1)) - 1.0
+        return validate.codes(x, self.levels) * (2.0 / (self.levels - 1)) - 1.0
 
     def forward(self, mu: Tensor, log_s: Tensor) -> DiscretisedLogistic:
         """Read numbers of order 1: -1..1 is the range of the codes."""
         half = (self.levels - 1) / 2
         log_s = log_s + math.log(half / 4)  # at 0, an eighth of the range
-        return DiscretisedLogistic(half * (1 + mu), log_s.clamp_min(-5.0), self.levels)
+        return DiscretisedLogistic(half * (1 + mu), log_s.clamp(-5, 20), self.levels)
 
 
 class ChainedBernoulli(Distribution):
@@ -163,7 +163,7 @@ class ChainedBernoulli(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: tuple = ()) -> Tensor:
         """Draw bit after bit: the shape of the logits."""
-        x = torch.zeros(*sample_shape, *self.logits.shape).to(self.logits)
+        x = self.logits.new_zeros(*sample_shape, *self.logits.shape)
         for d, W in enumerate(self.W):
             x[..., d] = (self.logits[..., d] + x @ W).sigmoid().bernoulli()
         return x
@@ -180,11 +180,12 @@ class AutoregressivePixels(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.W = nn.Parameter(torch.zeros(D, D))  # the part below the diagonal counts
 
     def embed(self, x: Tensor) -> Tensor:
         """Show bits to the encoder as -1 and 1, for ones may be as frequent as zeros."""
-        return 2.0 * BernoulliPixels.embed(self, x) - 1.0
+        return 2.0 * validate.bits(x, None) - 1.0
 
     def forward(self, logits: Tensor) -> ChainedBernoulli:
         """Return the distribution of every bit given those before it: (*B, D)."""

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
+from gdm_course.nets import precise
 from gdm_course.vae.quantise import Quantised, straight_through
 
 
@@ -35,8 +37,8 @@ class FiniteScalarQuantiser(nn.Module):
 
     def __init__(self, levels: Sequence[int] = (8, 5, 5, 5)):
         super().__init__()
-        if not levels or min(levels) < 2:
-            raise ValueError(f"levels {levels}: give every digit at least 2 values")
+        validate.at_least(2, levels=levels)
+        validate.at_least(1, digits=len(levels))
         self.K, self.D = math.prod(levels), len(levels)
         place = [math.prod(levels[:d]) for d in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
@@ -44,10 +46,13 @@ class FiniteScalarQuantiser(nn.Module):
 
     def digits(self, codes: Tensor) -> Tensor:
         """Return the digits of codes: (*B,) -> (*B, D), int64."""
-        return codes[..., None] // self.place % self.levels
+        return validate.codes(codes, self.K)[..., None] // self.place % self.levels
 
     def code(self, digits: Tensor) -> Tensor:
         """Return the codes of digits: (*B, D) -> (*B,), int64."""
+        validate.vectors(digits.float(), self.D, name="digits")
+        for d, L in enumerate(self.levels.tolist()):
+            validate.codes(digits[..., d], L, name=f"digit {d}")
         return (digits.long() * self.place).sum(-1)
 
     def scale(self, digits: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ class FiniteScalarQuantiser(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantise (*B, D): grid points (*B, D), codes (*B,), and a penalty of 0 (*B,)."""
-        u = squash(z.to(torch.promote_types(z.dtype, torch.float32)), self.levels)
+        u = squash(precise(validate.vectors(z, self.D)), self.levels)
         digits = u.detach().round().clamp_min(0)
         digits = torch.minimum(digits, self.levels - 1)  # a saturated sigmoid
         q = self.scale(straight_through(u, digits))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gdm_course import validate
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -30,10 +32,11 @@ class Mixture:
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Return log p(x, z) for all z in nats: (B, D) -> (B, K)."""
-        D = x.shape[1]
+        D, log_sigma = self.mu.shape[1], self.log_sigma.clamp(-20, 20)
+        x = validate.points(x, D, self.mu)
         squared = (x[:, None] - self.mu).square().sum(-1)  # (B, K)
-        log_normal = -0.5 * squared * torch.exp(-2 * self.log_sigma)
-        return self.log_pi + log_normal - D * (self.log_sigma + math.log(2 * math.pi) / 2)
+        log_normal = -0.5 * squared * torch.exp(-2 * log_sigma)
+        return self.log_pi + log_normal - D * (log_sigma + math.log(2 * math.pi) / 2)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the evidence log p(x), a sum over all z, in nats: (B,)."""

@@ -15,6 +15,7 @@ References:
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.learning import dealt, on_backward, pooled
 
 Quantised = tuple[Tensor, Tensor, Tensor]
@@ -47,7 +48,7 @@ def straight_through(z: Tensor, q: Tensor) -> Tensor:
 
 def perplexity(codes: Tensor, K: int) -> Tensor:
     """Return exp of the entropy of how often each code is used: from 1 to K, a scalar."""
-    p = codes.flatten().bincount(minlength=K) / codes.numel()
+    p = validate.codes(codes, K).flatten().bincount(minlength=K) / codes.numel()
     return torch.special.entr(p).sum().exp()
 
 
@@ -103,13 +104,14 @@ class VectorQuantiser(nn.Module):
 
     def __init__(self, K=512, D=64, *, decay=0.99, beta=0.25, share=0.02):
         super().__init__()
+        validate.at_least(1, K=K, D=D)
         self.K, self.D, self.decay, self.beta, self.share = K, D, decay, beta, share
         self.register_buffer("codebook", torch.randn(K, D))
         self.register_buffer("count", torch.zeros(K))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes: (*B,) -> (*B, D)."""
-        return self.codebook[codes]
+        return self.codebook[validate.codes(codes, self.K)]
 
     @torch.no_grad()
     def learn(self, z: Tensor, codes: Tensor) -> None:

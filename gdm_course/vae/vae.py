@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from gdm_course.nets import mlp
+from gdm_course import validate
+from gdm_course.nets import mlp, precise
 from gdm_course.vae.decoders import BernoulliPixels
 
 
@@ -30,8 +31,9 @@ def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
 
 def diagonal_gaussian(parameters: Tensor) -> Independent:
     """Read (..., 2 K) numbers as mu and log_sigma of a Gaussian of K dimensions."""
-    mu, log_sigma = parameters.chunk(2, dim=-1)
-    return Independent(Normal(mu, log_sigma.exp(), validate_args=False), 1, False)
+    mu, log_sigma = precise(parameters).chunk(2, dim=-1)
+    sigma = log_sigma.clamp(-20, 20).exp()  # far from the data a network may say anything
+    return Independent(Normal(mu, sigma, validate_args=False), 1, False)
 
 
 class StandardNormal(nn.Module):
@@ -42,15 +44,18 @@ class StandardNormal(nn.Module):
 
     def __init__(self, K: int):
         super().__init__()
+        validate.at_least(1, K=K)
         self.register_buffer("mean", torch.zeros(K), persistent=False)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log p(z) in nats: (B, K) -> (B,)."""
+        z = validate.points(z, len(self.mean), self.mean, name="z")
         return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, K)."""
-        return torch.randn(n, len(self.mean), device=self.mean.device).to(self.mean.dtype)
+        n, K = validate.count(n), len(self.mean)
+        return torch.randn(n, K, device=self.mean.device).to(self.mean.dtype)
 
 
 class EncoderDecoder(nn.Module):
@@ -64,6 +69,8 @@ class EncoderDecoder(nn.Module):
         prior: a Density and Sampler of z, such as `StandardNormal(K)`.
     """
 
+    latent: int | str = "K"  # numbers in z; any, unless a subclass knows
+
     def __init__(self, shape: Sequence[int], encoder, decoder, observation, prior):
         super().__init__()
         self.shape, self.observation, self.prior = tuple(shape), observation, prior
@@ -71,17 +78,20 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution:
         """Return q(z | x), batch shape (B,), event shape (K,)."""
-        return diagonal_gaussian(self.encoder(self.observation.embed(x)))
+        seen = self.observation.embed(validate.shaped(x, self.shape))
+        return diagonal_gaussian(self.encoder(seen.to(validate.dtype_of(self.encoder))))
 
     def decode(self, z: Tensor) -> Distribution:
         """Return p(x | z), for z (*B, K): batch shape (*B,), event shape `shape`."""
+        z = validate.vectors(z, self.latent, self.decoder)
         numbers = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
-        parts = numbers.unbind(dim=-1 - len(self.shape))
+        parts = precise(numbers).unbind(dim=-1 - len(self.shape))
         return Independent(self.observation(*parts), len(self.shape), False)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z) in nats: x (B, *shape), z (*S, B, K) -> (*S, B)."""
-        return self.decode(z).log_prob(x.to(z.dtype))  # codes may be integers
+        x = validate.shaped(x, self.shape).to(z.dtype)  # codes may be integers
+        return self.decode(z).log_prob(x)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
@@ -132,6 +142,7 @@ class LatentModel(EncoderDecoder):
             k: number of draws; more make the bound tighter.
             rows: decoded at a time, which bounds memory; at least one draw of the batch.
         """
+        validate.at_least(1, k=k, rows=rows)
         q, at_once = self.encode(x), max(1, rows // len(x))
         parts = [
             self.log_weights(x, q, min(at_once, k - done)).logsumexp(0)
@@ -163,6 +174,7 @@ class VAE(LatentModel):
         observation: nn.Module | None = None,
         prior: nn.Module | None = None,
     ):
+        validate.at_least(1, D=D, latent=latent, hidden=hidden)
         observation = observation or BernoulliPixels()
         encoder = mlp((D, *hidden, 2 * latent))
         decoder = nn.Sequential(
@@ -171,3 +183,4 @@ class VAE(LatentModel):
         )
         prior = prior or StandardNormal(latent)
         super().__init__((D,), encoder, decoder, observation, prior)
+        self.latent = latent

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.distributions import Independent
 
+from gdm_course import validate
 from gdm_course.nets import ResidualConv
 from gdm_course.vae.decoders import BernoulliPixels
 from gdm_course.vae.quantise import Quantised, VectorQuantiser
@@ -56,6 +57,8 @@ def grid_of(shape: Sequence[int], halvings: int) -> tuple[int, int]:
 class CodedAutoencoder(nn.Module):
     """x -> codes -> p(x | codes): all that a VQ-VAE does, for any networks and codes."""
 
+    shape, grid = ("C", "H", "W"), ("h", "w")  # any, unless a subclass knows
+
     def __init__(self, encoder, quantiser, decoder, observation):
         super().__init__()
         self.encoder, self.quantiser, self.decoder = encoder, quantiser, decoder
@@ -63,7 +66,9 @@ class CodedAutoencoder(nn.Module):
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return vectors (B, h, w, D), codes (B, h, w) and the penalty (B, h, w)."""
-        return self.quantiser(self.encoder(self.observation.embed(x)).movedim(1, -1))
+        seen = self.observation.embed(validate.shaped(x, self.shape))
+        z = self.encoder(seen.to(validate.dtype_of(self.encoder)))
+        return self.quantiser(z.movedim(1, -1))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes c(x): (B, C, H, W) -> (B, h, w)."""
@@ -77,7 +82,9 @@ class CodedAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Independent:
         """Return p(x | codes) of codes (B, h, w): event shape (C, H, W)."""
-        return self.read(self.quantiser.lookup(codes))
+        codes = validate.shaped(codes, self.grid, "codes", least=0)
+        q = self.quantiser.lookup(codes)
+        return self.read(q.to(validate.dtype_of(self.decoder)))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log p(x | c(x)) (B,), the codes (B, h, w) and the penalty (B,)."""
@@ -118,6 +125,8 @@ class VQVAE(CodedAutoencoder):
         halvings: int = 2,
         observation: nn.Module | None = None,
     ):
+        validate.at_least(1, shape=shape, features=features)
+        validate.at_least(0, blocks=blocks, halvings=halvings)
         grid = grid_of(shape, halvings)
         quantiser = quantiser or VectorQuantiser(64, 16)
         observation = observation or BernoulliPixels()

@@ -237,6 +237,7 @@ class NADE(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 500):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden)
         self.W = nn.Parameter(torch.randn(D, hidden) * 0.05)  # in: one row per dimension
         self.V = nn.Parameter(torch.randn(D, hidden) * 0.05)  # out: one row per dimension
         self.c = nn.Parameter(torch.zeros(hidden))
@@ -244,16 +245,16 @@ class NADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> Bernoulli:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
-        require_binary(x)
+        x = validate.bits(x, len(self.b), self.b)
         logits = [
             (a.sigmoid_() * self.V[now]).sum(-1) + self.b[now]  # (B, chunk); saves a copy
             for now, a in prefix_activations(x, self.W, self.c)
         ]
-        return Bernoulli(logits=torch.cat(logits, dim=1), validate_args=False)
+        return Bernoulli(logits=precise(torch.cat(logits, dim=1)), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) = sum_d log p(x_d | x_<d) in nats: (B, D) -> (B,)."""
-        return self.conditionals(x).log_prob(x).sum(-1)
+        return self.conditionals(x).log_prob(x.to(self.b.dtype)).sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats."""
@@ -262,7 +263,7 @@ class NADE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), one dimension after the other, in O(D H) each."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b in zip(self.W, self.V, self.b):
             x.append(torch.bernoulli(torch.sigmoid(torch.sigmoid(a) @ V + b)))  # (n,)
             a = a + x[-1][:, None] * W
@@ -381,9 +382,10 @@ print(f"{surprise.sum(1).mean():.2f} nats per digit, on average over all test di
 # %% tags=["from:autoregressive.nade.gaussian_mixture"]
 def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
     """Read (..., 3 K) numbers as logits, means, log standard deviations of K Gaussians."""
-    logits, mu, log_sigma = parameters.chunk(3, dim=-1)
+    logits, mu, log_sigma = precise(parameters).chunk(3, dim=-1)
     weights = Categorical(logits=logits, validate_args=False)
-    parts = Normal(mu, log_sigma.exp(), validate_args=False)
+    sigma = log_sigma.clamp(-20, 20).exp()  # far from the data a network may say anything
+    parts = Normal(mu, sigma, validate_args=False)
     return MixtureSameFamily(weights, parts, validate_args=False)
 
 
@@ -407,6 +409,7 @@ class RNADE(nn.Module):
 
     def __init__(self, D: int, *, hidden: int = 128, components: int = 16):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden, components=components)
         self.W = nn.Parameter(torch.randn(D, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, 3 * components) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
@@ -415,6 +418,7 @@ class RNADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> MixtureSameFamily:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
+        x = validate.points(x, len(self.b), self.b)
         parameters = [
             torch.einsum("bdh,dhk->bdk", relu(self.rho[now] * a), self.V[now]) + self.b[now]
             for now, a in prefix_activations(x, self.W, self.c)
@@ -427,7 +431,7 @@ class RNADE(nn.Module):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), one dimension after the other."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b, rho in zip(self.W, self.V, self.b, self.rho):
             x.append(gaussian_mixture(relu(rho * a) @ V + b).sample())  # (n,)
             a = a + x[-1][:, None] * W
@@ -527,6 +531,7 @@ class SoftmaxNADE(nn.Module):
 
     def __init__(self, D: int, K: int, *, hidden: int = 128):
         super().__init__()
+        validate.at_least(1, D=D, K=K, hidden=hidden)
         self.W = nn.Parameter(torch.randn(D, K, hidden) / D**0.5)
         self.V = nn.Parameter(torch.randn(D, hidden, K) * 0.05)
         self.c = nn.Parameter(torch.randn(hidden))
@@ -534,21 +539,27 @@ class SoftmaxNADE(nn.Module):
 
     def conditionals(self, x: Tensor) -> Categorical:
         """Return p(x_d | x_<d) for all d in one pass: (B, D) -> batch shape (B, D)."""
-        rows = self.W[torch.arange(x.shape[1], device=x.device), x]  # (B, D, H)
+        D, K = self.b.shape
+        x = validate.codes(x, K, D)
+        rows = self.W[torch.arange(D, device=x.device), x]  # (B, D, H)
         before = rows[:, :-1].cumsum(dim=1)  # for d > 1: the sum over k < d
         a = self.c + torch.cat([torch.zeros_like(rows[:, :1]), before], dim=1)
         logits = torch.einsum("bdh,dhk->bdk", relu(a), self.V) + self.b
-        return Categorical(logits=logits, validate_args=False)
+        return Categorical(logits=precise(logits), validate_args=False)
 
-    log_prob = NADE.log_prob
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log P(x) in nats: codes (B, D) -> (B,)."""
+        return self.conditionals(x).log_prob(x.long()).sum(-1)
+
     loss = NADE.loss
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw n code vectors (n, D), one dimension after the other."""
-        a, x = self.c.expand(n, -1), []
+        a, x = self.c.expand(validate.count(n), -1), []
         for W, V, b in zip(self.W, self.V, self.b):
-            x.append(Categorical(logits=relu(a) @ V + b).sample())  # (n,)
+            logits = relu(a) @ V + b
+            x.append(Categorical(logits=logits, validate_args=False).sample())  # (n,)
             a = a + W[x[-1]]
         return torch.stack(x, dim=1)
 
@@ -574,16 +585,25 @@ class Quantised(nn.Module):
 
     def __init__(self, model: nn.Module, low: Tensor, high: Tensor, *, bins: int = 64):
         super().__init__()
+        validate.at_least(1, bins=bins)
+        if not (low < high).all():
+            raise ValueError(f"low {low} is not below high {high} in every dimension")
         self.model, self.bins = model, bins
         self.register_buffer("low", low)
-        self.register_buffer("width", (high - low) / bins)  # (D,)
+        self.register_buffer("high", high)
+
+    @property
+    def width(self) -> Tensor:
+        """The size of a bin in each dimension (D,)."""
+        return (self.high - self.low) / self.bins
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log density in nats, -inf outside of the bounds: (B, D) -> (B,)."""
-        codes = ((x - self.low) / self.width).floor().long()
-        inside = ((codes >= 0) & (codes < self.bins)).all(-1)
-        log_p = self.model.log_prob(codes.clamp(0, self.bins - 1))
-        return torch.where(inside, log_p - self.width.log().sum(), -torch.inf)
+        x = validate.points(x, len(self.low), self.low)
+        inside = ((x >= self.low) & (x <= self.high)).all(-1)  # the last bin is closed
+        codes = ((x - self.low) / self.width).clamp(0, self.bins - 1).long()
+        log_p = self.model.log_prob(codes) - self.width.log().sum()
+        return torch.where(inside, log_p, -torch.inf)
 
     loss = NADE.loss
 
@@ -723,6 +743,7 @@ class MaskedMLP(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        validate.at_least(1, D=D, hidden=hidden, outputs=outputs)
         sizes = [D, *hidden]
         layers = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
@@ -805,34 +826,37 @@ class MADE(nn.Module):
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
         super().__init__()
+        validate.at_least(1, orders=orders)
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
         self.register_buffer("orders", draw_orders(D, orders, seed))
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
-        require_binary(x)
+        x = validate.bits(x, self.orders.shape[1], self.net)
         logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
-        return Bernoulli(logits=logits, validate_args=False)
+        return Bernoulli(logits=precise(logits), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
-        log_p = [
-            self.conditionals(x, o).log_prob(x).sum(-1) for o in range(len(self.orders))
-        ]
+        log_p = [self.log_prob_in(x, order) for order in range(len(self.orders))]
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
+
+    def log_prob_in(self, x: Tensor, order: int) -> Tensor:
+        """Return log p(x) in nats under one of the orders: (B, D) -> (B,)."""
+        bits = self.conditionals(x, order)
+        return bits.log_prob(x.to(bits.logits.dtype)).sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats, one order drawn at random."""
         order = int(torch.randint(len(self.orders), ()))
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        return -self.log_prob_in(x, order).mean()
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
-        counts = torch.randint(len(self.orders), (n,)).bincount(minlength=len(self.orders))
+        chosen = torch.randint(len(self.orders), (validate.count(n),))
+        counts = chosen.bincount(minlength=len(self.orders)).tolist()
         m = [degrees(order, self.net.hidden) for order in self.orders]
-        parts = [
-            fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts.tolist()) if k
-        ]
+        parts = [fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts)]
         return torch.cat(parts)[torch.randperm(n)]
 
 

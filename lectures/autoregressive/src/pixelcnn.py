@@ -261,6 +261,8 @@ class RasterDensity(nn.Module):
 
     def __init__(self, shape: Sequence[int], K: int):
         super().__init__()
+        validate.at_least(1, shape=shape)
+        validate.at_least(2, K=K)
         self.shape, self.K = tuple(shape), K
 
     @property
@@ -290,7 +292,7 @@ class RasterDensity(nn.Module):
 
         `given` are codes (n, C, R, W) of the first R rows, which are kept: in-painting.
         """
-        given = torch.zeros(n, self.shape[0], 0, self.shape[2]) if given is None else given
+        given = first_rows(self, validate.count(n), given)
         return fill_raster(self, self.rows(n, y), given)
 
 
@@ -309,6 +311,8 @@ class PixelCNN(RasterDensity):
 
     def __init__(self, shape, K=256, *, features=64, layers=5, size=7):
         super().__init__(shape, K)
+        validate.at_least(1, features=features, size=size)
+        validate.at_least(0, layers=layers)
         C = self.shape[0]
         self.first = MaskedConv(C, features, size, C, own=False)
         self.blocks = nn.ModuleList(ResidualBlock(features, C) for _ in range(layers))
@@ -316,13 +320,15 @@ class PixelCNN(RasterDensity):
 
     def forward(self, x: Tensor, y: None = None) -> Tensor:
         """Return the parameters of all conditionals: (B, C, H, W) -> (B, C, H, W, P)."""
-        h = self.first(x)
+        validate.labels(y, 0, len(x))  # it takes none
+        h = self.first(validate.points(x, self.shape, self))
         for block in self.blocks:
             h = block(h)
         return by_colour(self.head(h), self.shape[0])
 
     def rows(self, n: int, y: None = None) -> PixelRows:
         """Return the cache that computes `forward` one pixel at a time."""
+        validate.labels(y, 0, n)
         return PixelRows(self, n)
 
 
@@ -589,6 +595,8 @@ class GatedPixelCNN(LabelledDensity):
         dropout=0.0,
     ):
         super().__init__(shape, K)
+        validate.at_least(1, features=features, dilations=dilations, size=size)
+        validate.at_least(0, classes=classes)
         C, r, self.classes = self.shape[0], size // 2, classes
         self.above = nn.Conv2d(C, features, (r, size), padding=(r, r))
         self.left = RowConv(C, features, r + 1, C, own=False)
@@ -599,8 +607,9 @@ class GatedPixelCNN(LabelledDensity):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the parameters of all conditionals: (B, C, H, W) -> (B, C, H, W, P)."""
+        x = validate.points(x, self.shape, self)
         v = self.above(x)[:, :, : x.shape[2]]  # row i of v has seen the rows before i
-        h, y = self.left(x), self.checked(y)
+        h, y = self.left(x), validate.labels(y, self.classes, len(x))
         for layer in self.layers:
             v, h = layer(v, h, y)
         return by_colour(self.head(h), self.shape[0])
@@ -835,13 +844,14 @@ class DiscretisedLogistics(Distribution):
     """
 
     def __init__(self, parameters: Tensor, K: int):
-        self.logits, self.mu, self.log_s = parameters.chunk(3, dim=-1)  # (..., M) each
-        self.K = K
+        self.logits, self.mu, log_s = parameters.chunk(3, dim=-1)  # (..., M) each
+        self.K, self.log_s = K, log_s.clamp(-20, 20)  # exp of more is inf
         super().__init__(parameters.shape[:-1], validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats by the stable form (7): codes (...) -> (...)."""
         r, narrow = 1 / (self.K - 1), torch.exp(-self.log_s)
+        x = validate.codes(x, self.K)
         v = (2 * r * x.to(self.mu.dtype) - 1)[..., None]
         above = logsigmoid((v + r - self.mu) * narrow).masked_fill(v > 1 - r, 0)
         below = logsigmoid((self.mu - v + r) * narrow).masked_fill(v < r - 1, 0)
@@ -856,7 +866,8 @@ class DiscretisedLogistics(Distribution):
 
     def sample(self, sample_shape: torch.Size = ()) -> Tensor:
         """Draw a component, then a point of it, then round to the nearest code."""
-        chosen = Categorical(logits=self.logits).sample(sample_shape)[..., None]
+        weights = Categorical(logits=self.logits, validate_args=False)
+        chosen = weights.sample(sample_shape)[..., None]
         shape = *chosen.shape[:-1], -1
         mu = self.mu.expand(shape).gather(-1, chosen).squeeze(-1)
         log_s = self.log_s.expand(shape).gather(-1, chosen).squeeze(-1)

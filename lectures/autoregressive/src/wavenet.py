@@ -274,6 +274,7 @@ class GatedBlock(nn.Module):
 
     def __init__(self, C: int, *, skip: int, dilation: int):
         super().__init__()
+        validate.at_least(1, C=C, skip=skip, dilation=dilation)
         self.C, self.skip, self.dilation = C, skip, dilation
         self.now = nn.Linear(C, 2 * C)
         self.past = nn.Linear(C, 2 * C, bias=False)
@@ -305,7 +306,9 @@ class DilatedStack(nn.Module):
 
     def __init__(self, K, P, channels=32, skip=64, dilations=DOUBLING, classes=0):
         super().__init__()
-        self.dilations = tuple(dilations)
+        validate.at_least(1, K=K, P=P)
+        validate.at_least(0, classes=classes)
+        self.K, self.classes, self.dilations = K, classes, tuple(dilations)
         self.embed = smooth_embedding(K, channels)
         blocks = [GatedBlock(channels, skip=skip, dilation=d) for d in dilations]
         self.blocks = nn.ModuleList(blocks)
@@ -315,18 +318,16 @@ class DilatedStack(nn.Module):
             nn.ReLU(), nn.Linear(skip, skip), nn.ReLU(), nn.Linear(skip, P)
         )
 
-    def labels(self, y: Tensor | None) -> Sequence[Tensor | float]:
+    def labels(self, y: Tensor | None, B: int) -> Sequence[Tensor | float]:
         """Return what each block is told, (B, 1, 2 C); 0 without labels."""
-        if self.told is None:
+        if (y := validate.labels(y, self.classes, B)) is None:
             return [0.0] * len(self.blocks)
-        if y is None:
-            raise ValueError("this network was built with classes: give it labels y (B,)")
         return self.told(y)[:, None].chunk(len(self.blocks), dim=-1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Run over whole sounds at once: codes (B, T), labels (B,) -> (B, T, P)."""
         h, total = self.embed(x), 0
-        for block, told in zip(self.blocks, self.labels(y)):
+        for block, told in zip(self.blocks, self.labels(y, len(x))):
             h, skip = block(h, told)
             total = total + skip
         return self.head(total)
@@ -360,9 +361,12 @@ class DilatedStack(nn.Module):
 
 
 # %% tags=["from:autoregressive.sound.log_logistic_interval"]
-def log_logistic_interval(a: Tensor, b: Tensor) -> Tensor:
-    """Return log(sigmoid(b) - sigmoid(a)) for a < b, far out in the tails too: (6)."""
-    return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(a - b))
+def log_logistic_interval(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
+    """Return log(sigmoid(b) - sigmoid(a)) for b = a + size, far out too: (6).
+
+    The size is an argument of its own: far out, b - a has lost its digits.
+    """
+    return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(-size))
 
 
 # %%
@@ -418,7 +422,7 @@ class LogisticMixture:
 
     def __call__(self, parameters: Tensor) -> BinnedLogistics:
         """Read (*B, 3 M) as a distribution over codes (*B)."""
-        return BinnedLogistics(*parameters.chunk(3, dim=-1), self.K)
+        return BinnedLogistics(*precise(parameters).chunk(3, dim=-1), self.K)
 
 
 # %% [markdown]
@@ -446,6 +450,7 @@ class WaveNet(nn.Module):
 
     def conditionals(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """Return p(x_t | x_<t) for all t in one pass: codes (B, T) -> batch (B, T)."""
+        x = validate.codes(x, self.K, "T")
         before = F.pad(x, (1, 0), value=self.K // 2)[:, :-1]  # x_{t-1}
         return self.output(self.net(before, y))
 
@@ -459,9 +464,12 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, T: int = 4000, y: Tensor | None = None) -> Tensor:
-        """Draw n sounds of T codes, (n, T): half a second at 8,000 samples a second."""
-        queues, x = Queues(self.net, n, y), []
-        code = torch.full((n,), self.K // 2, device=self.net.embed.weight.device)
+        """Draw n sounds of T codes, (n, T), labels too if there are classes and no y."""
+        validate.at_least(1, T=T)
+        device, n, x = self.net.embed.weight.device, validate.count(n), []
+        if y is None and self.net.classes:
+            y = torch.randint(self.net.classes, (n,), device=device)
+        queues, code = Queues(self.net, n, y), torch.full((n,), self.K // 2, device=device)
         for _ in range(T):
             code = self.output(queues.step(code)).sample()
             x.append(code)
@@ -622,7 +630,7 @@ class Queues:
         self.first = self.d.cumsum(0) - self.d
         self.slots = W.new_zeros(int(self.d.sum()), n, W.shape[1])
         self.past = torch.stack([b.past.weight.T for b in blocks])  # (L, C, 2 C)
-        bias = [b.now.bias + told for b, told in zip(blocks, net.labels(y))]
+        bias = [b.now.bias + told for b, told in zip(blocks, net.labels(y, n))]
         self.bias = torch.stack([b.expand(n, 1, -1).squeeze(1) for b in bias])
         self.now = [b.now.weight.T for b in blocks]
         out = [(b.out.weight.T.contiguous(), b.out.bias, b.C) for b in blocks]
@@ -819,6 +827,7 @@ class DualGRU(nn.Module):
 
     def __init__(self, *, hidden: int = 128, channels: int = 32):
         super().__init__()
+        validate.at_least(1, channels=channels, half_of_hidden=hidden // 2)
         self.H, half = hidden, hidden // 2
         self.coarse = smooth_embedding(256, channels)
         self.fine = smooth_embedding(256, channels)
@@ -874,10 +883,11 @@ class WaveRNN(nn.Module):
 
     def scan(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Go on from a state: codes (B, T) -> logits (B, T, 2, 256) and a state."""
+        x = validate.codes(x, 65536, "T")
         h = unroll(self.net, x, start(self.net, len(x)) if state is None else state)
         first, second = h.chunk(2, dim=-1)
         logits = [self.net.say_coarse(first), self.net.say_fine(second)]
-        return torch.stack(logits, dim=2), (h[:, -1], x[:, -1])
+        return precise(torch.stack(logits, dim=2)), (h[:, -1], x[:, -1])
 
     def conditionals(self, x: Tensor, state: State | None = None) -> Categorical:
         """Return p(c_t | x_<t) and p(f_t | x_<t, c_t): codes (B, T) -> batch (B, T, 2)."""
@@ -893,7 +903,8 @@ class WaveRNN(nn.Module):
 
     def sample(self, n: int, T: int = 4000) -> Tensor:
         """Draw n sounds of T codes, (n, T)."""
-        state, x = start(self.net, n), []
+        validate.at_least(1, T=T)
+        state, x = start(self.net, validate.count(n)), []
         for _ in range(T):
             state = draw_next(self.net, *state)
             x.append(state[1])

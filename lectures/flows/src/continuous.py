@@ -260,6 +260,9 @@ class Fixed:
     step: Callable[[Field, float, State, float], State] = rk4_step
     steps: int = 20
 
+    def __post_init__(self):
+        validate.at_least(1, steps=self.steps)
+
     def __call__(self, f: Field, x: State, times: Sequence[float]) -> list[State]:
         """Return the states at all times, the first of which is x."""
         states = [x]
@@ -319,6 +322,9 @@ class DormandPrince:
     rtol: float = 1e-7
     atol: float = 1e-7
     max_steps: int = 10_000
+
+    def __post_init__(self):
+        validate.at_least(1, max_steps=self.max_steps)
 
     def __call__(self, f: Field, x: State, times: Sequence[float]) -> list[State]:
         """Return the states at all times, the first of which is x."""
@@ -452,7 +458,7 @@ _ = ax.set_ylim(-3.1, 2.4)
 # %% tags=["from:flows.continuous.unit_vectors"]
 def unit_vectors(x: Tensor) -> Tensor:
     """Return the D unit vectors for every point, so that (7) is exact: (D, B, D)."""
-    D = x[0].numel()
+    D = x.shape[1:].numel()
     e = torch.eye(D, dtype=x.dtype, device=x.device)
     return e.view(D, 1, *x.shape[1:]).expand(D, *x.shape)
 
@@ -642,7 +648,8 @@ class ContinuousFlow(Flow):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw noise and let it flow back to time 0; needs no trace: (n, D)."""
-        return self.ode.path(self.base.sample((n,)), (1.0, 0.0))[-1]
+        z = self.base.sample((validate.count(n),))
+        return self.ode.path(z, (1.0, 0.0))[-1]
 
 
 # %% [markdown]

@@ -190,6 +190,7 @@ class Conditioner(MaskedMLP):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers for every dimension: (B, D) -> (B, D, outputs)."""
+        x = validate.points(x, len(self.m[0]), self.mask0, least=0)
         *inner, out = zip(self.masked_weights(), [layer.bias for layer in self.layers])
         for weight, bias in inner:
             x = F.linear(x, weight, bias).relu_()  # in place: half the memory
@@ -228,6 +229,7 @@ class Autoregressive(nn.Module):
 
         Costs one pass through the network, D with gradients.
         """
+        z = validate.points(z, len(self.net.m[0]), self.net.mask0, name="z", least=0)
         solve = by_passes if torch.is_grad_enabled() else by_filling
         return solve(self, z)
 
@@ -373,6 +375,7 @@ class MAF(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 5, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, layers=layers)
         maps = [AffineAutoregressive(D, hidden=hidden) for _ in range(layers)]
         super().__init__(alternate(maps), (D,))
 
@@ -399,6 +402,7 @@ class IAF(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 5, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, layers=layers)
         maps = [Inverse(AffineAutoregressive(D, hidden=hidden)) for _ in range(layers)]
         super().__init__(alternate(maps), (D,))
 
@@ -804,6 +808,7 @@ class SplineAutoregressive(Autoregressive):
     """
 
     def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, D=D, bins=bins, hidden=hidden)
         super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
         self.bound = bound
 
@@ -831,14 +836,16 @@ class SplineCoupling(nn.Module):
 
     def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
         super().__init__()
+        validate.at_least(1, D=D, bins=bins, hidden=hidden)
         if D < 2:
             raise ValueError(f"a coupling needs two dimensions or more, got D = {D}")
-        self.split, self.bound = D // 2, bound
+        self.D, self.split, self.bound = D, D // 2, bound
         sizes = (self.split, *hidden, (D - self.split) * (3 * bins - 1))
         self.net = zero_last(mlp(sizes, nn.ReLU))
 
     def couple(self, x: Tensor, bend: Callable) -> tuple[Tensor, Tensor]:
         """Apply `bend`, `spline` or `unspline`, to the second half of x (B, D)."""
+        x = validate.points(x, self.D, self.net, least=0)
         first, second = x.tensor_split((self.split,), dim=-1)
         c = self.net(first).unflatten(-1, (second.shape[-1], -1))
         second, log_slope = bend(second, c, self.bound)
@@ -871,6 +878,7 @@ class SplineFlow(Flow):
     def __init__(
         self, D: int, *, layers=2, bins=16, bound=4.0, hidden: Sequence[int] = (64, 64)
     ):
+        validate.at_least(1, layers=layers)
         sizes = {"bins": bins, "bound": bound, "hidden": hidden}
         first = AffineAutoregressive(D, hidden=hidden)
         splines = [SplineAutoregressive(D, **sizes) for _ in range(layers)]

@@ -216,6 +216,7 @@ class Flow(Chain):
 
     def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
         super().__init__(layers)
+        validate.at_least(1, shape=shape)
         self.register_buffer("mean", torch.zeros(*shape), persistent=False)
         self.register_buffer("scale", torch.ones(*shape), persistent=False)
 
@@ -224,6 +225,15 @@ class Flow(Chain):
         """The distribution of z: every dimension standard normal."""
         each = Normal(self.mean, self.scale, validate_args=False)
         return Independent(each, self.mean.ndim, validate_args=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to noise: x (B, *shape) -> z (B, *shape), log |det dz/dx| (B,)."""
+        return super().forward(validate.points(x, self.mean.shape, self.mean))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map noise to data: z (B, *shape) -> x (B, *shape), log |det dx/dz| (B,)."""
+        z = validate.points(z, self.mean.shape, self.mean, name="z", least=0)
+        return super().inverse(z)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, exact: (B, *D) -> (B,)."""
@@ -238,7 +248,7 @@ class Flow(Chain):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw noise and map it to data: (n, *D)."""
-        return self.inverse(self.base.sample((n,)))[0]
+        return self.inverse(self.base.sample((validate.count(n),)))[0]
 
 
 # %% [markdown]
@@ -486,18 +496,21 @@ class Planar(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.w = nn.Parameter(torch.randn(D) * (2 / D) ** 0.5)  # w.z of size 1
         self.u = nn.Parameter(torch.randn(D) * 0.1)
         self.b = nn.Parameter(torch.randn(()))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data, a formula: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        z = validate.points(z, len(self.w), self.w, name="z", least=0)
         u, g = allowed(self.u, self.w)
         t = torch.tanh(z @ self.w + self.b)  # (B,)
         return torch.addcmul(z, t[:, None], u), torch.log(g + (1 - g) * t * t)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise, a root: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        x = validate.points(x, len(self.w), self.w)
         u, g = allowed(self.u, self.w)
         y = x @ self.w + self.b
         t = torch.tanh(Root.apply(y, g))  # w.z + b solves (9)
@@ -517,6 +530,7 @@ class PlanarFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
+        validate.at_least(0, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))
 
 
@@ -600,7 +614,7 @@ class ReverseKL(nn.Module):
 
     def values(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
         """Return log q(x) + beta U(x) at the x of every z, in nats: (B, *D) -> (B,)."""
-        x, log_det = self.flow.inverse(z)
+        x, log_det = self.flow.inverse(validate.points(z, self.flow.mean.shape, name="z"))
         return self.flow.base.log_prob(z) - log_det + beta * self.energy(x)
 
     def loss(self, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
@@ -963,12 +977,14 @@ class Radial(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.c = nn.Parameter(torch.randn(D))
         self.log_alpha = nn.Parameter(torch.zeros(()))
         self.free = nn.Parameter(torch.randn(()) * 0.1)  # 0 would be the identity
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
+        z = validate.points(z, len(self.c), self.c, name="z", least=0)
         alpha, beta = self.shape()
         away = z - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
@@ -977,6 +993,7 @@ class Radial(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
+        x = validate.points(x, len(self.c), self.c)
         alpha, beta = self.shape()
         away = x - self.c
         far = torch.linalg.vector_norm(away, dim=1)
@@ -999,6 +1016,7 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
+        validate.at_least(0, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))
 
 

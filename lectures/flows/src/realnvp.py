@@ -247,6 +247,7 @@ class NICE(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        validate.at_least(1, layers=layers, hidden=hidden)
         couplings: list[nn.Module] = []
         for k in range(layers):
             kept, changed = half_sizes(D, swap=k % 2 == 1)
@@ -420,6 +421,7 @@ class RealNVP(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+        validate.at_least(1, layers=layers, hidden=hidden)
         couplings: list[nn.Module] = []
         for k in range(layers):
             kept, changed = half_sizes(D, swap=k % 2 == 1)
@@ -668,6 +670,7 @@ class InvertibleConv(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
+        validate.at_least(1, C=C)
         rotation = torch.linalg.qr(torch.randn(C, C))[0]
         P, L, U = torch.linalg.lu(rotation)
         self.lower, self.upper = nn.Parameter(L), nn.Parameter(U)
@@ -682,16 +685,18 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the channels: x (B, C, H, W) -> z (same), H W sum log_d (B,)."""
+        x = validate.points(x, (len(self.P), "H", "W"), self.P)
         L, U = self.factors()
         log_det = self.log_d.sum() * x[0, 0].numel()
         return F.conv2d(x, (self.P @ L @ U)[:, :, None, None]), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Unmix by two triangular systems: z (B, C, H, W) -> x, -H W sum log_d (B,)."""
+        z = validate.points(z, (len(self.P), "H", "W"), self.P, name="z", least=0)
         L, U = self.factors()
         half = torch.linalg.solve_triangular(L, self.P.T, upper=False, unitriangular=True)
         W = torch.linalg.solve_triangular(U, half, upper=True)
-        log_det = -self.log_d.sum() * z[0, 0].numel()
+        log_det = -self.log_d.sum() * z.shape[2] * z.shape[3]
         return F.conv2d(z, W[:, :, None, None]), log_det.expand(len(z))
 
 
@@ -780,6 +785,8 @@ class Glow(Flow):
         hidden: int = 64,
         blocks: int = 0,
     ):
+        validate.at_least(1, shape=shape, scales=scales, hidden=hidden)
+        validate.at_least(0, steps=steps, checkers=checkers, blocks=blocks)
         C, H, W = shape
         first: list[nn.Module] = []
         for k in range(checkers):
@@ -881,7 +888,8 @@ class VariationalNoise(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, layers: int = 4, hidden: int = 32):
         super().__init__()
-        C, couplings = shape[0], []
+        validate.at_least(1, shape=shape, layers=layers, hidden=hidden)
+        self.shape, C, couplings = tuple(shape), shape[0], []
         for k in range(layers):
             if len(shape) == 3:
                 net = conv_net(2 * C, 2 * C, hidden=hidden, blocks=1)
@@ -894,7 +902,8 @@ class VariationalNoise(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u: x (B, *D), scaled to [-1, 1] -> u (B, *D) and log q(u | x) (B,)."""
-        eps = torch.logit(torch.rand_like(x), eps=1e-6)
+        x = validate.points(x, self.shape)
+        eps = torch.logit(noise_like(x), eps=1e-6)
         log_q = log_slope_of_sigmoid(eps)  # which is the density of logistic noise
         for coupling in self.couplings:
             eps, log_det = coupling(eps, x)
@@ -918,13 +927,13 @@ class Dequantised(nn.Module):
         self, flow: nn.Module, K: int, *, noise: nn.Module | None = None, alpha=0.05
     ):
         super().__init__()
+        validate.at_least(2, K=K)
         self.flow, self.K, self.logit = flow, K, Logit(alpha)
         self.noise = noise or UniformNoise()
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return a lower bound of log P(x) in nats with one draw of u: codes -> (B,)."""
-        check_codes(x, self.K)
-        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        x = validate.codes(x, self.K, ...).to(validate.dtype_of(self.flow))
         u, log_q = self.noise(2 * x / (self.K - 1) - 1)
         z, log_det = self.logit((x + u) / self.K)
         return self.flow.log_prob(z) + log_det - x[0].numel() * math.log(self.K) - log_q
@@ -936,6 +945,7 @@ class Dequantised(nn.Module):
 
     def iwae(self, x: Tensor, k: int) -> Tensor:
         """Return the tighter bound log mean exp of k draws: codes (B, *D) -> (B,)."""
+        validate.at_least(1, k=k)
         draws = torch.stack([self.elbo(x) for _ in range(k)])
         return draws.logsumexp(0) - math.log(k)
 

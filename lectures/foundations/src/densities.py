@@ -186,6 +186,7 @@ def monte_carlo(values: Tensor) -> Estimate:
     Returns:
         The mean and its standard error, both scalars in the unit of v.
     """
+    values = validate.points(values, (), name="values", least=2)
     return Estimate(values.mean(), values.std() / len(values) ** 0.5)
 
 
@@ -249,6 +250,8 @@ def importance(values: Tensor, log_w: Tensor) -> Estimate:
         infinite variance under q. A small `effective_sample_size` warns of that, a large
         one is no proof.
     """
+    values = validate.points(values, (), name="values")
+    validate.one_each(log_w, len(values), "log_w")
     w = log_w.softmax(0)  # w / sum(w), safe against overflow
     value = (w * values).sum()
     return Estimate(value, (w * (values - value)).square().sum().sqrt())
@@ -398,17 +401,20 @@ class GaussianMixture(nn.Module):
 
     def __init__(self, D: int, K: int = 16):
         super().__init__()
+        validate.at_least(1, D=D, K=K)
         self.logits = nn.Parameter(torch.zeros(K))  # of the weights pi
         self.mu = nn.Parameter(torch.randn(K, D))
         self.log_sigma = nn.Parameter(torch.full((K, D), -1.0))
 
     def distribution(self) -> MixtureSameFamily:
         """Return the mixture at the current parameters."""
-        parts = Independent(Normal(self.mu, self.log_sigma.exp()), 1)
+        sigma = self.log_sigma.clamp(-20, 20).exp()  # exp of more is inf, of less 0
+        parts = Independent(Normal(self.mu, sigma), 1)
         return MixtureSameFamily(Categorical(logits=self.logits), parts)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats: (B, D) -> (B,)."""
+        x = validate.points(x, self.mu.shape[1], self.mu)
         return self.distribution().log_prob(x)
 
     def loss(self, x: Tensor) -> Tensor:
@@ -417,7 +423,8 @@ class GaussianMixture(nn.Module):
 
     def sample(self, n: int) -> Tensor:
         """Draw a component for each point, then the point from it: (n, D)."""
-        return self.distribution().sample((n,))
+        n = validate.count(n)
+        return self.distribution().sample((max(n, 1),))[:n]  # torch cannot draw none
 
 
 # %%
@@ -671,6 +678,9 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     Returns:
         W_k, a scalar in the unit of x.
     """
+    x, y = validate.points(x, (), name="x"), validate.points(y, (), x, name="y")
+    if not order >= 1:
+        raise ValueError(f"order is {order}: expected a power of the distance, k >= 1")
     x, y = x.sort().values, y.sort().values
     jumps = torch.cat([levels(x), levels(y)]).sort().values
     width = jumps.diff(prepend=jumps.new_zeros(1))
@@ -727,9 +737,8 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
         JMLR 13.
     """
-    N, M = len(x), len(y)
-    if min(N, M) < 2:
-        raise ValueError(f"samples of {N} and {M} rows: MMD is of pairs, give 2 rows each")
+    N = len(validate.points(x, "D", least=2))
+    M = len(validate.points(y, "D", name="y", least=2))
     within_x = (gaussian_kernel(x, x, bandwidth).sum() - N) / (N * (N - 1))
     within_y = (gaussian_kernel(y, y, bandwidth).sum() - M) / (M * (M - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidth).mean()
@@ -960,10 +969,12 @@ class IndependentPixels(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
+        validate.at_least(1, D=D)
         self.logits = nn.Parameter(torch.zeros(D))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, summed over the pixels: (B, D) -> (B,)."""
+        x = validate.bits(x, len(self.logits), self.logits)
         return Bernoulli(logits=self.logits).log_prob(x).sum(1)
 
     def loss(self, x: Tensor) -> Tensor:
@@ -972,7 +983,7 @@ class IndependentPixels(nn.Module):
 
     def sample(self, n: int) -> Tensor:
         """Toss every pixel's coin: (n, D) of 0 and 1."""
-        return Bernoulli(logits=self.logits).sample((n,))
+        return Bernoulli(logits=self.logits).sample((validate.count(n),))
 
 
 # %% tags=["train"]

@@ -104,10 +104,11 @@ class Mixture:
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Return log p(x, z) for all z in nats: (B, D) -> (B, K)."""
-        D = x.shape[1]
+        D, log_sigma = self.mu.shape[1], self.log_sigma.clamp(-20, 20)
+        x = validate.points(x, D, self.mu)
         squared = (x[:, None] - self.mu).square().sum(-1)  # (B, K)
-        log_normal = -0.5 * squared * torch.exp(-2 * self.log_sigma)
-        return self.log_pi + log_normal - D * (self.log_sigma + math.log(2 * math.pi) / 2)
+        log_normal = -0.5 * squared * torch.exp(-2 * log_sigma)
+        return self.log_pi + log_normal - D * (log_sigma + math.log(2 * math.pi) / 2)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the evidence log p(x), a sum over all z, in nats: (B,)."""
@@ -427,13 +428,7 @@ class BernoulliPixels(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Show bits to the encoder as 0 and 1 (most are 0); refuse grey pixels."""
-        if not ((x == 0) | (x == 1)).all():
-            raise ValueError(
-                f"x has values other than 0 and 1 (from {x.min():.3g} to {x.max():.3g}): "
-                "binarise it, or give the model another observation, such as "
-                "GaussianPixels() or LogisticPixels(levels)"
-            )
-        return 1.0 * x
+        return validate.bits(x, None)
 
     def forward(self, logits: Tensor) -> Bernoulli:
         """Return the distribution of every bit: (*B, *D) -> batch shape (*B, *D)."""
@@ -452,6 +447,8 @@ class EncoderDecoder(nn.Module):
         prior: a Density and Sampler of z, such as `StandardNormal(K)`.
     """
 
+    latent: int | str = "K"  # numbers in z; any, unless a subclass knows
+
     def __init__(self, shape: Sequence[int], encoder, decoder, observation, prior):
         super().__init__()
         self.shape, self.observation, self.prior = tuple(shape), observation, prior
@@ -459,17 +456,20 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution:
         """Return q(z | x), batch shape (B,), event shape (K,)."""
-        return diagonal_gaussian(self.encoder(self.observation.embed(x)))
+        seen = self.observation.embed(validate.shaped(x, self.shape))
+        return diagonal_gaussian(self.encoder(seen.to(validate.dtype_of(self.encoder))))
 
     def decode(self, z: Tensor) -> Distribution:
         """Return p(x | z), for z (*B, K): batch shape (*B,), event shape `shape`."""
+        z = validate.vectors(z, self.latent, self.decoder)
         numbers = self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
-        parts = numbers.unbind(dim=-1 - len(self.shape))
+        parts = precise(numbers).unbind(dim=-1 - len(self.shape))
         return Independent(self.observation(*parts), len(self.shape), False)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z) in nats: x (B, *shape), z (*S, B, K) -> (*S, B)."""
-        return self.decode(z).log_prob(x.to(z.dtype))  # codes may be integers
+        x = validate.shaped(x, self.shape).to(z.dtype)  # codes may be integers
+        return self.decode(z).log_prob(x)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
@@ -515,6 +515,7 @@ class LatentModel(EncoderDecoder):
             k: number of draws; more make the bound tighter.
             rows: decoded at a time, which bounds memory; at least one draw of the batch.
         """
+        validate.at_least(1, k=k, rows=rows)
         q, at_once = self.encode(x), max(1, rows // len(x))
         parts = [
             self.log_weights(x, q, min(at_once, k - done)).logsumexp(0)
@@ -552,6 +553,7 @@ class VAE(LatentModel):
         observation: nn.Module | None = None,
         prior: nn.Module | None = None,
     ):
+        validate.at_least(1, D=D, latent=latent, hidden=hidden)
         observation = observation or BernoulliPixels()
         encoder = mlp((D, *hidden, 2 * latent))
         decoder = nn.Sequential(
@@ -560,6 +562,7 @@ class VAE(LatentModel):
         )
         prior = prior or StandardNormal(latent)
         super().__init__((D,), encoder, decoder, observation, prior)
+        self.latent = latent
 
 
 # %% [markdown]
@@ -688,7 +691,7 @@ def logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:
         mu, log_s: centre and log width, in codes.
         levels: how many codes there are.
     """
-    width = torch.exp(-log_s)  # r - l, the bin in units of s
+    width = torch.exp(-log_s.clamp(-20, 20))  # r - l, the bin in units of s
     right, left = (x + 0.5 - mu) * width, (x - 0.5 - mu) * width
     first, last = x <= 0, x >= levels - 1
     inside = torch.log(-torch.expm1(-width)).expand_as(left).masked_fill(first | last, 0)

@@ -467,13 +467,14 @@ class VectorQuantiser(nn.Module):
 
     def __init__(self, K=512, D=64, *, decay=0.99, beta=0.25, share=0.02):
         super().__init__()
+        validate.at_least(1, K=K, D=D)
         self.K, self.D, self.decay, self.beta, self.share = K, D, decay, beta, share
         self.register_buffer("codebook", torch.randn(K, D))
         self.register_buffer("count", torch.zeros(K))
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the vectors of codes: (*B,) -> (*B, D)."""
-        return self.codebook[codes]
+        return self.codebook[validate.codes(codes, self.K)]
 
     @torch.no_grad()
     def learn(self, z: Tensor, codes: Tensor) -> None:
@@ -520,6 +521,8 @@ print(f"{tuple(z.shape)} -> codes {tuple(codes.shape)}, penalty {tuple(penalty.s
 class CodedAutoencoder(nn.Module):
     """x -> codes -> p(x | codes): all that a VQ-VAE does, for any networks and codes."""
 
+    shape, grid = ("C", "H", "W"), ("h", "w")  # any, unless a subclass knows
+
     def __init__(self, encoder, quantiser, decoder, observation):
         super().__init__()
         self.encoder, self.quantiser, self.decoder = encoder, quantiser, decoder
@@ -527,7 +530,9 @@ class CodedAutoencoder(nn.Module):
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return vectors (B, h, w, D), codes (B, h, w) and the penalty (B, h, w)."""
-        return self.quantiser(self.encoder(self.observation.embed(x)).movedim(1, -1))
+        seen = self.observation.embed(validate.shaped(x, self.shape))
+        z = self.encoder(seen.to(validate.dtype_of(self.encoder)))
+        return self.quantiser(z.movedim(1, -1))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes c(x): (B, C, H, W) -> (B, h, w)."""
@@ -541,7 +546,9 @@ class CodedAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Independent:
         """Return p(x | codes) of codes (B, h, w): event shape (C, H, W)."""
-        return self.read(self.quantiser.lookup(codes))
+        codes = validate.shaped(codes, self.grid, "codes", least=0)
+        q = self.quantiser.lookup(codes)
+        return self.read(q.to(validate.dtype_of(self.decoder)))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log p(x | c(x)) (B,), the codes (B, h, w) and the penalty (B,)."""
@@ -882,8 +889,8 @@ class FiniteScalarQuantiser(nn.Module):
 
     def __init__(self, levels: Sequence[int] = (8, 5, 5, 5)):
         super().__init__()
-        if not levels or min(levels) < 2:
-            raise ValueError(f"levels {levels}: give every digit at least 2 values")
+        validate.at_least(2, levels=levels)
+        validate.at_least(1, digits=len(levels))
         self.K, self.D = math.prod(levels), len(levels)
         place = [math.prod(levels[:d]) for d in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
@@ -891,10 +898,13 @@ class FiniteScalarQuantiser(nn.Module):
 
     def digits(self, codes: Tensor) -> Tensor:
         """Return the digits of codes: (*B,) -> (*B, D), int64."""
-        return codes[..., None] // self.place % self.levels
+        return validate.codes(codes, self.K)[..., None] // self.place % self.levels
 
     def code(self, digits: Tensor) -> Tensor:
         """Return the codes of digits: (*B, D) -> (*B,), int64."""
+        validate.vectors(digits.float(), self.D, name="digits")
+        for d, L in enumerate(self.levels.tolist()):
+            validate.codes(digits[..., d], L, name=f"digit {d}")
         return (digits.long() * self.place).sum(-1)
 
     def scale(self, digits: Tensor) -> Tensor:
@@ -907,7 +917,7 @@ class FiniteScalarQuantiser(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantise (*B, D): grid points (*B, D), codes (*B,), and a penalty of 0 (*B,)."""
-        u = squash(z.to(torch.promote_types(z.dtype, torch.float32)), self.levels)
+        u = squash(precise(validate.vectors(z, self.D)), self.levels)
         digits = u.detach().round().clamp_min(0)
         digits = torch.minimum(digits, self.levels - 1)  # a saturated sigmoid
         q = self.scale(straight_through(u, digits))
