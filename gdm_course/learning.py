@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 
 @contextmanager
@@ -134,18 +135,20 @@ class Attempt:
     """A step of training, `teaching`: a failure leaves weights and buffers as they were.
 
     Args:
-        model: whose parameters are kept; its buffers too, also those that are bound anew.
+        model: whose parameters are kept, and its buffers, also those that are bound anew.
     """
 
     def __init__(self, model: nn.Module):
-        self.weights = list(model.parameters())
-        self.copies = [torch.empty_like(p, requires_grad=False) for p in self.weights]
+        self.weights, self.copies = list(model.parameters()), []
         named = ((part, part.named_buffers(recurse=False)) for part in model.modules())
         self.places = [(part, name) for part, buffers in named for name, _ in buffers]
 
     @torch.no_grad()
     def __enter__(self) -> None:
-        torch._foreach_copy_(self.copies, self.weights)  # one call for all of them
+        self.kept = [p for p in self.weights if not is_lazy(p)]  # those that have a shape
+        if len(self.copies) != len(self.kept):
+            self.copies = [torch.empty_like(p) for p in self.kept]
+        copy_all(self.copies, self.kept)
         buffers = [getattr(part, name) for part, name in self.places]
         self.buffers = [(buffer, buffer.clone()) for buffer in buffers]
         _losses.append(None)
@@ -154,6 +157,12 @@ class Attempt:
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         _losses.pop()
         if failed:
-            torch._foreach_copy_(self.weights, self.copies)
+            copy_all(self.kept, self.copies)
             for (part, name), (buffer, copy) in zip(self.places, self.buffers):
                 setattr(part, name, buffer.copy_(copy))
+
+
+def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Copy tensors in place, all of them in one call, which costs little."""
+    if targets:
+        torch._foreach_copy_(targets, sources)

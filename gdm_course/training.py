@@ -114,7 +114,8 @@ def finite(value: Tensor, what: str, model: nn.Module, step: int, last: float) -
 def gradient_norm(weights: Iterable[Tensor], clip: float | None = None) -> Tensor:
     """Return the norm of the whole gradient, after cutting it down to `clip` at most."""
     weights = [p for p in weights if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in weights])
+    slopes = (p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in weights)
+    norm = nn.utils.get_total_norm(list(slopes))
     if clip is not None:
         nn.utils.clip_grads_with_norm_(weights, clip, norm)
     return norm
@@ -156,7 +157,7 @@ def train(
             loss = finite(now, "loss", model, step, last=loss)
             backward(now)
             finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
-        for group in optimizer.param_groups if callable(lr) else []:
-            group["lr"] = schedule(step - 1)
-        optimizer.step()
+            for group in optimizer.param_groups if callable(lr) else []:
+                group["lr"] = schedule(step - 1)
+            optimizer.step()
         yield step, loss

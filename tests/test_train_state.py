@@ -13,7 +13,7 @@ from gdm_course.autoregressive.gpt import GPT
 from gdm_course.batching import columns
 from gdm_course.evaluation.bounds import elbos
 from gdm_course.evaluation.disentanglement import mig_estimate
-from gdm_course.evaluation.likelihood import log_probs, stream_nll
+from gdm_course.evaluation.likelihood import kl_to_truth, log_probs, stream_nll
 from gdm_course.flows.continuous import FFJORD
 from gdm_course.flows.dequantisation import DequantisedGlow
 from gdm_course.flows.glow import Glow
@@ -312,6 +312,8 @@ def test_a_list_is_a_tuple_wherever_data_go():
     assert isinstance(next(forever([x], 3)), tuple)
     model.log_prob = lambda x, y: (x + y).sum(1)
     assert log_probs(model, [x, y], 3).equal(log_probs(model, (x, y)))
+    model.elbo = lambda x: x.sum(1)
+    assert elbos(model, [x], 3).equal(elbos(model, x))
 
 
 def test_a_model_that_needs_no_data_gets_none():
@@ -397,8 +399,22 @@ def test_rows_that_do_not_belong_together_are_refused(x, error, said):
     for use in (columns, lambda x: next(batches(x, 2)), lambda x: next(forever(x, 2))):
         with pytest.raises(error, match=said):
             use(x)
-    with pytest.raises(error, match=said):
-        log_probs(model, x)
+    for measure in (log_probs, elbos, terms):
+        with pytest.raises(error, match=said):
+            measure(model, x)
+
+
+@pytest.mark.parametrize("measure", [log_probs, elbos, terms])
+def test_measuring_takes_a_row_at_a_time_at_least(measure):
+    with pytest.raises(ValueError, match="batch=0: expected a whole number of at least 1"):
+        measure(Part(), X, 0)
+
+
+def test_pairs_of_data_have_equally_many_rows():
+    with pytest.raises(ValueError, match="tensors of 8 and 1 rows"):
+        kl_to_truth(Part(), (X, torch.zeros(1)))  # which would broadcast
+    with pytest.raises(ValueError, match="tensors of 8 and 7 rows"):
+        mig_estimate(Part(), (X, FACTORS[:7]))
 
 
 def test_data_may_live_elsewhere_than_the_order():
@@ -454,3 +470,21 @@ def test_a_model_over_codes_stops_whole():
     with pytest.raises(FloatingPointError, match=r"gradient of prior\.density\.position"):
         list(train(model, [x], 1))
     assert same(model, before)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_unusual_weights_train_as_ever(clip):
+    """None in the model, sparse gradients, a layer without a shape yet, several types."""
+    outside = nn.Parameter(torch.ones(2))
+    empty, sparse = nn.Module(), nn.Embedding(9, 3, sparse=True)
+    lazy, mixed = nn.LazyLinear(1), nn.Linear(2, 1)
+    mixed.more = nn.Parameter(torch.ones((), dtype=torch.float64))
+    empty.loss = lambda x: (outside * x).square().sum()
+    sparse.loss = lambda x: sparse(x.long()).square().sum()
+    lazy.loss = lambda x: lazy(x).square().sum()
+    mixed.loss = lambda x: (mixed.more * mixed(x)).square().sum()
+    for model in (empty, sparse, lazy, mixed):
+        weights = [outside] if model is empty else model.parameters()
+        optimizer = torch.optim.SGD(weights, 0.01)
+        losses = list(train(model, [torch.ones(4, 2)] * 3, 3, None, optimizer, clip))
+        assert losses[2][1] < losses[0][1]

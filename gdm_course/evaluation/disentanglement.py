@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gdm_course.batching import columns
 from gdm_course.evaluation.likelihood import Estimate
 from gdm_course.learning import evaluating
 
@@ -109,7 +110,7 @@ def mig_estimate(model: nn.Module, split: tuple[Tensor, Tensor]) -> Estimate:
         model: with `encode(x) -> Distribution`, batch shape (N,), event shape (K,).
         split: examples (N, *D) and their factors (N, F).
     """
-    x, factors = split
+    x, factors = columns(split)
     with evaluating(model):
         z = torch.cat([model.encode(rows).sample() for rows in x.split(1000)])
     again = [torch.randint(len(z), (len(z),), device=z.device) for _ in range(20)]

@@ -1,13 +1,13 @@
 """Likelihoods with their standard error, and the one conversion to bits per dimension."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gdm_course.batching import Batch, columns
+from gdm_course.batching import Batch, columns, whole
 from gdm_course.learning import evaluating
 from gdm_course.protocols import Density
 
@@ -24,6 +24,18 @@ def device_of(model: nn.Module) -> torch.device:
     for p in model.parameters():
         return p.device
     return torch.device("cpu")
+
+
+def portions(x: Batch, batch: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+    """Go through examples in order, `batch` rows at a time, on a device.
+
+    Raises:
+        TypeError: x is neither a tensor nor a tuple or list of tensors.
+        ValueError: their numbers of rows differ, or `batch` is below 1.
+    """
+    parts = [t.split(whole("batch", batch, 1)) for t in columns(x)]
+    for rows in zip(*parts, strict=True):
+        yield tuple(t.to(device) for t in rows)
 
 
 @torch.no_grad()
@@ -46,8 +58,8 @@ def log_probs(model: Density, x: Batch, batch: int = 1000) -> Tensor:
         raise TypeError(f"{name} has no log_prob, so no exact likelihood: use its bound")
     parts, device = [], device_of(model)
     with evaluating(model):
-        for chunk in zip(*(t.split(batch) for t in columns(x)), strict=True):
-            parts.append(model.log_prob(*(t.to(device) for t in chunk)).double().cpu())
+        for rows in portions(x, batch, device):
+            parts.append(model.log_prob(*rows).double().cpu())
     return torch.cat(parts)
 
 
@@ -140,5 +152,5 @@ def kl_to_truth(model: Density, x: tuple[Tensor, Tensor], batch: int = 5000) -> 
         x: points of the truth (N, D), and the truth's log p at each, (N,).
         batch: rows at a time.
     """
-    points, log_p = x
+    points, log_p = columns(x)
     return estimate(log_p.double().cpu() - log_probs(model, points, batch))

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gdm_course.autoregressive.gpt import GPT
-from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, device_of, estimate
+from gdm_course.evaluation.likelihood import (
+    Estimate,
+    bits_per_dim,
+    device_of,
+    estimate,
+    portions,
+)
 from gdm_course.learning import evaluating
 from gdm_course.nets import mlp
 from gdm_course.vae.coded import Arranged, CodedModel, Spelt
@@ -142,7 +148,7 @@ def terms(model: CodedModel, x: Tensor, batch: int = 250) -> Tensor:
     """Return distortion and rate of every picture in nats, in evaluation mode: (2, N)."""
     device = device_of(model)
     with evaluating(model):
-        parts = [torch.stack(model.terms(rows.to(device))) for rows in x.split(batch)]
+        parts = [torch.stack(model.terms(*rows)) for rows in portions(x, batch, device)]
     return -torch.cat(parts, dim=1).double().cpu()
 
 

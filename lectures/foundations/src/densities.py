@@ -527,9 +527,9 @@ def train(
             loss = finite(now, "loss", model, step, last=loss)
             backward(now)
             finite(gradient_norm(attempt.weights, clip), "gradient", model, step, last=loss)
-        for group in optimizer.param_groups if callable(lr) else []:
-            group["lr"] = schedule(step - 1)
-        optimizer.step()
+            for group in optimizer.param_groups if callable(lr) else []:
+                group["lr"] = schedule(step - 1)
+            optimizer.step()
         yield step, loss
 
 
