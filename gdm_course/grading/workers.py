@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -132,6 +133,8 @@ def _must_be_able(client, rung: str, places: list[Path], out: Path) -> None:
 
 def _obstacle(names: list[str], rung: str, known: dict[str, str]) -> str:
     """On a worker: why it cannot grade, or nothing."""
+    if not sys.flags.safe_path:
+        return "its Python looks for modules in its current folder: set PYTHONSAFEPATH=1"
     for name in names:
         if not os.path.exists(name):
             return f"it does not see {name}: use a folder that all machines share"
