@@ -24,6 +24,7 @@ class Case:
     expect: str  # FULL, ZERO, Q0: NAME, HELD, HOST
     base: str  # solved, empty, nothing
     status: str = ""
+    says: str = ""  # a part of the sentence with each mark that is lost
     edit: str = ""
     machine: str = ""
     rungs: tuple[str, ...] = ("L3", "L3u", "L2")

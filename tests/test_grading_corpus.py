@@ -112,6 +112,7 @@ def test_case(case: Case, rung: str):
         lost = [m.status for m in result.marks if not m.earned]
         assert lost
         assert {*lost} == {case.status}, story
+    assert all(case.says in m.message for m in result.marks if not m.earned), story
     nothing_is_left(rung)
 
 

@@ -47,9 +47,17 @@ class Cold:
         for stream in streams:
             stream.close()
 
+    def seen(self) -> list[watch.Seen]:
+        """All processes of this box, as the host sees them."""
+        return watch.relatives(self.process.pid)
+
+    def of(self, seen: list[watch.Seen]) -> list[watch.Seen]:
+        """Those of them that may run a stranger's line."""
+        return seen
+
     def members(self) -> list[int]:
-        """The processes of this box, as the host sees them."""
-        return watch.family(self.process.pid)
+        """Their numbers."""
+        return [one.pid for one in self.seen()]
 
     def end(self) -> None:
         """Kill whatever is left, and remove the scratch folder."""
@@ -112,9 +120,17 @@ class Warm:
             for stream in rights:
                 os.close(stream)
 
+    def seen(self) -> list[watch.Seen]:
+        """The first process of the box, which collects orphans, and all others."""
+        return watch.relatives(self.nursery.root)[2:]
+
+    def of(self, seen: list[watch.Seen]) -> list[watch.Seen]:
+        """The guest and what it started: the first process runs nothing of a student's."""
+        return seen[1:]
+
     def members(self) -> list[int]:
-        """The guest and what it started; its two guardians run nothing of the student's."""
-        return watch.family(self.nursery.root)[3:]
+        """Their numbers."""
+        return [one.pid for one in self.of(self.seen())]
 
     def end(self) -> None:
         """Kill the inner box; its namespaces take everything with them."""
