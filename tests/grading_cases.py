@@ -21,7 +21,7 @@ UNIT = "foundations/densities"
 class Case:
     name: str
     why: str
-    expect: str  # FULL, ZERO, Q0: NAME, HELD, HOST
+    expect: str  # FULL, ZERO, BOUND (one of them), Q0: NAME, HELD
     base: str  # solved, empty, nothing
     status: str = ""
     says: str = ""  # a part of the sentence with each mark that is lost
