@@ -23,7 +23,7 @@ from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.line import Line, TooLate, receive
 from gdm_course.grading.notebook import Notebook
 from gdm_course.grading.session import Budget, Failed, Session, opened
-from gdm_course.grading.weights import Weights, niceness
+from gdm_course.grading.weights import LOOKS, Weights, niceness
 from gdm_course.source import ROOT
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
@@ -200,7 +200,7 @@ def test_the_processor_seconds_of_a_box_are_those_of_all_its_processes():
         run(made, BURNS)
         end = time.monotonic() + 60
         while made.cpu - before < 2.4 and time.monotonic() < end:
-            made._look()
+            made.limits.look()
         assert 2.4 <= made.cpu - before < 4
 
 
@@ -229,6 +229,8 @@ def busy(n: int, apart: bool = False) -> Iterator[int]:
     )
     try:
         assert process.stdout.read(n) == b"x" * n
+        while watch.look(process.pid).state != "S":  # it waits for its children
+            time.sleep(0.01)
         yield process.pid
     finally:
         for pid in reversed(watch.family(process.pid)):
@@ -238,24 +240,34 @@ def busy(n: int, apart: bool = False) -> Iterator[int]:
 
 
 def test_how_nice_n_processes_must_be():
-    assert [niceness(n) for n in (0, 1, 2, 16, 64, 10**6)] == [0, 0, 4, 13, 19, 19]
+    assert [niceness(n) for n in (0, 0.4, 1, 2, 16, 64, 10**6)] == [0, 0, 0, 4, 13, 19, 19]
     for n in (2, 5, 16, 64):
         assert n * 1.25 ** -niceness(n) <= 1
+
+
+def lowered(nice: int) -> int:
+    """Below this process, which may be nice itself."""
+    return min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
+
+
+def looked(made: Weights, pid: int, times: int = LOOKS) -> Weights:
+    for _ in range(times):
+        made.look(watch.relatives(pid))
+    return made
 
 
 @linux
 def test_many_busy_processes_weigh_as_one(monkeypatch):
     monkeypatch.setattr(weights, "by_session", lambda: False)
     with busy(16) as pid:
-        made = Weights()
-        made.look(watch.relatives(pid))
-        assert made.nice == niceness(16)
+        assert looked(Weights(), pid).nice == niceness(16)
         found = [os.getpriority(os.PRIO_PROCESS, one) for one in watch.family(pid)]
-        assert found == [niceness(16)] * 17
+        assert found == [lowered(niceness(16))] * 17
     with busy(1) as pid:
-        made = Weights()
-        made.look(watch.relatives(pid))
-        assert (made.nice, os.getpriority(os.PRIO_PROCESS, pid)) == (0, 0)
+        assert looked(Weights(), pid).nice == 0
+        assert os.getpriority(os.PRIO_PROCESS, pid) == lowered(0)
+    with busy(4) as pid:
+        assert looked(Weights(), pid, times=2).nice == 0, "for a moment only"
 
 
 @linux
@@ -265,29 +277,34 @@ def test_where_sessions_share_the_processor_sessions_are_weighed():
         return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
 
     with busy(8) as together, busy(8, apart=True) as apart:
-        one, many = Weights(), Weights()
-        end = time.monotonic() + 60
+        one, many = looked(Weights(), together), looked(Weights(), apart)
+        assert (one.nice, many.nice) == (0, niceness(8))
+        end = time.monotonic() + 60  # an ordinary user may write ten times a second
         children = watch.family(apart)[1:]
         while any(of(c) < niceness(8) for c in children) and time.monotonic() < end:
-            one.look(watch.relatives(together))
-            many.look(
-                watch.relatives(apart)
-            )  # an ordinary user may do so ten times a second
-        assert (one.nice, many.nice) == (0, niceness(8))
+            looked(many, apart, times=1)
         assert [of(child) for child in children] == [niceness(8)] * 8
         assert of(together) == 0
+
+
+FORKS = """
+import os
+for _ in range(16):
+    if os.fork() == 0:
+        while True:
+            pass
+"""
 
 
 @boxed
 def test_a_box_of_busy_children_is_lowered(monkeypatch):
     monkeypatch.setattr(weights, "by_session", lambda: False)
     with box() as made:
-        run(
-            made,
-            "import os\nfor _ in range(16):\n    if os.fork() == 0:\n        while True: 1",
-        )
-        made._look()
-        nice = [os.getpriority(os.PRIO_PROCESS, pid) for pid in made.started.members()]
-        if made.group is None or not made.group.weighs:
-            assert nice == [made.weights.nice] * 17
-            assert made.weights.nice >= niceness(16)
+        run(made, FORKS)
+        for _ in range(LOOKS):
+            made.limits.look()
+        if (weighed := made.limits.means.weights) is not None:
+            assert weighed.nice >= niceness(16)
+            members = made.limits.started.members()
+            nice = [os.getpriority(os.PRIO_PROCESS, pid) for pid in members]
+            assert nice == [lowered(weighed.nice)] * 17

@@ -17,11 +17,7 @@ numbers = itertools.count()
 
 
 class Group:
-    """A group for one box.
-
-    Raises:
-        OSError: none can be made here.
-    """
+    """A group for one box. OSError: none can be made here."""
 
     def __init__(self, parent: Path, memory: int, processes: int):
         self.path = parent / f"gdm-{os.getpid()}-{next(numbers)}"
@@ -29,9 +25,9 @@ class Group:
         try:
             self._set("memory.max", memory)
             self._set("pids.max", processes)
-            for name, value in (("memory.swap.max", 0), ("memory.oom.group", 1)):
-                with contextlib.suppress(OSError):  # no swap; an old kernel
-                    self._set(name, value)
+            with contextlib.suppress(OSError):  # an old kernel; no swap
+                self._set("memory.oom.group", 1)
+                self._set("memory.swap.max", 0)
         except OSError:
             self.close()
             raise
@@ -44,31 +40,10 @@ class Group:
         for pid in pids:
             self._set("cgroup.procs", pid)
 
-    def memory(self) -> int:
-        """Bytes in use."""
-        return int((self.path / "memory.current").read_text())
-
-    def cpu(self) -> float:
-        """Seconds of processors used by all that was ever in it."""
-        return self._counts("cpu.stat")["usage_usec"] / 1e6
-
-    def overflowed(self) -> bool:
-        """Whether the kernel has ended a process for want of memory."""
-        return self._counts("memory.events")["oom_kill"] > 0
-
-    @property
-    def weighs(self) -> bool:
-        """Whether the processor is shared among groups, not among processes."""
-        return (self.path / "cpu.weight").exists()
-
-    def _counts(self, name: str) -> dict[str, int]:
-        lines = (self.path / name).read_text().splitlines()
-        return {key: int(value) for key, value in map(str.split, lines)}
-
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill all that is in it."""
-        with contextlib.suppress(OSError):  # before Linux 5.14
-            self._set("cgroup.kill", 1)
+        with contextlib.suppress(OSError):
+            self._set("cgroup.kill", 1)  # since Linux 5.14
 
     def close(self, patience: float = 5.0) -> None:
         """Remove the group, once what was in it is gone."""
@@ -80,12 +55,45 @@ class Group:
             time.sleep(0.002)
 
 
-def group(memory: int, processes: int) -> Group | None:
-    """A group for a box, or None where there can be none."""
-    if (parent := home()[0]) is not None:
-        with contextlib.suppress(OSError):
-            return Group(parent, memory, processes)
-    return None
+def memory(group: Group) -> int:
+    """Bytes in use."""
+    return int((group.path / "memory.current").read_text())
+
+
+def cpu(group: Group) -> float:
+    """Seconds of processors used by all that was ever in it."""
+    return _counts(group, "cpu.stat")["usage_usec"] / 1e6
+
+
+def overflowed(group: Group) -> bool:
+    """Whether the kernel has ended a process for want of memory."""
+    return _counts(group, "memory.events")["oom_kill"] > 0
+
+
+def weighs(group: Group) -> bool:
+    """Whether the processor is shared among groups, not among processes."""
+    return (group.path / "cpu.weight").exists()
+
+
+def _counts(group: Group, name: str) -> dict[str, int]:
+    lines = (group.path / name).read_text().splitlines()
+    return {key: int(value) for key, value in map(str.split, lines)}
+
+
+def group(pids: list[int], memory: int, processes: int) -> Group | None:
+    """A group with these processes in it, or None where there can be none."""
+    if (parent := home()[0]) is None:
+        return None
+    try:
+        made = Group(parent, memory, processes)
+    except OSError:
+        return None
+    try:
+        made.take(pids)
+    except OSError:
+        made.close()
+        return None
+    return made
 
 
 @cache
@@ -149,7 +157,7 @@ def _try(place: Path) -> None:
     child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
     try:
         made.take([child.pid])
-        made.memory(), made.cpu(), made.overflowed()
+        memory(made), cpu(made), overflowed(made)
         if str(child.pid) not in (made.path / "cgroup.procs").read_text().split():
             raise OSError("the process is not there")
     finally:

@@ -91,9 +91,8 @@ class Session:
 
     def seconds(self, wanted: float) -> float:
         """What may be waited for, of what is left for the submission."""
-        cpu = self.cpu + (self.box.cpu if self.box is not None else 0.0)
-        spent = clock.counted(clock.now() - self.begun, cpu)
-        left = self.budget.total * self.budget.scale - spent
+        wall, cpu = clock.now() - self.begun, self.cpu + getattr(self.box, "cpu", 0.0)
+        left = self.budget.total * self.budget.scale - clock.counted(wall, cpu)
         if left <= 0:
             raise Failed(*OVER)
         return min(wanted * self.budget.scale, left)

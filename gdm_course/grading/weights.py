@@ -7,19 +7,25 @@ much as one of niceness 0. Where Linux groups processes by session, it weighs se
 import contextlib
 import math
 import os
+from collections import deque
 from pathlib import Path
 
 from gdm_course.grading.watch import Seen, look
 
 STEP = math.log(1.25)  # of a process's share, per unit of niceness
 LOWEST = 19
+LOOKS = 10  # a second: who is busy for a moment only does not count
 
 
 class Weights:
-    """The priority of one box; it only ever falls, as an ordinary user must have it."""
+    """The priority of one box, below the judge's own; it only ever falls.
+
+    An ordinary user could not raise it again.
+    """
 
     def __init__(self) -> None:
-        self.nice = 0
+        self.nice, self.base = 0, os.getpriority(os.PRIO_PROCESS, 0)
+        self.counts = deque([0] * LOOKS, maxlen=LOOKS)
 
     def look(self, members: list[Seen]) -> None:
         """Count who is busy, and see to it that all together weigh as one."""
@@ -27,12 +33,13 @@ class Weights:
         busy = [task for task in tasks if task.state == "R"]
         if by_session():
             busy = [*{task.session: task for task in busy}.values()]
-        self.nice = max(self.nice, niceness(len(busy)))
+        self.counts.append(len(busy))
+        self.nice = max(self.nice, niceness(sum(self.counts) / LOOKS))
         for task in tasks if self.nice else ():
-            _lower(task, self.nice)
+            _lower(task, min(LOWEST, self.base + self.nice), self.nice)
 
 
-def niceness(n: int) -> int:
+def niceness(n: float) -> int:
     """What makes n busy processes weigh as one of niceness 0."""
     return min(LOWEST, math.ceil(math.log(n) / STEP)) if n > 1 else 0
 
@@ -54,11 +61,11 @@ def _tasks(member: Seen) -> list[Seen]:
     return []
 
 
-def _lower(task: Seen, nice: int) -> None:
+def _lower(task: Seen, nice: int, of_session: int) -> None:
     with contextlib.suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, task.pid) < nice:
             os.setpriority(os.PRIO_PROCESS, task.pid, nice)
         if by_session():
             group = Path(f"/proc/{task.pid}/autogroup")
-            if int(group.read_text().split()[-1]) < nice:
-                group.write_text(str(nice))
+            if int(group.read_text().split()[-1]) < of_session:
+                group.write_text(str(of_session))
