@@ -21,9 +21,10 @@ UNIT = "foundations/densities"
 class Case:
     name: str
     why: str
-    expect: str  # FULL, ZERO, Q0: NAME, HELD, HOST
+    expect: str  # FULL, ZERO, BOUND (one of them), Q0: NAME, HELD
     base: str  # solved, empty, nothing
     status: str = ""
+    says: str = ""  # a part of the sentence with each mark that is lost
     edit: str = ""
     machine: str = ""
     rungs: tuple[str, ...] = ("L3", "L3u", "L2")

@@ -199,7 +199,7 @@ def test_a_python_that_a_box_would_hide_is_refused(monkeypatch):
 def test_the_guest_is_nobody_on_the_host():
     """Trap 1: root inside must not be root outside."""
     with box() as made:
-        (guest, *_) = made.started.members()
+        (guest, *_) = made.limits.started.members()
         uid = int(re.search(r"Uid:\s+(\d+)", Path(f"/proc/{guest}/status").read_text())[1])
         assert uid != 0
         assert uid >= 1_800_000_000 or os.geteuid() != 0
@@ -210,10 +210,10 @@ def test_the_guest_is_nobody_on_the_host():
 def test_boxes_do_not_share_files_or_processes():
     with box() as first:
         run(first, LEAVES_TRACES)
-        assert len(first.started.members()) == 2
+        assert len(first.limits.started.members()) == 2
     with box() as second:
         assert run(second, "import os\nassert not os.path.exists('/tmp/a')")["failed"] == 0
-        assert len(second.started.members()) == 1
+        assert len(second.limits.started.members()) == 1
 
 
 LEAVES_TRACES = """
@@ -246,8 +246,8 @@ def test_a_dead_box_says_so_and_a_late_one_too():
 def test_closing_a_box_ends_what_it_started():
     with box() as made:
         run(made, "import os\nfor _ in range(5):\n    os.fork() or os.setsid()")
-        assert len(made.started.members()) > 5
-        root = made.started.nursery.root
+        assert len(made.limits.started.members()) > 5
+        root = made.limits.started.nursery.root
     end = time.monotonic() + 5
     while watch.family(root)[1:] and time.monotonic() < end:
         time.sleep(0.01)

@@ -1,5 +1,6 @@
 """What one submission does to the machine, the judge or its neighbours, and must not."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from typer.main import get_command
 
-from gdm_course.grading import batch
+from gdm_course.grading import batch, cgroup, memory
 from gdm_course.grading.cli import app
 from gdm_course.grading.ladder import LADDER, free_uid
 from gdm_course.grading.removal import remove
-from gdm_course.grading.rungs import Site, as_nobody
+from gdm_course.grading.rungs import Site, as_nobody, bubblewrap, landlocked
 from gdm_course.source import ROOT
 
 # Folders ----------------------------------------------------------------------------------
@@ -147,3 +148,113 @@ def test_a_class_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
     done = CliRunner().invoke(get_command(app), [str(tmp_path), "--out", out])
     assert done.exit_code == 2
     assert f"{tmp_path} cannot be read: Permission denied" in done.output
+
+
+# Memory -----------------------------------------------------------------------------------
+
+REFUSED = """
+import mmap
+from gdm_course.grading import seal
+seal.filter_calls(shared_memory={})
+mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)[0] = 1
+with open("file", "wb+") as file:
+    file.truncate(4096)
+    mmap.mmap(file.fileno(), 4096)[0] = 1  # a file is as large as its folder lets it be
+for shared in (mmap.MAP_SHARED, 3):  # MAP_SHARED_VALIDATE
+    mmap.mmap(-1, 4096, shared | mmap.MAP_ANONYMOUS)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_shared_memory_that_nobody_could_count_is_refused(tmp_path, monkeypatch):
+    for allowed in (True, False):
+        code = [sys.executable, "-c", REFUSED.format(allowed)]
+        done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True)
+        assert ("PermissionError" in done.stderr) != allowed, done.stderr
+    monkeypatch.setattr(cgroup, "home", lambda: (None, "not here"))
+    site = Site(tmp_path, tmp_path, 1_900_000_000)
+    for seen in (b"00:01", b""):
+        monkeypatch.setattr(memory, "device", lambda seen=seen: seen)
+        command = bubblewrap(site)
+        how = json.loads(command[-1])
+        assert how["seccomp"] == {"shared_memory": bool(seen)}
+        assert ("/dev/zero" in command) != bool(seen)
+        how = json.loads(landlocked(site)[-1])
+        assert how["seccomp"]["shared_memory"] == bool(seen)
+        assert ("/dev/zero" in how["landlock"]["read"]) == bool(seen)
+
+
+def holding(source: str) -> subprocess.Popen:
+    """A process that has done what the source says, and waits."""
+    code = f"{source}\nimport sys\nprint('done', flush=True)\nsys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    assert process.stdout.readline() == b"done\n"
+    return process
+
+
+TAKES = {
+    "private": "x = bytearray(b'x' * (200 << 20))",
+    "shared, given back": """
+import mmap
+x = mmap.mmap(-1, 200 << 20)
+for page in range(0, len(x), 4096):
+    x[page] = 1
+x.madvise(mmap.MADV_DONTNEED)
+""",
+    "shared, all but one page unmapped": """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+x = libc.mmap(None, ctypes.c_size_t(200 << 20), 3, 0x21, -1, ctypes.c_long(0))
+ctypes.memset(ctypes.c_void_p(x), 1, 200 << 20)
+libc.munmap(ctypes.c_void_p(x + 4096), ctypes.c_size_t((200 << 20) - 4096))
+""",
+    "shared, through /dev/zero, named": """
+import ctypes, mmap
+with open("/dev/zero", "rb+") as file:
+    x = mmap.mmap(file.fileno(), 200 << 20)
+for page in range(0, len(x), 4096):
+    x[page] = 1
+x.madvise(mmap.MADV_DONTNEED)
+at = ctypes.addressof(ctypes.c_char.from_buffer(x))
+name = [ctypes.c_ulong(n) for n in (0, at, 200 << 20)]
+ctypes.CDLL(None).prctl(0x53564d41, *name, b"libtorch.so")  # what /proc/PID/maps shows
+""",
+    "page tables": """
+import ctypes, mmap
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+x = libc.mmap(None, ctypes.c_size_t(100 << 30), 1, 0x4022, -1, ctypes.c_long(0))
+for at in range(x, x + (100 << 30), 1 << 21):
+    ctypes.c_char.from_address(at).value
+""",
+    "first thread has ended": """
+import ctypes, os, sys, threading
+def take():
+    x = bytearray(b'x' * (200 << 20))
+    print('done', flush=True)
+    sys.stdin.read()
+threading.Thread(target=take).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)
+""",
+}
+
+
+@pytest.mark.skipif(memory.device() == b"", reason="takes root's right to look")
+@pytest.mark.parametrize("how", TAKES)
+def test_memory_is_counted_however_it_is_hidden(how):
+    gauge = memory.Gauge(1 << 30)
+    process = holding(TAKES[how])
+    try:
+        least = 190 if how == "page tables" else 200  # 100 GiB need 200 MiB of tables
+        for limit in (1 << 30, 0):  # a quick look, an exact one
+            gauge.limit = limit
+            assert least << 20 <= gauge.read([process.pid]) < 300 << 20
+        gauge.limit = 1 << 30
+        assert gauge.read([os.getpid()]) < 1 << 30, "not of another process"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()

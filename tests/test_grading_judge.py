@@ -49,7 +49,7 @@ def doubling(name: str) -> Question:
 class Puppet:
     """A box whose guest does what a script says: a function, or an error, per question."""
 
-    rung, peak = "L3", 7 << 20
+    rung, peak, cpu = "L3", 7 << 20, 0.0
     made: ClassVar[list] = []
 
     def __init__(self, does: dict, fails: list | None = None):

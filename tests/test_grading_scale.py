@@ -185,14 +185,14 @@ def test_shares_and_a_merge_are_the_whole(place):
 
 
 @contextmanager
-def dask(place: Path, *command: str) -> Iterator[Path]:
+def dask(place: Path, *command: str, **more: str) -> Iterator[Path]:
     """A part of a cluster: its scheduler, or a worker; the file with the address."""
     pytest.importorskip("distributed")
     file = place / "scheduler.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "dask", *command, "--scheduler-file", str(file)],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(place / "tmp")},
+        env={**os.environ, "TMPDIR": str(place / "tmp"), **more},
         stdout=subprocess.DEVNULL,
         stderr=(place / f"{command[0]}.log").open("w"),
     )
@@ -224,7 +224,12 @@ def test_a_dask_cluster_gives_the_same_marks(place):
         where = address(file)
         said = run(place, *here, where, code=2)
         assert "✘ the cluster has no workers: start some with 'dask worker'" in said
-        with dask(place, *WORKER, "--local-directory", str(place)):
+        worker = (*WORKER, "--local-directory", str(place))
+        with dask(place, *worker):
+            wait_for_worker(where)
+            said = run(place, *here, where, code=2)
+            assert "its Python looks for modules in its current folder" in said
+        with dask(place, *worker, PYTHONSAFEPATH="1"):
             wait_for_worker(where)
             assert "4 different: 4 graded" in run(place, *here, where)
             wait_for_worker(where)  # the cluster goes on

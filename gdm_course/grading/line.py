@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from gdm_course.grading.clock import Deadline
 from gdm_course.grading.wire import decode, frame_length
 
 MIB = 1024 * 1024
@@ -38,7 +39,7 @@ class Line:
         for stream in streams[1:]:
             self.selector.register(stream, selectors.EVENT_READ)
 
-    def wait(self, deadline: float) -> set[int]:
+    def wait(self, deadline: Deadline) -> set[int]:
         """Wait for one tick; look at output, limits and the clock."""
         ready = {key.fd for key, _ in self.selector.select(TICK)}
         if self.errors in ready:
@@ -46,7 +47,7 @@ class Line:
         if (now := time.monotonic()) > self.next_look:
             self.look()
             self.next_look = now + TICK
-        if now > deadline:
+        if deadline.passed():
             raise TooLate("no answer in time")
         return ready
 
@@ -64,7 +65,7 @@ class Line:
             os.close(stream)
 
 
-def send(line: Line, data: bytes, deadline: float) -> None:
+def send(line: Line, data: bytes, deadline: Deadline) -> None:
     """Write a frame, as fast as the guest reads it."""
     rest = memoryview(data)
     line.selector.register(line.to, selectors.EVENT_WRITE)
@@ -78,7 +79,7 @@ def send(line: Line, data: bytes, deadline: float) -> None:
         line.selector.unregister(line.to)
 
 
-def receive(line: Line, deadline: float) -> tuple[dict, list[Tensor]]:
+def receive(line: Line, deadline: Deadline) -> tuple[dict, list[Tensor]]:
     """Read a frame; no byte is read past what a frame may have."""
     data, wanted = bytearray(), 8
     while len(data) < wanted:

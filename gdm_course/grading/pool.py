@@ -42,7 +42,7 @@ class Local(Executor):
         self.stopping = False
         self.desks = [Desk(self) for _ in range(workers)]
         for desk in self.desks:
-            desk.hire()
+            desk.seat.hire()
         for desk in self.desks:  # forks come first: a thread might hold a lock
             desk.start()
 
@@ -71,65 +71,75 @@ class Local(Executor):
 
 
 class Desk(threading.Thread):
-    """One place to work at, and the process that sits there now."""
-
-    hiring = threading.Lock()  # a fork inherits what others have open: one at a time
+    """Carries one task after the other to a worker, and its answer back."""
 
     def __init__(self, pool: Local):
         super().__init__(daemon=True)
-        self.pool = pool
-        self.worker: Process | None = None
-        self.pipe: Connection | None = None
+        self.pool, self.seat = pool, Seat()
 
     def run(self) -> None:
-        """Carry one task after the other to the worker, and its answer back."""
+        """Until there are no more tasks."""
         while (task := self.pool.tasks.get()) is not None:
             future, work = task
             if self.pool.stopping:
                 future.cancel()
             elif future.set_running_or_notify_cancel():
                 self._do(future, work)
-        if self.worker is not None:
-            with contextlib.suppress(OSError):  # dead already
-                self.pipe.send(None)  # its other end may live on in another worker's fork
-            self.worker.join()
-            self.pipe.close()
+        self.seat.leave()
 
     def _do(self, future: Future, work: tuple) -> None:
         for _ in range(2):
             try:
-                result, error = self._ask(work)
+                result, error = self.seat.ask(work)
+                return future.set_exception(error) if error else future.set_result(result)
             except (EOFError, OSError):  # it was killed
-                self._bury()
-                if self.pool.stopping:
-                    break
-                continue
-            return future.set_exception(error) if error else future.set_result(result)
+                self.seat.bury()
+            if self.pool.stopping:
+                return future.set_exception(ToldToStop())
         why = "its worker was killed twice, for want of memory perhaps: give fewer --jobs"
-        future.set_exception(ToldToStop() if self.pool.stopping else Killed(why))
+        future.set_exception(Killed(why))
 
-    def _ask(self, work: tuple) -> tuple[object, Exception | None]:
-        if self.worker is None:
-            self.hire()
-        self.pipe.send(work)
-        wait([self.pipe, self.worker.sentinel])
-        if not self.pipe.poll():
-            raise EOFError
-        return self.pipe.recv()
+
+class Seat:
+    """A place for a worker, and the process that sits there now."""
+
+    hiring = threading.Lock()  # a fork inherits what others have open: one at a time
+
+    def __init__(self) -> None:
+        self.worker: Process | None = None
+        self.pipe: Connection | None = None
 
     def hire(self) -> None:
         """Start a process that works here."""
-        with Desk.hiring, blocked():  # until the new one minds them
+        with Seat.hiring, blocked():  # until the new one minds them
             self.pipe, theirs = Pipe()
             self.worker = Process(target=_work, args=(theirs, self.pipe, os.getpid()))
             self.worker.start()
             theirs.close()
 
-    def _bury(self) -> None:
+    def ask(self, work: tuple) -> tuple[object, Exception | None]:
+        """The answer to a piece of work; EOFError or OSError if the worker dies of it."""
+        if self.worker is None:
+            self.hire()
+        self.pipe.send(work)
+        if self.pipe not in wait([self.pipe, self.worker.sentinel]):
+            raise EOFError
+        return self.pipe.recv()
+
+    def bury(self) -> None:
+        """Take a dead worker away."""
         self.pipe.close()
         self.worker.kill()
         self.worker.join()
         self.worker = None
+
+    def leave(self) -> None:
+        """Let the worker end by itself."""
+        if self.worker is not None:
+            with contextlib.suppress(OSError):  # dead already
+                self.pipe.send(None)  # its other end may live on in another worker's fork
+            self.worker.join()
+            self.pipe.close()
 
 
 # In a worker ------------------------------------------------------------------------------

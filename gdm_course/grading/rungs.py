@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdm_course.grading import cgroup, memory
 from gdm_course.source import PACKAGE
 
 START = (
@@ -51,6 +52,11 @@ class Rung:
     command: Callable[[Site], list[str]]
 
 
+def memory_is_bounded() -> bool:
+    """Whether anonymous shared memory is limited by the kernel here, or can be counted."""
+    return cgroup.home()[0] is not None or memory.device() != b""
+
+
 def python_paths() -> list[str]:
     """Where the interpreter and its libraries are, outside of the system's folders."""
     found = {os.path.realpath(sys.base_prefix), sys.base_prefix, sys.prefix}
@@ -83,6 +89,8 @@ def bubblewrap(site: Site, nested: bool = False) -> list[str]:
     for path in (*ETC, *python_paths()):
         command += ["--ro-bind-try", path, path]
     command += ["--proc", "/proc", "--dev", "/dev"]
+    if not (bounded := memory_is_bounded()):  # a mapping of /dev/zero is shared memory
+        command += ["--ro-bind", "/dev/null", "/dev/zero"]
     command += ["--size", str(SHM_MIB << 20), "--tmpfs", "/dev/shm"]
     command += ["--size", str(TMP_MIB << 20), "--tmpfs", "/tmp"]
     command += ["--ro-bind", str(site.stage), "/course"]
@@ -91,7 +99,7 @@ def bubblewrap(site: Site, nested: bool = False) -> list[str]:
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    how = {"limits": LIMITS, "seccomp": {}, "nursery": nested}
+    how = {"limits": LIMITS, "seccomp": {"shared_memory": bounded}, "nursery": nested}
     return [*command, "--", *guest_command("/course", how)]
 
 
@@ -136,14 +144,16 @@ def _covered(path: str) -> str:
 def landlocked(site: Site) -> list[str]:
     """A box without namespaces: the guest locks itself up."""
     read = [*SYSTEM, *ETC, *_without_package(python_paths()), str(site.stage)]
-    read += ["/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
+    read += ["/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
+    read += ["/dev/zero"] * memory_is_bounded()
     write = [str(site.scratch), "/dev/shm", "/dev/null"]
     root = os.geteuid() == 0
     limits = LIMITS if root else {**LIMITS, "processes": 64 + _threads_of(os.getuid())}
     folders = [str(p) for p in PACKAGE.parents if p.is_relative_to(sys.prefix)]
     paths = {"read": read, "write": write, "folders": folders}
     how = {"limits": limits, "landlock": paths}
-    how["seccomp"] = {"unix_sockets": root}  # as a user: his bus would start anything
+    # as a user: his bus would start anything
+    how["seccomp"] = {"unix_sockets": root, "shared_memory": memory_is_bounded()}
     home = {name: v.replace("/tmp", str(site.scratch)) for name, v in ENVIRONMENT.items()}
     command = ["env", "-i", "-C", str(site.scratch), f"TMPDIR={site.scratch}"]
     command += [f"{name}={value}" for name, value in home.items()]

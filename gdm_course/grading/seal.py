@@ -11,13 +11,14 @@ import platform
 import resource
 import struct
 
-from gdm_course.grading.syscalls import CLONE, CLONE3, DENIED, IOCTL, SOCKET
+from gdm_course.grading.syscalls import CLONE, CLONE3, DENIED, IOCTL, MMAP, SOCKET
 
 MIB = 1024 * 1024
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_DUMPABLE = 38, 22, 4
 ALLOW, ERRNO, EPERM, ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NEW_NAMESPACES = 0x7E020000  # the flags CLONE_NEW* of clone
+SHARED, ANONYMOUS = 0x01, 0x20  # MAP_SHARED, MAP_ANONYMOUS
 TTY_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 AF_UNIX = 1
 
@@ -62,7 +63,7 @@ def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
-def _program(machine: str, unix_sockets: bool) -> bytes:
+def _program(machine: str, unix_sockets: bool, shared_memory: bool) -> bytes:
     """The filter: whatever is named in `syscalls.py` fails with EPERM, the rest passes."""
     no = _op(RETURN, ERRNO | EPERM)
     load_arch, load_number = _op(LOAD, 4), _op(LOAD, 0)
@@ -77,6 +78,9 @@ def _program(machine: str, unix_sockets: bool) -> bytes:
     code += _on(CLONE[machine], 16, _op(ANY_BIT, NEW_NAMESPACES, 0, 1) + no)
     inject = b"".join(_op(EQUAL, request, 0, 1) + no for request in TTY_INJECTION)
     code += _on(IOCTL[machine], 24, inject)
+    if not shared_memory:
+        both = _op(ANY_BIT, SHARED, 0, 2) + _op(ANY_BIT, ANONYMOUS, 0, 1) + no
+        code += _on(MMAP[machine], 40, both)
     return code + _op(RETURN, ALLOW)
 
 
@@ -86,9 +90,15 @@ def _on(number: int, argument: int, then: bytes) -> bytes:
     return _op(EQUAL, number, 0, len(body) // 8) + body
 
 
-def filter_calls(unix_sockets: bool = True) -> None:
-    """Install the filter for this process and all that it will start."""
-    program = _program(platform.machine(), unix_sockets)
+def filter_calls(unix_sockets: bool = True, shared_memory: bool = True) -> None:
+    """Install the filter for this process and all that it will start.
+
+    Args:
+        unix_sockets: whether processes may talk through them.
+        shared_memory: whether memory without a name may be shared: its pages outlive
+            their mapping, and not every judge can count them.
+    """
+    program = _program(platform.machine(), unix_sockets, shared_memory)
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     _call("no new privileges", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

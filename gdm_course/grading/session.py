@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from gdm_course.checks.ask import Arrays, Ask
+from gdm_course.grading import clock
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.notebook import Notebook
@@ -18,15 +19,14 @@ from gdm_course.grading.wire import Malformed
 FAILURES = {
     TooLate: (Status.TIMEOUT, "no answer within the time allowed"),
     Malformed: (Status.MALFORMED, "what came back could not be read"),
-    Died: (Status.CRASH, "the process ended or passed a limit"),
 }
-BROKEN = tuple(FAILURES)
+BROKEN = (*FAILURES, Died)
 OVER = (Status.TIMEOUT, "the time allowed for the whole submission was over")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds of wall clock allowed, on a machine of ordinary speed.
+    """Seconds allowed on a machine of ordinary speed, as `clock.counted` counts them.
 
     Attributes:
         start: until the box is ready, before any line of the student's.
@@ -81,7 +81,7 @@ class Session:
         self.found: frozenset[str] = frozenset()
         self.failure: Failed | None = None
         self.boxes, self.peak, self.rung = 0, 0, ""
-        self.end = time.monotonic() + budget.total * budget.scale
+        self.begun, self.cpu = clock.now(), 0.0
 
     def __enter__(self) -> "Session":
         return self
@@ -91,7 +91,8 @@ class Session:
 
     def seconds(self, wanted: float) -> float:
         """What may be waited for, of what is left for the submission."""
-        left = self.end - time.monotonic()
+        wall, cpu = clock.now() - self.begun, self.cpu + getattr(self.box, "cpu", 0.0)
+        left = self.budget.total * self.budget.scale - clock.counted(wall, cpu)
         if left <= 0:
             raise Failed(*OVER)
         return min(wanted * self.budget.scale, left)
@@ -101,7 +102,14 @@ class Session:
         if self.box is not None:
             self.box.close()
             self.peak = max(self.peak, self.box.peak)
+            self.cpu += self.box.cpu
         self.box = None
+
+
+def failed(error: Exception, when: str = "") -> Failed:
+    """What a box's end means for a mark. Of the judge's own sentences, all may be told."""
+    status, message = FAILURES.get(type(error), (Status.CRASH, str(error)))
+    return Failed(status, message + when)
 
 
 def opened(session: Session) -> None:
@@ -115,8 +123,7 @@ def opened(session: Session) -> None:
             _start(session)
             _load(session)
         except BROKEN as error:
-            status, message = FAILURES[type(error)]
-            session.failure = Failed(status, f"{message} while the cells ran")
+            session.failure = failed(error, " while the cells ran")
         except Failed as failure:
             session.failure = failure
     if session.failure is not None:
@@ -137,7 +144,7 @@ def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, 
         reply, answer = session.box.request(message, arrays, seconds)
     except BROKEN as error:
         session.close()
-        raise Failed(*FAILURES[type(error)]) from None
+        raise failed(error) from None
     return reply, tuple(answer)
 
 

@@ -21,7 +21,29 @@ Streams = tuple[int, int, int]  # to the guest, from it, its errors
 slots = itertools.cycle(range(1, 31))
 
 
-class Cold:
+class Started:
+    """A box that runs, as the host sees it."""
+
+    streams: Streams
+
+    def seen(self) -> list[watch.Seen]:
+        """All its processes."""
+        raise NotImplementedError
+
+    def of(self, seen: list[watch.Seen]) -> list[watch.Seen]:
+        """Those of them that may run a stranger's line."""
+        return seen
+
+    def members(self) -> list[int]:
+        """Their numbers."""
+        return [one.pid for one in self.of(self.seen())]
+
+    def end(self) -> None:
+        """Kill whatever is left, and remove what it wrote."""
+        raise NotImplementedError
+
+
+class Cold(Started):
     """A box that is a process of its own, started on any rung."""
 
     def __init__(self, rung: Rung, stage: Path):
@@ -41,13 +63,13 @@ class Cold:
             start_new_session=True,
         )
         streams = (self.process.stdin, self.process.stdout, self.process.stderr)
-        self.streams: Streams = tuple(os.dup(s.fileno()) for s in streams)
+        self.streams = tuple(os.dup(s.fileno()) for s in streams)
         for stream in streams:
             stream.close()
 
-    def members(self) -> list[int]:
-        """The processes of this box, as the host sees them."""
-        return watch.family(self.process.pid)
+    def seen(self) -> list[watch.Seen]:
+        """All its processes."""
+        return watch.relatives(self.process.pid)
 
     def end(self) -> None:
         """Kill whatever is left, and remove the scratch folder."""
@@ -91,13 +113,13 @@ class Nursery:
         watch.end(self.process, None)
 
 
-class Warm:
+class Warm(Started):
     """An inner box, forked from a nursery."""
 
     def __init__(self, nursery: Nursery):
         self.nursery = nursery
         (stdin, to), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
-        self.streams: Streams = (to, out, err)
+        self.streams = (to, out, err)
         rights = array.array("i", [stdin, stdout, stderr])
         try:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
@@ -110,9 +132,13 @@ class Warm:
             for stream in rights:
                 os.close(stream)
 
-    def members(self) -> list[int]:
-        """The guest and what it started; its two guardians run nothing of the student's."""
-        return watch.family(self.nursery.root)[3:]
+    def seen(self) -> list[watch.Seen]:
+        """The first process of the box, which collects orphans, and all others."""
+        return watch.relatives(self.nursery.root)[2:]
+
+    def of(self, seen: list[watch.Seen]) -> list[watch.Seen]:
+        """The guest and what it started: the first process runs nothing of a student's."""
+        return seen[1:]
 
     def end(self) -> None:
         """Kill the inner box; its namespaces take everything with them."""

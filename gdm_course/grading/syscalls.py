@@ -47,6 +47,7 @@ _EACH = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
     # memory that belongs to no process and no file system with a size
+    "vmsplice": (278, 75),
     "memfd_create": (319, 279),
     "shmget": (29, 194),
     "shmat": (30, 196),
@@ -66,4 +67,5 @@ DENIED = {
 CLONE = {"x86_64": 56, "aarch64": 220}
 SOCKET = {"x86_64": 41, "aarch64": 198}
 IOCTL = {"x86_64": 16, "aarch64": 29}
+MMAP = {"x86_64": 9, "aarch64": 222}
 CLONE3 = 435

@@ -1,49 +1,61 @@
-"""What the judge sees of a box from outside, through /proc: memory, files, who is left."""
+"""What the judge sees of a box from outside, through /proc: who is there, who is left."""
 
 import contextlib
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def family(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                line = Path(f"/proc/{entry}/stat").read_bytes()
-                parent = int(line.rpartition(b")")[2].split()[1])  # names may hold spaces
-                children.setdefault(parent, []).append(int(entry))
-    found = [pid]
+@dataclass(frozen=True)
+class Seen:
+    """One process, at one moment.
+
+    Attributes:
+        session: its session's number, as the host counts.
+        cpu: seconds of processors that it has used, with children that it has collected.
+        threads: how many it has.
+    """
+
+    pid: int
+    parent: int
+    state: str
+    session: int
+    cpu: float
+    threads: int
+
+
+def look(pid: int | str) -> Seen | None:
+    """A process or thread, if it is there."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = Path(f"/proc/{pid}/stat").read_bytes()
+        said = line.rpartition(b")")[2].split()  # names may hold anything
+        cpu = sum(map(int, said[11:15])) / TICKS
+        numbers = int(said[1]), int(said[3]), int(said[17])
+        return Seen(int(pid), numbers[0], said[0].decode(), numbers[1], cpu, numbers[2])
+    return None
+
+
+def relatives(pid: int) -> list[Seen]:
+    """A process and all its descendants; nothing if it is gone."""
+    children: dict[int, list[Seen]] = {}
+    first = None
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        if (seen := look(entry)) is not None:
+            children.setdefault(seen.parent, []).append(seen)
+            first = seen if seen.pid == pid else first
+    found = [first] if first else []
     for one in found:
-        found += children.get(one, ())
+        found += children.get(one.pid, ())
     return found
 
 
-def memory(members: list[int], limit: int) -> int:
-    """Resident bytes of a box; exact (shared pages once) as soon as that could matter."""
-    total = sum(map(_resident, members))
-    return total if total <= limit else sum(map(_proportional, members))
-
-
-def _resident(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
-    return 0
-
-
-def _proportional(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().split(b"\n"):
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return _resident(pid)
-    return 0
+def family(pid: int) -> list[int]:
+    """The numbers of a process and of all its descendants."""
+    return [pid, *(seen.pid for seen in relatives(pid)[1:])]
 
 
 def files(members: list[int]) -> int:
@@ -78,15 +90,20 @@ def end(process: subprocess.Popen, uid: int | None) -> None:
 def of_uid(uid: int) -> list[int]:
     """All processes of a user, dead ones that nobody has collected excepted."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                if os.stat(f"/proc/{entry}").st_uid == uid and not _zombie(entry):
-                    found.append(int(entry))
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            lines = Path(f"/proc/{entry}/status").read_bytes().splitlines()
+            # the folder's owner is root's as soon as a process says that it is secret
+            mine = next(line for line in lines if line.startswith(b"Uid:")).split()[1]
+            if int(mine) == uid and living(int(entry)) is not None:
+                found.append(int(entry))
     return found
 
 
-def _zombie(pid: str) -> bool:
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    return True
+def living(pid: int) -> int | None:
+    """A thread of a process that runs on: its first one may have ended."""
+    with contextlib.suppress(OSError):
+        for task in (pid, *sorted(map(int, os.listdir(f"/proc/{pid}/task")))):
+            if (seen := look(task)) is not None and seen.state not in "ZX":
+                return task
+    return None

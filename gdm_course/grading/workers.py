@@ -1,6 +1,7 @@
 """Who grades: processes of this machine, a Dask cluster, or one task of an array job."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -112,6 +113,8 @@ def _must_be_able(client, rung: str, places: list[Path], out: Path) -> None:
 
 def _obstacle(names: list[str], rung: str, known: dict[str, str]) -> str:
     """On a worker: why it cannot grade, or nothing."""
+    if not sys.flags.safe_path:
+        return "its Python looks for modules in its current folder: set PYTHONSAFEPATH=1"
     for name in names:
         if not os.path.exists(name):
             return f"it does not see {name}: use a folder that all machines share"

@@ -1,0 +1,17 @@
+#: why = "takes shared memory on a machine where nobody can count it: refused, or ended"
+#: expect = "BOUND"
+#: base = "solved"
+#: says = "2048 MiB of memory"
+#: rungs = ["L3u"]
+# %%
+import mmap
+import time
+
+held = []
+for _ in range(80):
+    block = mmap.mmap(-1, 64 << 20)
+    for page in range(0, len(block), 4096):
+        block[page] = 1
+    block.madvise(mmap.MADV_DONTNEED)
+    held.append(block)
+time.sleep(20)
