@@ -76,13 +76,18 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
         bandwidth: of the Gaussian kernel, in the unit of x.
 
     Returns:
-        The estimate, a scalar.
+        The estimate, a scalar without unit, 2 at most.
+
+    Raises:
+        ValueError: a sample of one row, which has no pair.
 
     References:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
         JMLR 13.
     """
     N, M = len(x), len(y)
+    if min(N, M) < 2:
+        raise ValueError(f"{min(N, M)} point has no pair: MMD needs at least 2 of each")
     within_x = (gaussian_kernel(x, x, bandwidth).sum() - N) / (N * (N - 1))
     within_y = (gaussian_kernel(y, y, bandwidth).sum() - M) / (M * (M - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidth).mean()
