@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from gdm_course.grading.apart import misplaced
 from gdm_course.grading.cli_reports import (
     Gradebook,
     fail,
@@ -62,6 +63,8 @@ def grade_command(
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
     rung = _rung(submissions, unit, floor, unsandboxed)
+    if wrong := misplaced(submissions, out, rung.name):
+        fail(wrong)
     typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
     out.mkdir(parents=True, exist_ok=True)
 

@@ -13,7 +13,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from gdm_course.grading import batch, light
+from gdm_course.grading import apart, batch, light
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.session import slowness
 
@@ -197,8 +197,8 @@ def _must_be_able(client, rung: str, places: list[Path], out: Path) -> None:
 def _obstacle(names: list[str], rung: str, known: dict[str, str]) -> str:
     """On a worker: why it cannot grade, or nothing."""
     for name in names:
-        if not os.path.exists(name):
-            return f"it does not see {name}: use a folder that all machines share"
+        if told := apart.obstacle(name, rung):
+            return told
     reason = next(r for r in LADDER if r.name == rung).missing()
     if reason:
         return f"it has no isolation {rung}: {reason}"
