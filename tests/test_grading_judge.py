@@ -3,9 +3,12 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -13,7 +16,7 @@ import torch
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import Question
-from gdm_course.grading import batch
+from gdm_course.grading import batch, judge
 from gdm_course.grading.assignment import Assignment, assignments, match
 from gdm_course.grading.box import Died, TooLate
 from gdm_course.grading.boxes import Boxes
@@ -23,7 +26,7 @@ from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Cell, Notebook, read
 from gdm_course.grading.packing import unpack_ask
 from gdm_course.grading.session import Budget
-from gdm_course.grading.verdict import Result, Status, restore, store
+from gdm_course.grading.verdict import Mark, Result, Status, restore, store
 from gdm_course.grading.wire import Malformed
 from gdm_course.source import ROOT
 
@@ -176,14 +179,62 @@ def test_a_verdict_is_stored_and_read_back(tmp_path):
     assert restore(path) is None
 
 
+def kept_result() -> Result:
+    """A verdict on the file "k": the first question right, the others wrong."""
+    made = MAPS["foundations/densities"]
+    marks = [Mark(n, p, 0, Status.GRADED, "wrong") for n, p in made.points.items()]
+    marks[0] = replace(marks[0], earned=marks[0].points, message=RIGHT)
+    about = ("k", made.key, made.fingerprint, Status.GRADED, "")
+    return Result(*about, tuple(marks), rung="L3")
+
+
+FORGED = {
+    "of another file": lambda d: d.update(sha256="0" * 64),
+    "of no assignment": lambda d: d.update(assignment="", fingerprint=""),
+    "of an assignment that is not there": lambda d: d.update(assignment="x/y"),
+    "without fingerprint": lambda d: d.update(fingerprint=""),
+    "no marks": lambda d: d.update(marks=[]),
+    "a question less": lambda d: d["marks"].pop(),
+    "a question twice": lambda d: d["marks"].append(d["marks"][0]),
+    "a question more": lambda d: d["marks"].append({**d["marks"][0], "name": "x"}),
+    "more points": lambda d: d["marks"][1].update(points=100, earned=100),
+    "more than its points": lambda d: d["marks"][1].update(earned=2.5),
+    "fewer than none": lambda d: d["marks"][1].update(earned=-2),
+    "a part of its points": lambda d: d["marks"][1].update(earned=0.5),
+    "not a number": lambda d: d["marks"][1].update(earned=float("nan")),
+    "points as text": lambda d: d["marks"][1].update(earned="2"),
+    "points as yes": lambda d: d["marks"][2].update(earned=True),
+    "points for nothing judged": lambda d: d["marks"][0].update(status="missing"),
+    "isolated and not": lambda d: d["marks"][0].update(status="unsandboxed"),
+    "another status": lambda d: d.update(status="full marks"),
+    "another schema": lambda d: d.update(schema=2),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_verdict_that_no_judge_writes_is_not_kept(what, tmp_path):
+    path = store(kept_result(), tmp_path)
+    assert batch.fresh(path, "L3") is not None
+    data = json.loads(path.read_text())
+    FORGED[what](data)
+    path.write_text(json.dumps(data))
+    assert batch.fresh(path, "L3") is None
+
+
+def test_a_verdict_on_no_notebook_is_kept_as_one(tmp_path):
+    bad = judge.rejected("k", "no notebook")
+    assert batch.fresh(store(bad, tmp_path), "L3") == bad
+    assert batch.fresh(store(replace(bad, status=Status.GRADED), tmp_path), "L3") is None
+
+
 def test_an_old_mark_never_survives(tmp_path, monkeypatch):
     """Another fingerprint, a rung given up, a regrade: the stored mark is not kept."""
-    key = "foundations/densities"
-    good = Result("k", key, MAPS[key].fingerprint, Status.GRADED, "", rung="L3")
+    good = kept_result()
     assert batch.fresh(store(good, tmp_path), "L3") == good
-    stale = Result("k", key, "other", Status.GRADED, "", rung="L3")
+    stale = replace(good, fingerprint="other")
     assert batch.fresh(store(stale, tmp_path), "L3") is None
-    bare = Result("k", key, MAPS[key].fingerprint, Status.UNSANDBOXED, "", rung="L0")
+    marks = tuple(replace(m, status=Status.UNSANDBOXED) for m in good.marks)
+    bare = replace(good, status=Status.UNSANDBOXED, rung="L0", marks=marks)
     assert batch.fresh(store(bare, tmp_path), "L3") is None
     assert batch.fresh(store(bare, tmp_path), "L0") == bare
     store(stale, tmp_path)
@@ -224,6 +275,77 @@ def test_the_assignment_is_found_without_metadata():
         assert match(found, MAPS) is made
         assert match(Notebook(found.cells, "solutions/no/such.py"), MAPS) is made
     assert match(Notebook((Cell("x = 1"),)), MAPS) is None
+
+
+# What decides a mark ----------------------------------------------------------------------
+
+DECIDING = [
+    "checks/foundations/densities.py",
+    "checks/question.py",
+    "checks/compare.py",
+    "checks/draws.py",
+    "checks/ask.py",
+    "divergences/samples.py",  # a reference
+    "divergences/densities.py",  # what that uses
+    "divergences/__init__.py",
+    "grading/judge.py",
+    "grading/cells.py",
+    "grading/guest.py",
+    "grading/stage.py",
+    "grading/standin.py",
+    "grading/rungs.py",
+]
+
+
+def fingerprint(root: Path, key: str = "foundations/densities") -> str:
+    made = MAPS[key]
+    computed = Assignment(key, made.points, made.known, root)
+    computed.__dict__["made"] = made.made
+    return computed.fingerprint
+
+
+@pytest.fixture(scope="module")
+def course_copy(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("course")
+    leave = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    shutil.copytree(ROOT / "gdm_course", root / "gdm_course", ignore=leave)
+    return root
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_a_repair_of_what_judges_makes_marks_stale(name, course_copy):
+    """Case 12: the reference was repaired, and old marks were "kept from before"."""
+    path, before = course_copy / "gdm_course" / name, fingerprint(course_copy)
+    text = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(text + "\n\n# a comment\n", encoding="utf-8")
+        assert fingerprint(course_copy) == before
+        path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+        assert fingerprint(course_copy) != before
+    finally:
+        path.write_text(text, encoding="utf-8")
+    assert fingerprint(course_copy) == before == MAPS["foundations/densities"].fingerprint
+
+
+@pytest.mark.parametrize("name", ["vae/vae.py", "grading/pages.py", "checks/vae/vae.py"])
+def test_what_judges_nothing_here_changes_no_mark(name, course_copy):
+    path, before = course_copy / "gdm_course" / name, fingerprint(course_copy)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+    assert fingerprint(course_copy) == before
+    assert fingerprint(course_copy, "vae/vae") != MAPS["vae/vae"].fingerprint or (
+        name == "grading/pages.py"
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def test_what_an_ask_builds_counts(course_copy):
+    """`midpoint_step` gets a field of flows.ode: no import of its check file says so."""
+    path, key = course_copy / "gdm_course/flows/ode.py", "flows/continuous"
+    text, before = path.read_text(encoding="utf-8"), fingerprint(course_copy, key)
+    path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+    assert fingerprint(course_copy, key) != before
+    path.write_text(text, encoding="utf-8")
 
 
 # Whole units, in real boxes ---------------------------------------------------------------

@@ -14,6 +14,8 @@ from gdm_course.source import PACKAGE, ROOT
 COURSE = load(ROOT)
 FAMILIES = [*COURSE.families]
 MODULES = sorted(PACKAGE.rglob("*.py"))
+FOR_MODELS = {"nets", "training", "protocols", "learning", "chance", "validate"}
+FOR_MODELS |= {"examples", "divergences"}
 # Which rooms of the package a room may enter, besides itself; rooms not named are free.
 MAY_IMPORT = {
     "nets": set(),
@@ -26,18 +28,8 @@ MAY_IMPORT = {
     "source": set(),
     "validate": set(),
     "examples": {"protocols"},
-    **{
-        family: {
-            "nets",
-            "training",
-            "protocols",
-            "learning",
-            "chance",
-            "validate",
-            "examples",
-        }
-        for family in FAMILIES
-    },
+    "divergences": {"validate"},  # a loss may be one of them: there is one copy of each
+    **dict.fromkeys(FAMILIES, FOR_MODELS),
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.
 ONLY_FOR = {

@@ -728,10 +728,10 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
         bandwidth: of the Gaussian kernel, in the unit of x.
 
     Returns:
-        The estimate, a scalar.
+        The estimate, a scalar without unit, 2 at most.
 
     Raises:
-        ValueError: a sample has no pair.
+        ValueError: a sample of one row, which has no pair.
 
     References:
         Gretton, Borgwardt, Rasch, Schoelkopf and Smola (2012), A kernel two-sample test,
