@@ -14,7 +14,7 @@ __all__ = ["Box", "Died", "TooLate"]
 
 
 class Box(contextlib.AbstractContextManager):
-    """A box with a guest in it, on some rung. `peak`: bytes of memory, once it is closed."""
+    """A box with a guest in it, on some rung. `peak`: bytes of memory, once closed."""
 
     def __init__(self, started: Started, rung: str):
         self.rung, self.id, self.peak = rung, 0, 0
