@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,10 @@ from gdm_course.grading import batch, held, stage, verdict
 from gdm_course.grading.collect import collect
 from gdm_course.grading.ledger import Named, read
 from gdm_course.grading.verdict import Status, Unwritable, restore
+from gdm_course.source import ROOT
 from tests.fake_judge import gdm, grade, judge, marks, put, rows  # noqa: F401
+from tests.grading_class import write_class
+from tests.test_grading_scale import boxed, nothing_left
 
 fake = pytest.mark.usefixtures("judge")
 STUDENTS = {"ada": 1, "ben": 2, "cleo": 3}
@@ -407,3 +413,98 @@ def test_an_interrupted_stage_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         stage.build(batch._maps()["vae/vae"])
     assert [*tmp_path.iterdir()] == []
+
+
+# Signals ----------------------------------------------------------------------------------
+
+GENTLE = [("index", "SIGTERM", "main"), ("hiring", "SIGTERM", "group")]
+GENTLE += [("stage", "SIGTERM", "main"), ("ask", "SIGTERM", "group")]
+GENTLE += [("verdict", "SIGHUP", "group"), ("report", "SIGTERM", "main")]
+HARSH = [("index", "SIGKILL", "group"), ("stage", "SIGKILL", "group")]
+HARSH += [("ask", "SIGKILL", "group"), ("ask", "SIGKILL", "main")]
+HARSH += [("verdict", "SIGKILL", "group"), ("report", "SIGKILL", "group")]
+SOME = {("hiring", "SIGTERM", "group"), ("ask", "SIGTERM", "group")}
+SOME |= {("stage", "SIGKILL", "group"), ("report", "SIGKILL", "group")}
+
+
+def often(cases: list) -> list:
+    """Each in the full tests, some in all."""
+    return [
+        pytest.param(
+            *case, id="-".join(case), marks=[] if case in SOME else pytest.mark.full
+        )
+        for case in cases
+    ]
+
+
+@pytest.fixture
+def real_class() -> Iterator[Path]:
+    """Two notebooks, in a place where boxes can be; `tmp` is for temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="gdm-kept-"))
+    folder.chmod(0o755)
+    (folder / "tmp").mkdir()
+    write_class(folder / "in", 2)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def started(place: Path, *command: str) -> tuple[int, str]:
+    """Run to its end, in a group of its own; the way it ended, and what it said."""
+    todo = [sys.executable, "-m", *command, place / "in", "--out", place / "out"]
+    process = subprocess.Popen(
+        [*todo, "--jobs", "2"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(place / "tmp")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said, _ = process.communicate()
+    return process.returncode, said
+
+
+def goes_on(place: Path) -> None:
+    """The next run waits for nobody, ends what was begun, and leaves nothing."""
+    code, said = started(place, "gdm_course", "grade")
+    assert code == 0, said
+    assert "waiting" not in said
+    assert "2 notebooks, 2 different" in said
+    assert [*(place / "tmp").iterdir()] == []
+    assert {row["status"] for row in rows(place / "out")} == {"graded"}
+    assert not [*(place / "out").glob("index.lock.by")]
+
+
+@boxed
+@pytest.mark.parametrize(("moment", "name", "whom"), often(GENTLE))
+def test_a_signal_is_an_interrupt_at_any_moment(real_class, moment, name, whom):
+    with nothing_left():
+        code, said = started(real_class, "tests.kill_runs", moment, name, whom)
+    assert code == 130, said
+    assert "verdicts are safe in" in said
+    assert "Traceback" not in said
+    assert [*(real_class / "tmp").iterdir()] == []
+    assert [*(real_class / "out").glob(".*")] == []
+    goes_on(real_class)
+
+
+@boxed
+@pytest.mark.parametrize(("moment", "name", "whom"), often(HARSH))
+def test_after_a_kill_the_next_run_cleans_up(real_class, moment, name, whom):
+    with nothing_left():
+        code, said = started(real_class, "tests.kill_runs", moment, name, whom)
+    assert code == -signal.SIGKILL, said
+    if whom == "main":  # the workers see that they are alone
+        assert [*(real_class / "tmp").iterdir()] == []
+    goes_on(real_class)
+
+
+@boxed
+@pytest.mark.full
+@pytest.mark.parametrize("moment", ["stage", "ask"])
+def test_a_worker_that_is_killed_leaves_nothing(real_class, moment):
+    with nothing_left():
+        code, said = started(real_class, "tests.kill_runs", moment, "SIGKILL", "self")
+    assert code == 0, said
+    assert [*(real_class / "tmp").iterdir()] == []
+    goes_on(real_class)

@@ -1,6 +1,7 @@
 """Releases: nothing in a student's tree gives an answer away, and its notebooks run."""
 
 import ast
+import errno
 import json
 import os
 import re
@@ -132,6 +133,78 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "empty").mkdir()
     assert command("flows/maf", "--out", str(tmp_path / "empty"))[0] == 0
     assert (tmp_path / "empty" / "README.md").is_file()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_tree_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, number):
+    written, real = [], Path.write_bytes
+
+    def refused(self, data):
+        if len(written) == 5:
+            raise OSError(number, os.strerror(number), str(self))
+        written.append(self)
+        return real(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    code, said = command(SOLVED, "--out", str(tmp_path / "out"))
+    assert (code, said.count("\n")) == (2, 1)
+    assert os.strerror(number) in said
+    assert said.endswith("then run this again; nothing was written\n")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_tree_below_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, said = command(SOLVED, "--out", str(tmp_path / "file" / "out"))
+    assert (code, said.count("\n")) == (2, 1)
+    assert "move the file of that name away" in said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_tree_through_a_link_or_over_what_comes_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    assert command(SOLVED, "--out", str(tmp_path / "link"))[0] == 0
+    assert (tmp_path / "empty" / "README.md").is_file()
+    out, real = tmp_path / "out", os.replace
+
+    def late(source, target):
+        (out / "theirs").mkdir(parents=True)
+        return real(source, target)
+
+    monkeypatch.setattr(tree.os, "replace", late)
+    code, said = command(SOLVED, "--out", str(out))
+    assert (code, said.count("\n")) == (2, 1)
+    assert "Directory not empty" in said
+    assert [path.name for path in out.iterdir()] == ["theirs"]
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "out"}
+
+
+ENDS = """
+import os, signal, sys
+from gdm_course.grading.release import tree
+name = sys.argv.pop(1)
+def end(*_):
+    os.kill(os.getpid(), signal.Signals[name])
+tree.os.replace = end
+from gdm_course.cli import app
+app()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_release_that_is_ended_leaves_nothing(tmp_path, name):
+    todo = ["-c", ENDS, name, "release", SOLVED, "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, *todo], capture_output=True, text=True, cwd=ROOT)
+    if name == "SIGKILL":
+        assert done.returncode == -9
+        assert len([*tmp_path.iterdir()]) == 1
+        (tmp_path / ".mine").mkdir()
+        assert command(SOLVED, "--out", str(tmp_path / "out"))[0] == 0
+        assert {path.name for path in tmp_path.iterdir()} == {".mine", "out"}
+    else:
+        assert (done.returncode, done.stderr) == (130, "interrupted: nothing was written\n")
+        assert [*tmp_path.iterdir()] == []
 
 
 def test_an_unknown_unit_is_named_with_those_there_are(tmp_path):

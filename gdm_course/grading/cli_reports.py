@@ -80,14 +80,19 @@ def write_reports(out: Path, gradebook: Path | None) -> None:
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """End with one sentence if something cannot be written; what was judged is there."""
+def writing(out: Path, so: str = "what was judged is kept") -> Iterator[None]:
+    """End with one sentence if something cannot be written.
+
+    Args:
+        out: the folder to write into.
+        so: what holds then.
+    """
     try:
         yield
     except OSError as error:
         told = f"{error.filename or out}: {error.strerror or error}"
         advice = ADVICE.get(error.errno, "mend that")
-        fail(f"{told}: {advice}, then run this again; what was judged is kept")
+        fail(f"{told}: {advice}, then run this again; {so}")
 
 
 def fail(sentence: str) -> NoReturn:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows: no boxes, and folders are removed at the end only
     fcntl = None
 
-STAGE, SCRATCH = "gdm-stage-", "gdm-box-"
+STAGE, SCRATCH, RELEASE = "gdm-stage-", "gdm-box-", ".gdm-release-"
 _held: dict[Path, int | None] = {}  # open folders, which keep their locks
 _owner = 0
 

@@ -41,10 +41,14 @@ class Local(Executor):
         self.tasks: SimpleQueue = SimpleQueue()
         self.stopping = False
         self.desks = [Desk(self) for _ in range(workers)]
-        for desk in self.desks:
-            desk.seat.hire()
-        for desk in self.desks:  # forks come first: a thread might hold a lock
-            desk.start()
+        try:
+            for desk in self.desks:
+                desk.seat.hire()
+            for desk in self.desks:  # forks come first: a thread might hold a lock
+                desk.start()
+        except BaseException:  # an interrupt: nobody has this pool, to stop it
+            self.stop()
+            raise
 
     def submit(self, call: Callable, /, *args: object, **kwargs: object) -> Future:
         """Have some worker call this, once it has nothing else to do."""
@@ -58,13 +62,15 @@ class Local(Executor):
         for _ in self.desks:
             self.tasks.put(None)
         for desk in self.desks if wait else ():
-            desk.join()
+            desk.end()
 
     def stop(self) -> None:
         """End the submissions under way and drop the rest. Returns when nothing runs."""
         with handled(signal.SIG_IGN):  # once is enough
-            self.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
+            with Seat.hiring:  # whoever comes later sees that we stop
+                self.shutdown(wait=False, cancel_futures=True)
+                children = active_children()
+            for child in children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGINT)
             self.shutdown(wait=True)
@@ -75,7 +81,7 @@ class Desk(threading.Thread):
 
     def __init__(self, pool: Local):
         super().__init__(daemon=True)
-        self.pool, self.seat = pool, Seat()
+        self.pool, self.seat = pool, Seat(pool)
 
     def run(self) -> None:
         """Until there are no more tasks."""
@@ -86,6 +92,10 @@ class Desk(threading.Thread):
             elif future.set_running_or_notify_cancel():
                 self._do(future, work)
         self.seat.leave()
+
+    def end(self) -> None:
+        """Wait for the last task, and for the worker to go."""
+        self.join() if self.ident else self.seat.leave()
 
     def _do(self, future: Future, work: tuple) -> None:
         for _ in range(2):
@@ -105,13 +115,16 @@ class Seat:
 
     hiring = threading.Lock()  # a fork inherits what others have open: one at a time
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Local):
+        self.pool = pool
         self.worker: Process | None = None
         self.pipe: Connection | None = None
 
     def hire(self) -> None:
         """Start a process that works here."""
         with Seat.hiring, blocked():  # until the new one minds them
+            if self.pool.stopping:
+                raise EOFError("nobody is hired any more")
             self.pipe, theirs = Pipe()
             self.worker = Process(target=_work, args=(theirs, self.pipe, os.getpid()))
             self.worker.start()
@@ -128,9 +141,10 @@ class Seat:
 
     def bury(self) -> None:
         """Take a dead worker away."""
-        self.pipe.close()
-        self.worker.kill()
-        self.worker.join()
+        if self.worker is not None:
+            self.pipe.close()
+            self.worker.kill()
+            self.worker.join()
         self.worker = None
 
     def leave(self) -> None:

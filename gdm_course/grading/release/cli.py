@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gdm_course.grading.cli_reports import fail, writing
+
 Units = Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")]
 Out = Annotated[Path, typer.Option(help="A folder that is new or empty.")]
 Instructor = Annotated[
@@ -21,18 +23,23 @@ def release_command(
     """Write the tree of a course that grades: exercises, the package without answers."""
     from gdm_course.authoring.percent import AuthoringError
     from gdm_course.grading.release import tree
+    from gdm_course.grading.stops import minding_interrupts
     from gdm_course.source import ROOT
 
+    nothing = "nothing was written"
     try:
-        tree.may_be_written(out)
-        if instructor:
-            made = tree.instructor(ROOT, units)
-        else:
-            made = tree.student(ROOT, units, with_lectures)
-        tree.write(made, out)
+        with writing(out, nothing), minding_interrupts():
+            tree.may_be_written(out)
+            if instructor:
+                made = tree.instructor(ROOT, units)
+            else:
+                made = tree.student(ROOT, units, with_lectures)
+            tree.write(made, out)
     except (tree.Refused, AuthoringError) as error:
-        typer.secho(f"✘ {error}", fg="red", err=True)
-        raise typer.Exit(2) from None
+        fail(str(error))
+    except KeyboardInterrupt:
+        typer.secho(f"interrupted: {nothing}", err=True)
+        raise typer.Exit(130) from None
     size = sum(map(len, made.files.values())) / 1e6
     typer.echo(f"wrote {out}: {len(made.files)} files, {size:.1f} MB")
     if made.gone:

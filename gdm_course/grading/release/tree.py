@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdm_course.authoring.course import Course, Unit, load
+from gdm_course.grading import held
 from gdm_course.grading.assignment import Assignment, assignments
 from gdm_course.grading.release import marks, package, rubric, texts
 from gdm_course.source import PACKAGE
@@ -92,10 +91,13 @@ def write(release: Release, out: Path) -> None:
 
     Raises:
         Refused: something is there already.
+        OSError: it cannot be written there.
     """
     may_be_written(out)
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    held.sweep(held.RELEASE, out.parent)
+    temporary = held.make(held.RELEASE, out.parent)
     try:
         for name, data in sorted(release.files.items()):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ def write(release: Release, out: Path) -> None:
             path.chmod(0o755 if path.is_dir() else 0o644)
         os.replace(temporary, out)  # over an empty folder, if there is one
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        held.drop(temporary)
 
 
 def may_be_written(out: Path) -> None:

@@ -1018,7 +1018,11 @@ first, second, third = plot.panels(*titles, width=3.6, height=2.4)
 with torch.no_grad():
     plot.scatter(plane.sample(2000), first, moons.bounds)
     plot.scatter(composed.sample(2000), second, moons.bounds)
-    for name, model in {"normal": plane, "normal, longer": longer, "flow": composed}.items():
+    for name, model in {
+        "normal": plane,
+        "normal, longer": longer,
+        "flow": composed,
+    }.items():
         gap = (moons.log_prob(x_new) - model.iwae(x_new, 500)).mean().item()
         print(f"prior {name:15s} truth - L_500 = {gap:.3f} nats")
     codes = composed.encode(x_new).sample()
