@@ -122,7 +122,6 @@ class GatedPixelCNN(LabelledDensity):
     Args:
         features: channels of each stack; dilations: one per layer; size: of the first
             convolution; classes: number of labels, or 0; dropout: of the gates' output.
-    Reference: van den Oord and others (2016). arXiv:1606.05328.
     """
 
     def __init__(
@@ -147,11 +146,9 @@ class GatedPixelCNN(LabelledDensity):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the parameters of all conditionals: (B, C, H, W) -> (B, C, H, W, P)."""
-        x, y = (
-            validate.points(x, self.shape, self),
-            validate.labels(y, self.classes, len(x)),
-        )
-        v, h = self.above(x)[:, :, : x.shape[2]], self.left(x)  # row i of v: rows before i
+        x = validate.points(x, self.shape, self)
+        v = self.above(x)[:, :, : x.shape[2]]  # row i of v has seen the rows before i
+        h, y = self.left(x), validate.labels(y, self.classes, len(x))
         for layer in self.layers:
             v, h = layer(v, h, y)
         return by_colour(self.head(h), self.shape[0])

@@ -48,10 +48,8 @@ class Chain(nn.Module):
 class Flow(Chain):
     """A chain from data x to standard normal noise z: a Sampler, Trainable and a Density.
 
-    log p(x) = log N(f(x); 0, I) + log |det df/dx|.
-
-    Args:
-        layers, shape: of the chain; of one x, such as (2,).
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|. Args: layers, of the chain, and the
+    shape of one x, such as (2,).
     """
 
     def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
