@@ -13,6 +13,14 @@ def precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def log_normal_below(x: Tensor) -> Tensor:
+    """Return log P(eps < x), eps ~ N(0, 1); far out torch's own has a slope of 0."""
+    left, root = x < 0, math.sqrt(0.5)
+    tail = (torch.special.erfcx(torch.where(left, -x, 1.0) * root) / 2).log() - x * x / 2
+    rest = torch.log1p(-torch.erfc(torch.where(left, 1.0, x) * root) / 2)
+    return torch.where(left, tail, rest)
+
+
 def log_normal_interval(middle: Tensor, size: Tensor) -> Tensor:
     """Return log P(|eps - middle| < size / 2), eps ~ N(0, 1), right however far out it is.
 

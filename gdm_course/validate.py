@@ -10,6 +10,10 @@ gradient is recorded.
 
 An empty batch is refused: its mean is not a number. `sample(0)` is none, so what leads from
 noise or codes to data takes `least=0`.
+
+Raises (all of them):
+    TypeError: what should be a tensor is none.
+    ValueError: another rank, shape, dtype or value than expected.
 """
 
 import operator
@@ -34,10 +38,6 @@ def points(
         like: a tensor or module whose dtype x has to have; None: any real numbers.
         name: of x, for the sentence.
         least: fewest rows, and smallest size under a name.
-
-    Raises:
-        TypeError: x is no tensor.
-        ValueError: another shape or dtype than expected.
     """
     shaped(x, shape, name, least)
     if not x.is_floating_point():
@@ -55,12 +55,7 @@ def points(
 
 
 def vectors(z: Tensor, D: Size, like: Tensor | nn.Module | None = None, *, name="z"):
-    """Return z if it holds real numbers (*B, D), with at least one dimension before D.
-
-    Raises:
-        TypeError: z is no tensor.
-        ValueError: another shape or dtype than expected.
-    """
+    """Return z if it holds real numbers (*B, D), with at least one dimension before D."""
     before = ["*B"] * (shaped(z, None, name).ndim - 2)  # any number of them
     return points(z, (*before, D), like, name=name, least=0)
 
@@ -69,10 +64,6 @@ def one_each(values: Tensor, B: int, name: str) -> Tensor:
     """Return values if they are real numbers (B,), one for every row.
 
     (B, 1) would broadcast with (B,) to all pairs, without a word.
-
-    Raises:
-        TypeError: they are no tensor.
-        ValueError: another shape or dtype than expected.
     """
     if shaped(values, None, name).shape != (B,) or not values.is_floating_point():
         raise ValueError(
@@ -83,38 +74,25 @@ def one_each(values: Tensor, B: int, name: str) -> Tensor:
 
 
 def bits(
-    x: Tensor,
-    shape: Shape | None,
-    like: Tensor | nn.Module | None = None,
-    *,
-    name: str = "x",
+    x: Tensor, shape: Shape | None, like: Tensor | nn.Module | None = None, *, name="x"
 ) -> Tensor:
-    """Return zeros and ones (B, *shape) of any dtype as real numbers, in that of `like`.
-
-    Raises:
-        TypeError: x is no tensor.
-        ValueError: another shape than expected, or other values than 0 and 1.
-    """
+    """Return zeros and ones (B, *shape) of any dtype as real numbers, in that of `like`."""
     shaped(x, shape, name)
     if _cheap(x) and not ((x == 0) | (x == 1)).all():
         raise ValueError(
             f"{name} has values other than 0 and 1 ({_range(x)}): expected bits; binarise "
             f"it, such as ({name} > {name}.max() / 2).float(), or model grey values"
         )
-    if like is None:
-        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    return x.to(dtype_of(like))
+    usual = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return x.to(usual if like is None else dtype_of(like))
 
 
-def between(x: Tensor, low: float, high: float, name: str = "x") -> Tensor:
-    """Return x if all its numbers lie in [low, high].
-
-    Raises:
-        ValueError: some do not.
-    """
-    if x.numel() and _cheap(x) and not (x.min() >= low and x.max() <= high):
+def between(x: Tensor, low: float, high: float | Tensor, name: str = "x") -> Tensor:
+    """Return x if all its numbers lie in [low, high]."""
+    if _cheap(x) and not ((x >= low) & (x <= high)).all():
+        up_to = high.tolist() if isinstance(high, Tensor) else high
         raise ValueError(
-            f"{name} has values {_range(x)}: expected {low} to {high}; rescale it"
+            f"{name} has values {_range(x)}: expected {low} to {up_to}; rescale it"
         )
     return x
 
@@ -125,10 +103,6 @@ def codes(
     """Return whole numbers 0..K-1, (B, *shape) or of any shape if None, as int64.
 
     Any dtype will do, bytes and floating point too, if the numbers are whole.
-
-    Raises:
-        TypeError: x is no tensor.
-        ValueError: another shape than expected, fractions, or numbers out of range.
     """
     shaped(x, shape, name, least)
     if x.dtype != torch.bool and x.numel() and _cheap(x):
@@ -147,13 +121,7 @@ def codes(
 
 
 def labels(y: Tensor | None, classes: int, B: int) -> Tensor | None:
-    """Return labels (B,), 0 to classes - 1, as int64, or None if there are no classes.
-
-    Raises:
-        TypeError: y is no tensor.
-        ValueError: labels for a model without classes, no labels for one with classes, or
-            labels of another shape or out of range.
-    """
+    """Return labels (B,), 0 to classes - 1, as int64, or None if there are no classes."""
     if y is None and not classes:
         return None
     if y is None:
@@ -174,11 +142,7 @@ def labels(y: Tensor | None, classes: int, B: int) -> Tensor | None:
 
 
 def count(n: int, name: str = "n", least: int = 0) -> int:
-    """Return a whole number that is at least so large, such as how many to sample.
-
-    Raises:
-        ValueError: it is smaller, or no whole number.
-    """
+    """Return a whole number that is at least so large, such as how many to sample."""
     try:
         whole = -1 if isinstance(n, bool) else operator.index(n)
     except TypeError:
@@ -189,11 +153,7 @@ def count(n: int, name: str = "n", least: int = 0) -> int:
 
 
 def at_least(least: int, **sizes: int | Sequence[int]) -> None:
-    """Refuse sizes, or sequences of sizes, that are smaller or no whole numbers.
-
-    Raises:
-        ValueError: the sentence names the argument.
-    """
+    """Refuse sizes, or sequences of sizes, that are smaller or no whole numbers."""
     for name, size in sizes.items():
         for n in size if isinstance(size, list | tuple) else [size]:
             count(n, name, least)

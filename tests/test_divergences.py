@@ -110,6 +110,106 @@ def test_a_density_that_leaves_the_grid_is_refused():
         dv.kl(P.log_prob, Normal(9.0, 1.0).log_prob, (-10.0, 10.0))
 
 
+def uniform(low, high):
+    """The log density of a uniform law, -inf outside."""
+
+    def log_prob(x):
+        inside = (x >= low) & (x <= high)
+        return torch.where(inside, -math.log(high - low), -math.inf).double()
+
+    return log_prob
+
+
+FS = {  # by name: f, and what D_f is for disjoint, p inside of q, q inside of p (halves)
+    "kl": (lambda t: torch.xlogy(t, t), math.inf, math.log(2), math.inf),
+    "kl, written naively": (lambda t: t * t.log(), math.inf, math.log(2), math.inf),
+    "reverse kl": (lambda t: -t.log(), math.inf, math.inf, math.log(2)),
+    "total variation": (lambda t: (t - 1).abs() / 2, 1, 0.5, 0.5),
+    "js": (
+        lambda t: (torch.xlogy(t, t) - (t + 1) * ((t + 1) / 2).log()) / 2,
+        math.log(2),
+        0.75 * math.log(4 / 3),
+        0.75 * math.log(4 / 3),
+    ),
+    "hellinger": (lambda t: (1 - t.sqrt()) ** 2, 2, 2 - math.sqrt(2), 2 - math.sqrt(2)),
+    "chi square": (lambda t: (t - 1) ** 2, math.inf, 1, math.inf),
+}
+
+
+@pytest.mark.parametrize("name", FS)
+def test_f_divergences_where_one_density_is_zero(name):
+    f, *expected = FS[name]
+    laws = [
+        (uniform(0, 1), uniform(2, 3)),
+        (uniform(1, 2), uniform(0, 2)),
+        (uniform(0, 2), uniform(1, 2)),
+    ]
+    for (p, q), truth in zip(laws, expected):
+        got = dv.f_divergence(f, p, q, (-1.0, 4.0)).item()
+        assert got == pytest.approx(truth, abs=1e-6)
+    same = {"kl": dv.kl, "reverse kl": dv.reverse_kl, "js": dv.js}
+    for p, q in laws if name in same else []:
+        at = same[name](p, q, (-1.0, 4.0)).item()
+        assert at == pytest.approx(dv.f_divergence(f, p, q, (-1.0, 4.0)).item(), abs=1e-6)
+
+
+def test_f_divergences_of_laws_far_apart_are_right_or_refused():
+    p, q, bounds = double(Normal(-40.0, 1.0)), double(Normal(40.0, 1.0)), (-60.0, 60.0)
+    for name in ("kl", "reverse kl", "chi square"):  # 3,200 nats, as kl says, not inf
+        with pytest.raises(ValueError, match="use kl or reverse_kl"):
+            dv.f_divergence(FS[name][0], p, q, bounds)
+    assert dv.kl(p, q, bounds).item() == pytest.approx(3200)
+    for name in ("total variation", "js", "hellinger"):
+        got = dv.f_divergence(FS[name][0], p, q, bounds).item()
+        assert got == pytest.approx(FS[name][1], abs=1e-6)
+
+
+def test_what_would_broadcast_is_refused():
+    """(n, 1) beside (n,) makes all pairs: W_1 was 578 where the truth is 3.1."""
+    x = torch.arange(4.0)
+    assert dv.wasserstein_1d(x, x + 3.1).item() == pytest.approx(3.1)
+    column, narrow = x[:, None], lambda x: x[..., None]
+    flat = lambda x: -x.square()  # noqa: E731
+    wide = lambda x: narrow(flat(x))  # noqa: E731
+    calls = [
+        lambda: dv.wasserstein_1d(column, x),
+        lambda: dv.wasserstein_1d(x, column),
+        lambda: dv.monte_carlo(column),
+        lambda: dv.importance(x, column),
+        lambda: dv.importance(column, x),
+        lambda: dv.effective_sample_size(column),
+        lambda: dv.kl_estimate(flat, wide, x),
+        lambda: dv.kl_estimate(wide, flat, x),
+        lambda: dv.js_estimate(flat, wide, x, x),
+        lambda: dv.total_variation_estimate(wide, flat, x),
+        lambda: dv.kl(lambda x: narrow(P.log_prob(x)), P.log_prob, (-9.0, 9.0)),
+        lambda: dv.wasserstein_1d_cdf(P.cdf, lambda x: narrow(P.cdf(x)), (-9.0, 9.0)),
+        lambda: dv.mmd2(x, x, 1.0),
+        lambda: dv.mmd2(column, torch.randn(4, 2), 1.0),
+        lambda: dv.median_distance(column, torch.randn(4, 2)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="expected"):
+            call()
+
+
+def test_samples_too_small_and_orders_below_one_are_refused():
+    one, empty = torch.zeros(1, 2), torch.zeros(0)
+    for call in (
+        lambda: dv.mmd2(one, torch.randn(5, 2), 1.0),
+        lambda: dv.mmd2(torch.randn(5, 2), one, 1.0),
+        lambda: dv.monte_carlo(torch.zeros(1)),
+        lambda: dv.wasserstein_1d(empty, torch.zeros(3)),
+        lambda: dv.wasserstein_1d(torch.zeros(3), torch.zeros(3), order=0.5),
+        lambda: dv.wasserstein_1d(torch.zeros(3), torch.zeros(3), order=math.nan),
+        lambda: dv.wasserstein_1d(torch.zeros(3).long(), torch.zeros(3)),
+        lambda: dv.kl(P.log_prob, P.log_prob, (9.0, -9.0)),
+        lambda: dv.kl(P.log_prob, P.log_prob, (-9.0, 9.0), n=0),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+
+
 def test_divergences_are_differentiable():
     m = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     dv.kl(double(P), Normal(m, 1.0).log_prob, WIDE).backward()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -204,7 +205,6 @@ def test_parameters_of_gpt_2_are_the_published_models():
             "without classes",
         ),
         (lambda: GPT(3, 4, width=10, heads=4), "10 cannot be shared equally by 4 heads"),
-        (lambda: sharpen(torch.zeros(3), temperature=0), "for 0 take top_k=1"),
     ],
 )
 def test_errors_say_what_to_do(wrong, message):
@@ -233,6 +233,59 @@ def test_sharpen_by_hand():
     torch.testing.assert_close(after(top_p=0.75), torch.tensor([0, 4, 2, 3]) / 9)
     torch.testing.assert_close(after(top_p=0.0), torch.tensor([0.0, 1, 0, 0]))
     torch.testing.assert_close(after(top_p=1.0), p)
+
+
+def test_top_k_keeps_k_tokens_also_among_equals():
+    equal = torch.zeros(3, 5)
+    for k in range(1, 6):
+        kept = sharpen(equal, top_k=k).isfinite()
+        assert kept.sum(-1).tolist() == [k] * 3
+        assert kept[:, :k].all()  # of equals, the first
+    assert choose(equal.repeat(50, 1), top_k=1).unique().tolist() == [0]
+    two = torch.tensor([1.0, 3, 2, 3, 3])
+    assert sharpen(two, top_k=2).isfinite().tolist() == [False, True, False, True, False]
+    assert sharpen(two, top_k=2, temperature=7.0).isfinite().sum() == 2
+    assert sharpen(equal, top_p=0.3).isfinite().sum(-1).tolist() == [2] * 3
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.half]
+)
+@pytest.mark.parametrize("temperature", [1e-300, 1e-39, 1e-6, 1e30])
+def test_any_temperature_leaves_a_distribution(temperature, dtype):
+    logits = torch.tensor([[5.0, 9.0, 1.0, -torch.inf], [1e4, -1e4, 1e4, 0.0]], dtype=dtype)
+    p = sharpen(logits, temperature=temperature).softmax(-1)
+    torch.testing.assert_close(p.sum(-1).float(), torch.ones(2), rtol=0, atol=1e-2)
+    if temperature < 1e-4:
+        assert p[0].tolist() == [0, 1, 0, 0]
+        assert p[1].tolist() == [0.5, 0, 0.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (
+            {"temperature": 0},
+            "temperature 0: expected a number above 0; for 0 take top_k=1",
+        ),
+        ({"temperature": -1.0}, "temperature -1.0: expected a number above 0"),
+        ({"temperature": math.nan}, "temperature nan: expected a number above 0"),
+        ({"temperature": math.inf}, "temperature inf: expected a number above 0"),
+        ({"top_k": 0}, "top_k is 0: expected a whole number, 1 or more"),
+        ({"top_k": -2}, "top_k is -2: expected a whole number, 1 or more"),
+        ({"top_k": 2.0}, "top_k is 2.0: expected a whole number, 1 or more"),
+        ({"top_p": -0.1}, "top_p -0.1: expected a probability, from 0 to 1"),
+        ({"top_p": 1.5}, "top_p 1.5: expected a probability, from 0 to 1"),
+        ({"top_p": math.nan}, "top_p nan: expected a probability, from 0 to 1"),
+    ],
+)
+def test_arguments_of_decoding_are_checked_before_anything_happens(how, sentence):
+    model = small(dropout=0.5).train()
+    calls = [lambda: sharpen(torch.randn(2, 5), **how), lambda: model.sample(2, **how)]
+    for call in [*calls, lambda: choose(torch.randn(2, 5), **how)]:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            call()
+    assert model.training
 
 
 def test_choose_draws_with_the_given_probabilities():

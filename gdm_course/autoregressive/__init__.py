@@ -34,7 +34,6 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     import torch
 
-    from gdm_course.autoregressive.gpt import GPT
     from gdm_course.autoregressive.made import MADE
     from gdm_course.autoregressive.nade import NADE, RNADE, Quantised, SoftmaxNADE
 
@@ -42,8 +41,6 @@ def models() -> dict[str, Example]:
         bounds = torch.full((2,), -9.0), torch.full((2,), 9.0)
         return Quantised(SoftmaxNADE(2, 8), *bounds, bins=8)
 
-    gpt = partial(GPT, 5, 6, layers=1, heads=2, width=8, dropout=0.2)
-    text = partial(Example, shape=(6,), K=5, any_length=True)
     made = partial(MADE, 4, hidden=(6,), dropout=0.2)
     return {
         "NADE": Example(partial(NADE, 4, hidden=5), (4,), K=2),
@@ -52,10 +49,8 @@ def models() -> dict[str, Example]:
         "Quantised": Example(bins, (2,)),
         "MADE": Example(made, (4,), K=2),
         "MADE of three orders": Example(partial(made, orders=3), (4,), K=2),
-        "GPT": text(gpt),
-        "GPT of classes": text(partial(gpt, classes=3), classes=3),
         **pictures(),
-        **sounds(),
+        **sequences(),
     }
 
 
@@ -76,10 +71,11 @@ def pictures() -> dict[str, Example]:
     }
 
 
-def sounds() -> dict[str, Example]:
-    """Return the models of sound."""
+def sequences() -> dict[str, Example]:
+    """Return the models of text and of sound."""
     import torch
 
+    from gdm_course.autoregressive.gpt import GPT
     from gdm_course.autoregressive.sound import Gaussian, LogisticMixture
     from gdm_course.autoregressive.wavenet import WaveNet
     from gdm_course.autoregressive.wavernn import Truncated, WaveRNN
@@ -88,7 +84,11 @@ def sounds() -> dict[str, Example]:
     rnn = partial(WaveRNN, hidden=6, channels=4)
     wave = partial(Example, shape=(7,), K=16, draw={"T": 7}, any_length=True)
     byte = partial(Example, shape=(7,), K=65536, draw={"T": 7}, any_length=True)
+    gpt = partial(GPT, 5, 6, layers=1, heads=2, width=8, dropout=0.2)
+    text = partial(Example, shape=(6,), K=5, any_length=True)
     return {
+        "GPT": text(gpt),
+        "GPT of classes": text(partial(gpt, classes=3), classes=3),
         "WaveNet": wave(net),
         "WaveNet of classes": wave(partial(net, classes=3), classes=3),
         "WaveNet, one Gaussian": wave(partial(net, output=Gaussian)),

@@ -99,6 +99,15 @@ class Cache:
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
 
+def some_labels(
+    y: Tensor | None, classes: int, n: int, device: torch.device
+) -> Tensor | None:
+    """Return labels of n samples: y if it fits, else drawn if there are classes."""
+    if y is None and classes:
+        return torch.randint(classes, (n,), device=device)
+    return validate.labels(y, classes, n)
+
+
 def beginning(model: nn.Module, prompt: Tensor | None) -> Tensor:
     """Return a prompt (t,) as tokens of the model; without one, none: (0,)."""
     if prompt is None:

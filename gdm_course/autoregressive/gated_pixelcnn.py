@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdm_course import validate
+from gdm_course.autoregressive.decoding import some_labels
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
 from gdm_course.autoregressive.pixelcnn import (
     MaskedConv,
@@ -71,7 +72,8 @@ class GatedLayer(nn.Module):
         self.across = nn.Conv2d(2 * features, 2 * features, 1)
         self.right = RowConv(features, features, 2, C, dilation=dilation, copies=2)
         self.merge = MaskedConv(features, features, 1, C)
-        self.label = nn.Embedding(classes, 2 * features) if classes else None
+        some = validate.count(classes, "classes") > 0
+        self.label = nn.Embedding(classes, 2 * features) if some else None
 
     def label_of(self, y: Tensor | None) -> Tensor | float:
         """Return what the labels add to the gates (B, 2 F, 1, 1), or 0 without labels."""
@@ -96,9 +98,7 @@ class LabelledDensity(RasterDensity):
 
     def labels(self, n: int, y: Tensor | None) -> Tensor | None:
         """Return the labels y, or draw n of them if there are classes and y is None."""
-        if y is None and self.classes:
-            return torch.randint(self.classes, (n,), device=next(self.parameters()).device)
-        return validate.labels(y, self.classes, n)
+        return some_labels(y, self.classes, n, next(self.parameters()).device)
 
     def log_prob_each(self, x: Tensor) -> Tensor:
         """Return log p(x | y) for every label y: (B, C, H, W) -> (B, classes)."""
@@ -122,7 +122,6 @@ class GatedPixelCNN(LabelledDensity):
     Args:
         features: channels of each stack; dilations: one per layer; size: of the first
             convolution; classes: number of labels, or 0; dropout: of the gates' output.
-    Reference: van den Oord and others (2016). arXiv:1606.05328.
     """
 
     def __init__(
@@ -138,13 +137,11 @@ class GatedPixelCNN(LabelledDensity):
     ):
         super().__init__(shape, K)
         validate.at_least(1, features=features, dilations=dilations, size=size)
-        validate.at_least(0, classes=classes)
         C, r, self.classes = self.shape[0], size // 2, classes
         self.above = nn.Conv2d(C, features, (r, size), padding=(r, r))
         self.left = RowConv(C, features, r + 1, C, own=False)
-        self.layers = nn.ModuleList(
-            GatedLayer(features, C, d, classes, dropout) for d in dilations
-        )
+        layers = [GatedLayer(features, C, d, classes, dropout) for d in dilations]
+        self.layers = nn.ModuleList(layers)
         self.head = output_head(features, self.outputs, C)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

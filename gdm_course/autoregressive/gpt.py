@@ -22,6 +22,7 @@ from gdm_course.autoregressive.decoding import (
     check_decoding,
     choose,
     generate,
+    some_labels,
 )
 from gdm_course.nets import precise
 
@@ -103,8 +104,8 @@ class Stack(nn.Module):
 
     def __init__(self, K, T, *, layers=4, heads=4, width=128, classes=0, dropout=0.0):
         super().__init__()
-        validate.at_least(1, K=K, T=T, width=width)
-        validate.at_least(0, layers=layers, classes=classes)
+        validate.at_least(1, K=K, T=T, layers=layers, width=width)
+        validate.at_least(0, classes=classes)
         self.K, self.T, self.classes = K, T, classes
         self.token = nn.Embedding(K, width)  # also reads out: tied weights
         self.position = nn.Parameter(torch.randn(T, width) * 0.02)
@@ -186,8 +187,7 @@ class GPT(Stack):
             how: temperature, top_k, top_p of `decoding.choose`.
         """
         device, n = self.position.device, validate.count(n)
-        if y is None and self.classes:
-            y = torch.randint(self.classes, (n,), device=device)
+        y = some_labels(y, self.classes, n, device)
         x = beginning(self, prompt).to(device).expand(n, -1)  # (n, t)
         length = self.T if length is None else length
         check_decoding(**how)

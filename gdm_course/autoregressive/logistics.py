@@ -32,8 +32,7 @@ class DiscretisedLogistics(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats by the stable form (7): codes (...) -> (...)."""
         r, narrow = 1 / (self.K - 1), torch.exp(-self.log_s)
-        x = validate.codes(x, self.K)
-        v = (2 * r * x.to(self.mu.dtype) - 1)[..., None]
+        v = (2 * r * validate.codes(x, self.K).to(self.mu.dtype) - 1)[..., None]
         above = logsigmoid((v + r - self.mu) * narrow).masked_fill(v > 1 - r, 0)
         below = logsigmoid((self.mu - v + r) * narrow).masked_fill(v < r - 1, 0)
         gap = torch.log(-torch.expm1(-2 * r * narrow)).masked_fill(v.abs() > 1 - r, 0)

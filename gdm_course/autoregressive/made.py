@@ -119,6 +119,7 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
 
 def draw_orders(D: int, n: int, seed: int = 0) -> Tensor:
     """Return n random orders of D dimensions, (n, D); the natural order if n is 1."""
+    validate.at_least(1, orders=n)
     g = torch.Generator().manual_seed(seed)
     drawn = [torch.randperm(D, generator=g) for _ in range(n)]
     return torch.stack(drawn) if n > 1 else torch.arange(D)[None]
@@ -127,6 +128,11 @@ def draw_orders(D: int, n: int, seed: int = 0) -> Tensor:
 def draw_bit(logits: Tensor) -> Tensor:
     """Draw one bit per row from its logit: (n, 1) -> (n,)."""
     return logits[:, 0].sigmoid().bernoulli()
+
+
+def as_bits(x: Tensor, model: nn.Module) -> Tensor:
+    """Return x as zeros and ones (B, D) in the dtype of the model, or refuse it."""
+    return validate.bits(x, model.orders.shape[1], model.net)
 
 
 class MADE(nn.Module):
@@ -140,30 +146,25 @@ class MADE(nn.Module):
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
         super().__init__()
-        validate.at_least(1, orders=orders)
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
         self.register_buffer("orders", draw_orders(D, orders, seed))
 
     def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
         """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
-        x = validate.bits(x, self.orders.shape[1], self.net)
+        x = as_bits(x, self)
         logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
         return Bernoulli(logits=precise(logits), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
-        log_p = [self.log_prob_in(x, order) for order in range(len(self.orders))]
+        x, orders = as_bits(x, self), range(len(self.orders))
+        log_p = [self.conditionals(x, o).log_prob(x).sum(-1) for o in orders]
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
-
-    def log_prob_in(self, x: Tensor, order: int) -> Tensor:
-        """Return log p(x) in nats under one of the orders: (B, D) -> (B,)."""
-        bits = self.conditionals(x, order)
-        return bits.log_prob(x.to(bits.logits.dtype)).sum(-1)
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats, one order drawn at random."""
-        order = int(torch.randint(len(self.orders), ()))
-        return -self.log_prob_in(x, order).mean()
+        x, order = as_bits(x, self), int(torch.randint(len(self.orders), ()))
+        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""

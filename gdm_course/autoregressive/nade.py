@@ -93,7 +93,7 @@ def gaussian_mixture(parameters: Tensor) -> MixtureSameFamily:
     """Read (..., 3 K) numbers as logits, means, log standard deviations of K Gaussians."""
     logits, mu, log_sigma = precise(parameters).chunk(3, dim=-1)
     weights = Categorical(logits=logits, validate_args=False)
-    sigma = log_sigma.clamp(-20, 20).exp()  # far from the data a network may say anything
+    sigma = log_sigma.clamp(-10, 10).exp()  # far from the data a network may say anything
     parts = Normal(mu, sigma, validate_args=False)
     return MixtureSameFamily(weights, parts, validate_args=False)
 
@@ -202,17 +202,13 @@ class Quantised(nn.Module):
         self.register_buffer("low", low)
         self.register_buffer("high", high)
 
-    @property
-    def width(self) -> Tensor:
-        """The size of a bin in each dimension (D,)."""
-        return (self.high - self.low) / self.bins
-
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log density in nats, -inf outside of the bounds: (B, D) -> (B,)."""
         x = validate.points(x, len(self.low), self.low)
         inside = ((x >= self.low) & (x <= self.high)).all(-1)  # the last bin is closed
-        codes = ((x - self.low) / self.width).clamp(0, self.bins - 1).long()
-        log_p = self.model.log_prob(codes) - self.width.log().sum()
+        width = (self.high - self.low) / self.bins  # of a bin, (D,)
+        codes = ((x - self.low) / width).clamp(0, self.bins - 1).long()
+        log_p = self.model.log_prob(codes) - width.log().sum()
         return torch.where(inside, log_p, -torch.inf)
 
     loss = NADE.loss
@@ -220,4 +216,5 @@ class Quantised(nn.Module):
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D): a bin from the model, then a uniform point inside of it."""
         codes = self.model.sample(n)
-        return self.low + (codes + torch.rand_like(self.low.expand(n, -1))) * self.width
+        u = (codes + torch.rand_like(self.low.expand(n, -1))) / self.bins
+        return self.low + u * (self.high - self.low)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from gdm_course import validate
-from gdm_course.autoregressive.pixelcnn_sampling import PixelRows, fill_raster, first_rows
+from gdm_course.autoregressive.pixelcnn_sampling import PixelRows, fill_raster
 from gdm_course.nets import precise
 
 
@@ -88,6 +88,27 @@ def by_colour(parameters: Tensor, C: int) -> Tensor:
     return precise(parameters).unflatten(1, (C, P)).movedim(2, -1)
 
 
+def of_images(shape: Sequence[int], K: int) -> tuple[tuple[int, ...], int]:
+    """Return shape (C, H, W) and number of values of images, or say what does not fit."""
+    validate.at_least(1, shape=shape, axes_of_shape=len(shape) - 2)
+    validate.at_least(2, K=K)
+    return tuple(shape), K
+
+
+def first_rows(model: nn.Module, n: int, given: Tensor | None) -> Tensor:
+    """Return what is given of n images, if it fits: codes (n, C, R, W), at first none."""
+    C, H, W = model.shape
+    if given is None:
+        return torch.zeros(n, C, 0, W)
+    given = validate.codes(given, model.K, (C, "R", W), name="given", least=0)
+    if len(given) != n or given.shape[2] > H:
+        raise ValueError(
+            f"given has shape {tuple(given.shape)}: expected the first rows of n = {n} "
+            f"images, ({n}, {C}, R, {W}) with R up to {H}"
+        )
+    return given
+
+
 class RasterDensity(nn.Module):
     """All of a PixelCNN but its network: codes 0..K-1, images (B, C, H, W), chain rule (1).
 
@@ -97,9 +118,7 @@ class RasterDensity(nn.Module):
 
     def __init__(self, shape: Sequence[int], K: int):
         super().__init__()
-        validate.at_least(1, shape=shape)
-        validate.at_least(2, K=K)
-        self.shape, self.K = tuple(shape), K
+        self.shape, self.K = of_images(shape, K)
 
     @property
     def outputs(self) -> int:
@@ -153,7 +172,7 @@ class PixelCNN(RasterDensity):
     def __init__(self, shape, K=256, *, features=64, layers=5, size=7):
         super().__init__(shape, K)
         validate.at_least(1, features=features, size=size)
-        validate.at_least(0, layers=layers)
+        validate.at_least(1, layers=layers)
         C = self.shape[0]
         self.first = MaskedConv(C, features, size, C, own=False)
         self.blocks = nn.ModuleList(ResidualBlock(features, C) for _ in range(layers))

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gdm_course import validate
-
 
 class LeftWindow:
     """The part of a convolution that looks along the row being drawn.
@@ -181,20 +179,6 @@ class GatedRows:
         for layer in self.layers:
             h = F.linear(self.gate(layer.right(h, j)), *layer.merge).add_(h)
         return self.head(h)
-
-
-def first_rows(model: nn.Module, n: int, given: Tensor | None) -> Tensor:
-    """Return what is given of n images, if it fits: codes (n, C, R, W), at first none."""
-    C, H, W = model.shape
-    if given is None:
-        return torch.zeros(n, C, 0, W)
-    given = validate.codes(given, model.K, (C, "R", W), name="given", least=0)
-    if len(given) != n or given.shape[2] > H:
-        raise ValueError(
-            f"given has shape {tuple(given.shape)}: expected the first rows of n = {n} "
-            f"images, ({n}, {C}, R, {W}) with R up to {H}"
-        )
-    return given
 
 
 def fill_raster(model: nn.Module, rows: PixelRows | GatedRows, given: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
 from gdm_course import validate
-from gdm_course.nets import log_normal_interval, precise
+from gdm_course.nets import log_normal_below, log_normal_interval, precise
 
 
 def linear_encode(x: Tensor, K: int = 65536) -> Tensor:
     """Cut [-1, 1] into K equal bins and return the bin of each sample: codes 0..K-1."""
+    x = validate.points(x, None)
     return ((x + 1) * (K / 2)).floor().long().clamp(0, K - 1)
 
 
@@ -34,7 +35,7 @@ def mulaw_encode(x: Tensor, K: int = 256) -> Tensor:
 
     F(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = K - 1. Silence is K/2.
     """
-    mu = K - 1
+    mu, x = K - 1, validate.points(x, None)
     return linear_encode(x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu), K)
 
 
@@ -77,7 +78,7 @@ def log_logistic_interval(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
 def log_normal_tail(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
     """Return log(Phi(b) - Phi(a)) for b = a + size, where a or b may be infinite."""
     open_ = size.isinf()
-    tail = torch.special.log_ndtr(torch.where(a.isinf(), b, -a))
+    tail = log_normal_below(torch.where(a.isinf(), b, -a))
     middle = torch.where(open_, 0.0, (a + b) / 2)
     inside = log_normal_interval(middle, torch.where(open_, 1.0, size))
     return torch.where(open_, tail, inside)
@@ -183,6 +184,7 @@ class LogisticMixture:
     """3 M numbers per sample: logits, means, log scales of M logistic bumps."""
 
     def __init__(self, K: int, components: int = 8):
+        validate.at_least(1, components=components)
         self.K, self.size = K, 3 * components
 
     def __call__(self, parameters: Tensor) -> BinnedLogistics:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from gdm_course import validate
+from gdm_course.autoregressive.decoding import some_labels
 from gdm_course.autoregressive.sound import Softmax, smooth_embedding
 
 DOUBLING = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -45,7 +46,6 @@ class GatedBlock(nn.Module):
 
     def __init__(self, C: int, *, skip: int, dilation: int):
         super().__init__()
-        validate.at_least(1, C=C, skip=skip, dilation=dilation)
         self.C, self.skip, self.dilation = C, skip, dilation
         self.now = nn.Linear(C, 2 * C)
         self.past = nn.Linear(C, 2 * C, bias=False)
@@ -76,7 +76,7 @@ class DilatedStack(nn.Module):
 
     def __init__(self, K, P, channels=32, skip=64, dilations=DOUBLING, classes=0):
         super().__init__()
-        validate.at_least(1, K=K, P=P)
+        validate.at_least(1, K=K, P=P, channels=channels, skip=skip, dilations=dilations)
         validate.at_least(0, classes=classes)
         self.K, self.classes, self.dilations = K, classes, tuple(dilations)
         self.embed = smooth_embedding(K, channels)
@@ -178,12 +178,10 @@ class WaveNet(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, T: int = 4000, y: Tensor | None = None) -> Tensor:
         """Draw n sounds of T codes, (n, T), labels too if there are classes and no y."""
-        validate.at_least(1, T=T)
         device, n, x = self.net.embed.weight.device, validate.count(n), []
-        if y is None and self.net.classes:
-            y = torch.randint(self.net.classes, (n,), device=device)
-        queues, code = Queues(self.net, n, y), torch.full((n,), self.K // 2, device=device)
-        for _ in range(T):
+        queues = Queues(self.net, n, some_labels(y, self.net.classes, n, device))
+        code = torch.full((n,), self.K // 2, device=device)
+        for _ in range(validate.count(T, "T", 1)):
             code = self.output(queues.step(code)).sample()
             x.append(code)
         return torch.stack(x, dim=1)

@@ -56,7 +56,9 @@ class DualGRU(nn.Module):
 
     def __init__(self, *, hidden: int = 128, channels: int = 32):
         super().__init__()
-        validate.at_least(1, channels=channels, half_of_hidden=hidden // 2)
+        validate.at_least(1, hidden=hidden, channels=channels)
+        if hidden % 2:
+            raise ValueError(f"hidden is {hidden}: expected an even number, two halves")
         self.H, half = hidden, hidden // 2
         self.coarse = smooth_embedding(256, channels)
         self.fine = smooth_embedding(256, channels)
@@ -137,9 +139,8 @@ class WaveRNN(nn.Module):
 
     def sample(self, n: int, T: int = 4000) -> Tensor:
         """Draw n sounds of T codes, (n, T)."""
-        validate.at_least(1, T=T)
         state, x = start(self.net, validate.count(n)), []
-        for _ in range(T):
+        for _ in range(validate.count(T, "T", 1)):
             state = draw_next(self.net, *state)
             x.append(state[1])
         return torch.stack(x, dim=1)

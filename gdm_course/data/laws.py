@@ -25,7 +25,18 @@ def normal(n: int, generator: torch.Generator | None) -> Tensor:
 def choose(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     """Draw `n` component indices (n,) with the given probabilities."""
     device = generator.device if generator else "cpu"
-    return torch.multinomial(weights.to(device), n, replacement=True, generator=generator)
+    w, some = weights.to(device), max(n, 1)  # torch cannot draw none
+    return torch.multinomial(w, some, replacement=True, generator=generator)[:n]
+
+
+def log_total(log_p: Tensor) -> Tensor:
+    """Return logsumexp over the last dimension, whose slope holds for large numbers too.
+
+    Far out log p is -10^9, and log 2 is lost beside it: torch's slope, which subtracts the
+    rounded total again, then counts two equal parts twice.
+    """
+    top = log_p.detach().amax(-1, keepdim=True).clamp_min(torch.finfo(log_p.dtype).min)
+    return (log_p - top).logsumexp(-1) + top.squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Mixture:
         v = torch.addcmul(shift[1], x[:, 1:], inverse)
         log_w = (self.weights.log() - 2 * self.sigma.log() - LOG_2PI).to(x)
         log_p = torch.addcmul(torch.addcmul(log_w, u, u, value=-1), v, v, value=-1)
-        return log_p.logsumexp(1)
+        return log_total(log_p)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw (n, 2): first the component, then the point."""
@@ -121,7 +132,7 @@ class Cells:
             line, which = self.centres[:, axis].unique(return_inverse=True)
             t = x[:, axis, None] - line.to(x)
             log_p = log_p + log_edge(t, self.side / 2, self.sigma)[:, which.to(x.device)]
-        return log_p.logsumexp(1)
+        return log_total(log_p)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw (n, 2): a square, a uniform point in it, and the blur."""

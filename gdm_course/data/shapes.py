@@ -58,7 +58,7 @@ def draw(factors: Tensor, size: int = 32) -> Tensor:
         raise ValueError(f"expected factors (N, {len(counts)}), got {tuple(factors.shape)}")
     if (factors < 0).any() or (factors >= counts).any():
         raise ValueError(f"the factors are counted from 0; their numbers are {FACTORS}")
-    shape, colour, *rest = factors.unbind(1)
+    shape, colour, *rest = factors.long().unbind(1)
     scale, turn, x, y = (f[:, None, None] for f in rest)
     radius = 0.26 + 0.07 * scale  # half a picture is 1
     angle = turn * (math.pi / 2 / FACTORS["rotation"])

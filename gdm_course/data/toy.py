@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gdm_course import validate
 from gdm_course.data.laws import Cells, Chain, Mixture
 from gdm_course.data.plane import MAKERS, Bounds
 
@@ -47,7 +48,7 @@ class Toy:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` points (n, 2), on the generator's device (the CPU if None)."""
-        return self.law.sample(n, generator)
+        return self.law.sample(validate.count(n), generator)
 
     def cells(self, n: int = 400, margin: float = 0.0) -> tuple[Tensor, float]:
         """Cut `bounds` into n x n cells, as the function `cells` does."""

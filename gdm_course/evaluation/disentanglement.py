@@ -49,6 +49,7 @@ def mutual_information(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: codes from 0, int64 (N,).
     """
+    a, b = a.long(), b.long()  # bytes would wrap below
     A, B = int(a.max()) + 1, int(b.max()) + 1
     table = torch.bincount(a * B + b, minlength=A * B).view(A, B)
     return entropy(table.sum(1)) + entropy(table.sum(0)) - entropy(table.flatten())

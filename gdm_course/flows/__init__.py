@@ -28,9 +28,8 @@ PARTS: dict[str, str] = {}
 def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     from gdm_course.flows.continuous import FFJORD, ContinuousFlow
-    from gdm_course.flows.flow import Flow, ReverseKL
     from gdm_course.flows.maf import IAF, MAF
-    from gdm_course.flows.planar import Affine, PlanarFlow
+    from gdm_course.flows.planar import PlanarFlow
     from gdm_course.flows.radial import RadialFlow
     from gdm_course.flows.realnvp import NICE, RealNVP
     from gdm_course.flows.spline import SplineCouplingFlow, SplineFlow
@@ -39,8 +38,6 @@ def models() -> dict[str, Example]:
         return Example(partial(flow, 3, **sizes), (3,))
 
     return {
-        "Flow": Example(lambda: Flow([Affine(3)], (3,)), (3,)),
-        "ReverseKL": Example(lambda: ReverseKL(PlanarFlow(3, layers=2), squares), (3,)),
         "PlanarFlow": vectors(PlanarFlow, layers=3),
         "RadialFlow": vectors(RadialFlow, layers=3),
         "NICE": vectors(NICE, layers=2, hidden=8),
@@ -51,7 +48,7 @@ def models() -> dict[str, Example]:
         "SplineCouplingFlow": vectors(SplineCouplingFlow, layers=2, hidden=(8,)),
         "ContinuousFlow": vectors(ContinuousFlow, hidden=8, depth=1),
         "FFJORD": vectors(FFJORD, hidden=8, depth=1, steps=2),
-        **pictures(),
+        **other(),
     }
 
 
@@ -60,10 +57,12 @@ def squares(x: Tensor) -> Tensor:
     return x.square().sum(1)
 
 
-def pictures() -> dict[str, Example]:
-    """Return the models of images and of codes."""
+def other() -> dict[str, Example]:
+    """Return the models of images and of codes, a bare flow, and another loss of one."""
     from gdm_course.flows import dequantisation as dq
+    from gdm_course.flows.flow import Flow, ReverseKL
     from gdm_course.flows.glow import Glow
+    from gdm_course.flows.planar import Affine, PlanarFlow
     from gdm_course.flows.realnvp import RealNVP
 
     def noisy() -> nn.Module:
@@ -73,6 +72,8 @@ def pictures() -> dict[str, Example]:
     shape, small = (1, 4, 4), {"scales": 2, "steps": 1, "checkers": 1, "hidden": 6}
     codes = partial(dq.DequantisedGlow, shape, 5, noise_layers=2, noise_hidden=6, **small)
     return {
+        "Flow": Example(lambda: Flow([Affine(3)], (3,)), (3,)),
+        "ReverseKL": Example(lambda: ReverseKL(PlanarFlow(3, layers=2), squares), (3,)),
         "Glow": Example(partial(Glow, shape, **small), shape),
         "Dequantised": Example(noisy, (3,), K=5),
         "DequantisedGlow": Example(codes, shape, K=5),

@@ -139,8 +139,7 @@ class Dequantised(nn.Module):
 
     def iwae(self, x: Tensor, k: int) -> Tensor:
         """Return the tighter bound log mean exp of k draws: codes (B, *D) -> (B,)."""
-        validate.at_least(1, k=k)
-        draws = torch.stack([self.elbo(x) for _ in range(k)])
+        draws = torch.stack([self.elbo(x) for _ in range(validate.count(k, "k", 1))])
         return draws.logsumexp(0) - math.log(k)
 
     def sample(self, n: int) -> Tensor:
@@ -174,6 +173,8 @@ class DequantisedGlow(Dequantised):
         hidden: int = 64,
         blocks: int = 0,
     ):
+        validate.at_least(0, noise_layers=noise_layers)
+        validate.at_least(1, noise_hidden=noise_hidden)
         sizes = {"scales": scales, "steps": steps, "checkers": checkers}
         flow = Glow(shape, **sizes, hidden=hidden, blocks=blocks)
         noise = None

@@ -48,33 +48,27 @@ class Chain(nn.Module):
 class Flow(Chain):
     """A chain from data x to standard normal noise z: a Sampler, Trainable and a Density.
 
-    log p(x) = log N(f(x); 0, I) + log |det df/dx|.
-
-    Args:
-        layers: of the chain.
-        shape: of one z, such as (2,).
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|. Args: layers, of the chain, and the
+    shape of one x, such as (2,).
     """
 
     def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
         super().__init__(layers)
-        validate.at_least(1, shape=shape)
         self.register_buffer("mean", torch.zeros(*shape), persistent=False)
         self.register_buffer("scale", torch.ones(*shape), persistent=False)
 
     @property
     def base(self) -> Independent:
         """The distribution of z: every dimension standard normal."""
-        each = Normal(self.mean, self.scale, validate_args=False)
-        return Independent(each, self.mean.ndim, validate_args=False)
+        return Independent(Normal(self.mean, self.scale, False), self.mean.ndim, False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to noise: x (B, *shape) -> z (B, *shape), log |det dz/dx| (B,)."""
+        """Map data to noise like a `Chain`, but x (B, *shape) only."""
         return super().forward(validate.points(x, self.mean.shape, self.mean))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map noise to data: z (B, *shape) -> x (B, *shape), log |det dx/dz| (B,)."""
-        z = validate.points(z, self.mean.shape, self.mean, name="z", least=0)
-        return super().inverse(z)
+        """Map noise to data like a `Chain`, but z (B, *shape) only; B may be 0."""
+        return super().inverse(validate.points(z, self.mean.shape, self.mean, least=0))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, exact: (B, *D) -> (B,)."""

@@ -77,6 +77,12 @@ class MaskedCoupling(nn.Module):
         return (z - t) * (-s).exp(), -s.flatten(1).sum(1)
 
 
+def mix(x: Tensor, W: Tensor) -> Tensor:
+    """Multiply the channels of every pixel by a matrix: (B, C, H, W) -> the same shape."""
+    x = validate.points(x, (len(W), "H", "W"), least=0)
+    return F.conv2d(x, W[:, :, None, None])
+
+
 class InvertibleConv(nn.Module):
     """A 1 x 1 convolution z = W x of the channels, W = P L (U + diag(sign e^log_d)): (9).
 
@@ -92,8 +98,7 @@ class InvertibleConv(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
-        validate.at_least(1, C=C)
-        rotation = torch.linalg.qr(torch.randn(C, C))[0]
+        rotation = torch.linalg.qr(torch.randn(validate.count(C, "C", 1), C))[0]
         P, L, U = torch.linalg.lu(rotation)
         self.lower, self.upper = nn.Parameter(L), nn.Parameter(U)
         self.log_d = nn.Parameter(U.diagonal().abs().log())
@@ -107,19 +112,17 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the channels: x (B, C, H, W) -> z (same), H W sum log_d (B,)."""
-        x = validate.points(x, (len(self.P), "H", "W"), self.P)
         L, U = self.factors()
-        log_det = self.log_d.sum() * x[0, 0].numel()
-        return F.conv2d(x, (self.P @ L @ U)[:, :, None, None]), log_det.expand(len(x))
+        log_det = self.log_d.sum() * x.shape[2:].numel()
+        return mix(x, self.P @ L @ U), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Unmix by two triangular systems: z (B, C, H, W) -> x, -H W sum log_d (B,)."""
-        z = validate.points(z, (len(self.P), "H", "W"), self.P, name="z", least=0)
         L, U = self.factors()
         half = torch.linalg.solve_triangular(L, self.P.T, upper=False, unitriangular=True)
         W = torch.linalg.solve_triangular(U, half, upper=True)
-        log_det = -self.log_d.sum() * z.shape[2] * z.shape[3]
-        return F.conv2d(z, W[:, :, None, None]), log_det.expand(len(z))
+        log_det = -self.log_d.sum() * z.shape[2:].numel()
+        return mix(z, W), log_det.expand(len(z))
 
 
 def glow_step(C: int, hidden: int, blocks: int) -> Chain:
@@ -184,8 +187,8 @@ class Glow(Flow):
         hidden: int = 64,
         blocks: int = 0,
     ):
-        validate.at_least(1, shape=shape, scales=scales, hidden=hidden)
-        validate.at_least(0, steps=steps, checkers=checkers, blocks=blocks)
+        validate.at_least(1, shape=shape, scales=scales, steps=steps, hidden=hidden)
+        validate.at_least(0, checkers=checkers, blocks=blocks)
         C, H, W = shape
         first: list[nn.Module] = []
         for k in range(checkers):

@@ -159,9 +159,6 @@ class DormandPrince:
     atol: float = 1e-7
     max_steps: int = 10_000
 
-    def __post_init__(self):
-        validate.at_least(1, max_steps=self.max_steps)
-
     def __call__(self, f: Field, x: State, times: Sequence[float]) -> list[State]:
         """Return the states at all times, the first of which is x."""
         k, states = f(times[0], x), [x]

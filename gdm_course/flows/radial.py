@@ -48,25 +48,22 @@ class Radial(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
-        validate.at_least(1, D=D)
-        self.c = nn.Parameter(torch.randn(D))
+        self.c = nn.Parameter(torch.randn(validate.count(D, "D", 1)))
         self.log_alpha = nn.Parameter(torch.zeros(()))
         self.free = nn.Parameter(torch.randn(()) * 0.1)  # 0 would be the identity
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
-        z = validate.points(z, len(self.c), self.c, name="z", least=0)
         alpha, beta = self.shape()
-        away = z - self.c
+        away = validate.points(z, len(self.c), self.c, name="z", least=0) - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
         h, log_det = push(r, alpha, beta, len(self.c))
         return torch.addcmul(z, h[:, None], away), log_det
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
-        x = validate.points(x, len(self.c), self.c)
         alpha, beta = self.shape()
-        away = x - self.c
+        away = validate.points(x, len(self.c), self.c) - self.c
         far = torch.linalg.vector_norm(away, dim=1)
         h, log_det = push(radius(far, alpha, beta), alpha, beta, len(self.c))
         return self.c + away / (1 + h)[:, None], -log_det
@@ -86,5 +83,5 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(0, layers=layers)
+        validate.at_least(1, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))

@@ -30,7 +30,7 @@ class GaussianMixture(nn.Module):
 
     def distribution(self) -> MixtureSameFamily:
         """Return the mixture at the current parameters."""
-        sigma = self.log_sigma.clamp(-20, 20).exp()  # exp of more is inf, of less 0
+        sigma = self.log_sigma.clamp(-10, 10).exp()  # exp of more is inf, of less 0
         parts = Independent(Normal(self.mu, sigma), 1)
         return MixtureSameFamily(Categorical(logits=self.logits), parts)
 

@@ -29,43 +29,50 @@ PARTS = {
     "DiscretisedLogistic": "a distribution of codes, what LogisticPixels makes of it",
     "Mixture": "a frozen record of three tensors for EM, no module",
 }
+SMALL = {"latent": 2, "hidden": (6,)}
 
 
 def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
-    from gdm_course.vae import decoders
     from gdm_course.vae.beta_vae import BetaVAE, ConvBetaVAE
     from gdm_course.vae.conv import ConvVAE
     from gdm_course.vae.info_vae import InfoVAE
-    from gdm_course.vae.vae import VAE, StandardNormal
+    from gdm_course.vae.vae import StandardNormal
 
-    small, D, shape = {"latent": 2, "hidden": (6,)}, 4, (1, 4, 4)
-    vae, image = partial(VAE, D, **small), {"latent": 2, "features": 4}
-    grey = decoders.LogisticPixels(9)
+    small, shape, image = SMALL, (1, 4, 4), {"latent": 2, "features": 4}
     return {
         "StandardNormal": Example(partial(StandardNormal, 2), (2,)),
-        "VAE": Example(vae, (D,), K=2),
-        "VAE of real numbers": Example(
-            lambda: vae(observation=decoders.GaussianPixels()), (D,)
-        ),
-        "VAE of grey values": Example(partial(vae, observation=grey), (D,), K=9),
-        "VAE with a chain": Example(
-            lambda: vae(observation=decoders.AutoregressivePixels(D)), (D,), K=2
-        ),
-        "BetaVAE": Example(partial(BetaVAE, D, **small), (D,), K=2),
-        "InfoVAE": Example(partial(InfoVAE, D, **small), (D,), K=2),
+        **observations(),
+        "BetaVAE": Example(partial(BetaVAE, 4, **small), (4,), K=2),
+        "InfoVAE": Example(partial(InfoVAE, 4, **small), (4,), K=2),
         "ConvVAE": Example(partial(ConvVAE, shape, **image), shape, K=2),
         "ConvBetaVAE": Example(partial(ConvBetaVAE, shape, **image), shape, K=2),
+        **bases(),
         **other_losses(),
         **of_codes(),
     }
 
 
-def other_losses() -> dict[str, Example]:
-    """Return what trains another model in its own way, and the bases with any networks."""
+def observations() -> dict[str, Example]:
+    """Return a VAE for every kind of data."""
+    from gdm_course.vae import decoders
+    from gdm_course.vae.vae import VAE
+
+    def seeing(observe: Callable, *sizes: int) -> Callable[[], nn.Module]:
+        return lambda: VAE(4, observation=observe(*sizes), **SMALL)
+
+    return {
+        "VAE": Example(partial(VAE, 4, **SMALL), (4,), K=2),
+        "VAE of real numbers": Example(seeing(decoders.GaussianPixels), (4,)),
+        "VAE of grey values": Example(seeing(decoders.LogisticPixels, 9), (4,), K=9),
+        "VAE of chained bits": Example(seeing(decoders.AutoregressivePixels, 4), (4,), K=2),
+    }
+
+
+def bases() -> dict[str, Example]:
+    """Return the classes that take any networks."""
     from gdm_course.nets import mlp
-    from gdm_course.vae import objectives, vae, vqvae
-    from gdm_course.vae.beta_vae import BetaTC
+    from gdm_course.vae import vae, vqvae
     from gdm_course.vae.decoders import BernoulliPixels
     from gdm_course.vae.quantise import VectorQuantiser
 
@@ -73,19 +80,28 @@ def other_losses() -> dict[str, Example]:
         decoder = nn.Sequential(mlp((2, 4)), nn.Unflatten(-1, (1, 4)))
         return kind((4,), mlp((4, 4)), decoder, BernoulliPixels(), vae.StandardNormal(2))
 
-    def any_networks() -> nn.Module:
+    def coded() -> nn.Module:
         codes, sizes = VectorQuantiser(5, 2), (4, 0, 1)
         ends = vqvae.grid_encoder(1, 2, *sizes), vqvae.grid_decoder(1, 2, *sizes)
         return vqvae.CodedAutoencoder(ends[0], codes, ends[1], BernoulliPixels())
 
-    def around(train: Callable, **options) -> Example:
-        model = partial(vae.VAE, 4, latent=2, hidden=(6,))
-        return Example(lambda: train(model(), **options), (4,), K=2)
-
     return {
         "EncoderDecoder": Example(partial(bare, vae.EncoderDecoder), (4,), K=2),
         "LatentModel": Example(partial(bare, vae.LatentModel), (4,), K=2),
-        "CodedAutoencoder": Example(any_networks, (1, 4, 4), K=2, any_length=True),
+        "CodedAutoencoder": Example(coded, (1, 4, 4), K=2, any_length=True),
+    }
+
+
+def other_losses() -> dict[str, Example]:
+    """Return what trains another model in its own way."""
+    from gdm_course.vae import objectives
+    from gdm_course.vae.beta_vae import BetaTC
+    from gdm_course.vae.vae import VAE
+
+    def around(train: Callable, **options) -> Example:
+        return Example(lambda: train(VAE(4, **SMALL), **options), (4,), K=2)
+
+    return {
         "BetaTC": around(BetaTC, N=10),
         "FreeBits": around(objectives.FreeBits),
         "ImportanceWeighted": around(objectives.ImportanceWeighted),
@@ -100,22 +116,22 @@ def of_codes() -> dict[str, Example]:
     from gdm_course.vae import coded, fsq, vqvae
     from gdm_course.vae.quantise import VectorQuantiser
 
-    shape, grid, K, scalars = (1, 4, 4), (2, 2), 5, fsq.FiniteScalarQuantiser((3, 3))
+    shape, grid, K = (1, 4, 4), (2, 2), 5
+    scalars = partial(fsq.FiniteScalarQuantiser, (3, 3))
 
-    def book() -> nn.Module:
-        words = VectorQuantiser(K, 3)
-        return vqvae.VQVAE(shape, quantiser=words, features=4, halvings=1)
+    def made(codes: Callable, *sizes: int) -> nn.Module:
+        return vqvae.VQVAE(shape, quantiser=codes(*sizes), features=4, halvings=1)
 
     def arranged() -> nn.Module:
         return coded.Arranged(GPT(K, 4, layers=1, heads=2, width=8), (4,), grid)
 
-    finite = partial(vqvae.VQVAE, shape, quantiser=scalars, features=4, halvings=1)
+    book = partial(made, VectorQuantiser, K, 3)
     digits = partial(PixelCNN, (2, 2, 2), 3, features=4, layers=1)
     return {
         "VQVAE": Example(book, shape, K=2),
-        "VQVAE of finite scalars": Example(finite, shape, K=2),
+        "VQVAE of finite scalars": Example(partial(made, scalars), shape, K=2),
         "UniformCodes": Example(partial(coded.UniformCodes, grid, K), grid, K=K),
         "Arranged": Example(arranged, grid, K=K),
-        "Spelt": Example(lambda: coded.Spelt(digits(), scalars), grid, K=9),
+        "Spelt": Example(lambda: coded.Spelt(digits(), scalars()), grid, K=9),
         "CodedModel": Example(lambda: coded.CodedModel(book(), arranged()), shape, K=2),
     }

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from gdm_course import validate
 from gdm_course.vae.conv import ConvVAE
 from gdm_course.vae.vae import VAE, LatentModel
 
@@ -98,6 +99,7 @@ def rate_and_distortion(model: LatentModel, x: Tensor, draws: int = 1) -> RateDi
         x: (B, *shape).
         draws: of z per example, to average the distortion.
     """
+    validate.at_least(1, draws=draws)
     terms = [model.terms(x) for _ in range(draws)]
     rate = torch.stack([kl.sum(-1).mean() for _, kl in terms]).mean()
     return RateDistortion(rate, torch.stack([-log_p.mean() for log_p, _ in terms]).mean())
@@ -194,6 +196,7 @@ class BetaTC(nn.Module):
 
     def __init__(self, model: LatentModel, *, N: int, beta: float = 6.0):
         super().__init__()
+        validate.at_least(2, N=N)
         self.model, self.N, self.beta = model, N, beta
 
     def loss(self, x: Tensor) -> Tensor:

@@ -70,13 +70,13 @@ class ConvVAE(LatentModel):
         observation: nn.Module | None = None,
         prior: nn.Module | None = None,
     ):
+        validate.at_least(1, shape=shape, latent=latent, features=features)
+        validate.at_least(0, blocks=blocks)
         if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
             raise ValueError(
                 f"images of shape {tuple(shape)} cannot be halved twice: expected "
                 "(C, H, W) with H and W multiples of 4; pad them first"
             )
-        validate.at_least(1, shape=shape, latent=latent, features=features)
-        validate.at_least(0, blocks=blocks)
         observation = observation or BernoulliPixels()
         encoder = conv_encoder(shape, latent, features, blocks)
         decoder = conv_decoder(shape, latent, features, blocks, observation.outputs)

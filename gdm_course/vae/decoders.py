@@ -20,6 +20,12 @@ from torch.distributions import Bernoulli, Distribution, Normal, constraints
 from gdm_course import validate
 
 
+def shown(x: Tensor, model: nn.Module) -> Tensor:
+    """Return x (B, *shape) as the model's encoder is to see it, in the dtype it has."""
+    seen = model.observation.embed(validate.shaped(x, model.shape))
+    return seen.to(validate.dtype_of(model.encoder))
+
+
 class BernoulliPixels(nn.Module):
     """Bits: p(x_d = 1 | z) = sigmoid(logit_d). The bound is nats of -log P, at least 0."""
 
@@ -58,7 +64,7 @@ class GaussianPixels(nn.Module):
 
     def forward(self, mu: Tensor) -> Normal:
         """Return the distribution of every number: (*B, *D) -> batch shape (*B, *D)."""
-        return Normal(mu, self.log_sigma.clamp(-20, 20).exp(), validate_args=False)
+        return Normal(mu, self.log_sigma.clamp(-10, 10).exp(), validate_args=False)
 
 
 def logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:

@@ -27,6 +27,13 @@ def squash(z: Tensor, levels: Tensor) -> Tensor:
     return levels * torch.sigmoid(2 * z) - 0.5
 
 
+def whole_digits(digits: Tensor, levels: Tensor) -> Tensor:
+    """Return digits (*B, D) as int64, if each is below its number of levels (D,)."""
+    validate.vectors(digits.float(), len(levels), name="digits")
+    digits = validate.codes(digits, int(levels.max()), name="digits")
+    return validate.between(digits, 0, levels - 1, "digits")
+
+
 class FiniteScalarQuantiser(nn.Module):
     """Round each of D numbers to one of its levels: (7), with the same face as a codebook.
 
@@ -43,6 +50,7 @@ class FiniteScalarQuantiser(nn.Module):
         place = [math.prod(levels[:d]) for d in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("place", torch.tensor(place), persistent=False)
+        self.register_buffer("one", torch.tensor(1.0), persistent=False)  # has the dtype
 
     def digits(self, codes: Tensor) -> Tensor:
         """Return the digits of codes: (*B,) -> (*B, D), int64."""
@@ -50,14 +58,11 @@ class FiniteScalarQuantiser(nn.Module):
 
     def code(self, digits: Tensor) -> Tensor:
         """Return the codes of digits: (*B, D) -> (*B,), int64."""
-        validate.vectors(digits.float(), self.D, name="digits")
-        for d, L in enumerate(self.levels.tolist()):
-            validate.codes(digits[..., d], L, name=f"digit {d}")
-        return (digits.long() * self.place).sum(-1)
+        return (whole_digits(digits, self.levels) * self.place).sum(-1)
 
     def scale(self, digits: Tensor) -> Tensor:
         """Spread the digits 0..L-1 evenly over [-1, 1]: (*B, D) -> (*B, D)."""
-        return 2 * digits / (self.levels - 1) - 1
+        return 2 * digits * self.one / (self.levels - 1) - 1
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the grid points of codes: (*B,) -> (*B, D)."""
@@ -66,7 +71,6 @@ class FiniteScalarQuantiser(nn.Module):
     def forward(self, z: Tensor) -> Quantised:
         """Quantise (*B, D): grid points (*B, D), codes (*B,), and a penalty of 0 (*B,)."""
         u = squash(precise(validate.vectors(z, self.D)), self.levels)
-        digits = u.detach().round().clamp_min(0)
-        digits = torch.minimum(digits, self.levels - 1)  # a saturated sigmoid
+        digits = u.detach().round().clamp_min(0).minimum(self.levels - 1)  # if saturated
         q = self.scale(straight_through(u, digits))
         return q, self.code(digits), torch.zeros_like(q[..., 0])

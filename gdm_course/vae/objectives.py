@@ -11,6 +11,7 @@ References:
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.learning import on_backward
 from gdm_course.vae.vae import LatentModel
 
@@ -45,6 +46,7 @@ class WarmUp(nn.Module):
 
     def __init__(self, model: LatentModel, *, steps: int = 1000):
         super().__init__()
+        validate.at_least(0, steps=steps)
         self.model, self.steps = model, steps
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -84,6 +86,7 @@ class ImportanceWeighted(nn.Module):
 
     def __init__(self, model: LatentModel, *, k: int = 5):
         super().__init__()
+        validate.at_least(1, k=k)
         self.model, self.k = model, k
 
     def loss(self, x: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class VectorQuantiser(nn.Module):
     def forward(self, z: Tensor) -> Quantised:
         """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats."""
         with torch.autocast(z.device.type, enabled=False):  # bf16 would mix up neighbours
-            z = z.to(self.codebook.dtype)
+            z = validate.vectors(z, self.D).to(self.codebook.dtype)
             flat = z.detach().flatten(0, -2)
             codes = nearest(flat, self.codebook)
             q = self.lookup(codes).view_as(z)

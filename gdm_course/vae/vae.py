@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from gdm_course import validate
 from gdm_course.nets import mlp, precise
-from gdm_course.vae.decoders import BernoulliPixels
+from gdm_course.vae.decoders import BernoulliPixels, shown
 
 
 def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
 def diagonal_gaussian(parameters: Tensor) -> Independent:
     """Read (..., 2 K) numbers as mu and log_sigma of a Gaussian of K dimensions."""
     mu, log_sigma = precise(parameters).chunk(2, dim=-1)
-    sigma = log_sigma.clamp(-20, 20).exp()  # far from the data a network may say anything
+    sigma = log_sigma.clamp(-10, 10).exp()  # far from the data a network may say anything
     return Independent(Normal(mu, sigma, validate_args=False), 1, False)
 
 
@@ -78,8 +78,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution:
         """Return q(z | x), batch shape (B,), event shape (K,)."""
-        seen = self.observation.embed(validate.shaped(x, self.shape))
-        return diagonal_gaussian(self.encoder(seen.to(validate.dtype_of(self.encoder))))
+        return diagonal_gaussian(self.encoder(shown(x, self)))
 
     def decode(self, z: Tensor) -> Distribution:
         """Return p(x | z), for z (*B, K): batch shape (*B,), event shape `shape`."""

@@ -16,7 +16,7 @@ from torch.distributions import Independent
 
 from gdm_course import validate
 from gdm_course.nets import ResidualConv
-from gdm_course.vae.decoders import BernoulliPixels
+from gdm_course.vae.decoders import BernoulliPixels, shown
 from gdm_course.vae.quantise import Quantised, VectorQuantiser
 
 
@@ -54,21 +54,23 @@ def grid_of(shape: Sequence[int], halvings: int) -> tuple[int, int]:
     return H >> halvings, W >> halvings
 
 
+def look_up(codes: Tensor, model: nn.Module) -> Tensor:
+    """Return the vectors of a grid of codes that fits the model: (B, h, w, D)."""
+    return model.quantiser.lookup(validate.shaped(codes, model.grid, "codes", least=0))
+
+
 class CodedAutoencoder(nn.Module):
     """x -> codes -> p(x | codes): all that a VQ-VAE does, for any networks and codes."""
 
-    shape, grid = ("C", "H", "W"), ("h", "w")  # any, unless a subclass knows
-
     def __init__(self, encoder, quantiser, decoder, observation):
         super().__init__()
+        self.shape, self.grid = ("C", "H", "W"), ("h", "w")  # any: a subclass knows
         self.encoder, self.quantiser, self.decoder = encoder, quantiser, decoder
         self.observation = observation  # what the decoder's numbers mean
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return vectors (B, h, w, D), codes (B, h, w) and the penalty (B, h, w)."""
-        seen = self.observation.embed(validate.shaped(x, self.shape))
-        z = self.encoder(seen.to(validate.dtype_of(self.encoder)))
-        return self.quantiser(z.movedim(1, -1))
+        return self.quantiser(self.encoder(shown(x, self)).movedim(1, -1))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes c(x): (B, C, H, W) -> (B, h, w)."""
@@ -82,9 +84,7 @@ class CodedAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Independent:
         """Return p(x | codes) of codes (B, h, w): event shape (C, H, W)."""
-        codes = validate.shaped(codes, self.grid, "codes", least=0)
-        q = self.quantiser.lookup(codes)
-        return self.read(q.to(validate.dtype_of(self.decoder)))
+        return self.read(look_up(codes, self))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log p(x | c(x)) (B,), the codes (B, h, w) and the penalty (B,)."""

@@ -37,16 +37,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive import decoding
 from gdm_course.autoregressive.bpe import CHUNK, Pair, merge
-from gdm_course.autoregressive.decoding import choose
+from gdm_course.autoregressive.decoding import (
+    beginning,
+    check_decoding,
+    choose,
+    some_labels,
+)
 from gdm_course.autoregressive.gpt import initialise  # small random weights
 from gdm_course.data import download, images, text
 from gdm_course.evaluation.likelihood import block_nll, nll_estimate
 from gdm_course.learning import evaluating
 from gdm_course.muon import muon
+from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
@@ -290,8 +296,8 @@ class Stack(nn.Module):
 
     def __init__(self, K, T, *, layers=4, heads=4, width=128, classes=0, dropout=0.0):
         super().__init__()
-        validate.at_least(1, K=K, T=T, width=width)
-        validate.at_least(0, layers=layers, classes=classes)
+        validate.at_least(1, K=K, T=T, layers=layers, width=width)
+        validate.at_least(0, classes=classes)
         self.K, self.T, self.classes = K, T, classes
         self.token = nn.Embedding(K, width)  # also reads out: tied weights
         self.position = nn.Parameter(torch.randn(T, width) * 0.02)
@@ -370,8 +376,7 @@ class GPT(Stack):
             how: temperature, top_k, top_p of `decoding.choose`.
         """
         device, n = self.position.device, validate.count(n)
-        if y is None and self.classes:
-            y = torch.randint(self.classes, (n,), device=device)
+        y = some_labels(y, self.classes, n, device)
         x = beginning(self, prompt).to(device).expand(n, -1)  # (n, t)
         length = self.T if length is None else length
         check_decoding(**how)

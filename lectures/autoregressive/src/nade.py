@@ -38,12 +38,12 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Bernoulli, Categorical, MixtureSameFamily, Normal
 from torch.nn.functional import relu
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive.made import draw_bit, draw_orders
-from gdm_course.autoregressive.nade import require_binary  # "x is not made of bits"
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
+from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 

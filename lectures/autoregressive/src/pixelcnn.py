@@ -37,13 +37,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 from torch.nn.functional import logsigmoid
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive.gated_pixelcnn import DILATIONS, LabelledDensity
 from gdm_course.autoregressive.nade import SoftmaxNADE
 from gdm_course.autoregressive.pixelcnn import (
     by_colour,
     channel_groups,
+    first_rows,
+    of_images,
     output_head,
     scaled,  # codes to [-1, 1], after a look
 )
@@ -261,9 +263,7 @@ class RasterDensity(nn.Module):
 
     def __init__(self, shape: Sequence[int], K: int):
         super().__init__()
-        validate.at_least(1, shape=shape)
-        validate.at_least(2, K=K)
-        self.shape, self.K = tuple(shape), K
+        self.shape, self.K = of_images(shape, K)
 
     @property
     def outputs(self) -> int:
@@ -312,7 +312,7 @@ class PixelCNN(RasterDensity):
     def __init__(self, shape, K=256, *, features=64, layers=5, size=7):
         super().__init__(shape, K)
         validate.at_least(1, features=features, size=size)
-        validate.at_least(0, layers=layers)
+        validate.at_least(1, layers=layers)
         C = self.shape[0]
         self.first = MaskedConv(C, features, size, C, own=False)
         self.blocks = nn.ModuleList(ResidualBlock(features, C) for _ in range(layers))
@@ -551,7 +551,8 @@ class GatedLayer(nn.Module):
         self.across = nn.Conv2d(2 * features, 2 * features, 1)
         self.right = RowConv(features, features, 2, C, dilation=dilation, copies=2)
         self.merge = MaskedConv(features, features, 1, C)
-        self.label = nn.Embedding(classes, 2 * features) if classes else None
+        some = validate.count(classes, "classes") > 0
+        self.label = nn.Embedding(classes, 2 * features) if some else None
 
     def label_of(self, y: Tensor | None) -> Tensor | float:
         """Return what the labels add to the gates (B, 2 F, 1, 1), or 0 without labels."""
@@ -580,7 +581,6 @@ class GatedPixelCNN(LabelledDensity):
     Args:
         features: channels of each stack; dilations: one per layer; size: of the first
             convolution; classes: number of labels, or 0; dropout: of the gates' output.
-    Reference: van den Oord and others (2016). arXiv:1606.05328.
     """
 
     def __init__(
@@ -596,13 +596,11 @@ class GatedPixelCNN(LabelledDensity):
     ):
         super().__init__(shape, K)
         validate.at_least(1, features=features, dilations=dilations, size=size)
-        validate.at_least(0, classes=classes)
         C, r, self.classes = self.shape[0], size // 2, classes
         self.above = nn.Conv2d(C, features, (r, size), padding=(r, r))
         self.left = RowConv(C, features, r + 1, C, own=False)
-        self.layers = nn.ModuleList(
-            GatedLayer(features, C, d, classes, dropout) for d in dilations
-        )
+        layers = [GatedLayer(features, C, d, classes, dropout) for d in dilations]
+        self.layers = nn.ModuleList(layers)
         self.head = output_head(features, self.outputs, C)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -851,8 +849,7 @@ class DiscretisedLogistics(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log P(x) in nats by the stable form (7): codes (...) -> (...)."""
         r, narrow = 1 / (self.K - 1), torch.exp(-self.log_s)
-        x = validate.codes(x, self.K)
-        v = (2 * r * x.to(self.mu.dtype) - 1)[..., None]
+        v = (2 * r * validate.codes(x, self.K).to(self.mu.dtype) - 1)[..., None]
         above = logsigmoid((v + r - self.mu) * narrow).masked_fill(v > 1 - r, 0)
         below = logsigmoid((self.mu - v + r) * narrow).masked_fill(v < r - 1, 0)
         gap = torch.log(-torch.expm1(-2 * r * narrow)).masked_fill(v.abs() > 1 - r, 0)

@@ -39,8 +39,9 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
+from gdm_course.autoregressive.decoding import some_labels
 from gdm_course.autoregressive.sound import (
     Gaussian,
     Softmax,
@@ -55,6 +56,7 @@ from gdm_course.autoregressive.wavenet import DOUBLING, receptive_field
 from gdm_course.autoregressive.wavernn import State, spans, split_code, start, unroll
 from gdm_course.data import audio
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs
+from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
@@ -206,7 +208,7 @@ def mulaw_encode(x: Tensor, K: int = 256) -> Tensor:
 
     F(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = K - 1. Silence is K/2.
     """
-    mu = K - 1
+    mu, x = K - 1, validate.points(x, None)
     return linear_encode(x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu), K)
 
 
@@ -274,7 +276,6 @@ class GatedBlock(nn.Module):
 
     def __init__(self, C: int, *, skip: int, dilation: int):
         super().__init__()
-        validate.at_least(1, C=C, skip=skip, dilation=dilation)
         self.C, self.skip, self.dilation = C, skip, dilation
         self.now = nn.Linear(C, 2 * C)
         self.past = nn.Linear(C, 2 * C, bias=False)
@@ -306,7 +307,7 @@ class DilatedStack(nn.Module):
 
     def __init__(self, K, P, channels=32, skip=64, dilations=DOUBLING, classes=0):
         super().__init__()
-        validate.at_least(1, K=K, P=P)
+        validate.at_least(1, K=K, P=P, channels=channels, skip=skip, dilations=dilations)
         validate.at_least(0, classes=classes)
         self.K, self.classes, self.dilations = K, classes, tuple(dilations)
         self.embed = smooth_embedding(K, channels)
@@ -418,6 +419,7 @@ class LogisticMixture:
     """3 M numbers per sample: logits, means, log scales of M logistic bumps."""
 
     def __init__(self, K: int, components: int = 8):
+        validate.at_least(1, components=components)
         self.K, self.size = K, 3 * components
 
     def __call__(self, parameters: Tensor) -> BinnedLogistics:
@@ -465,12 +467,10 @@ class WaveNet(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, T: int = 4000, y: Tensor | None = None) -> Tensor:
         """Draw n sounds of T codes, (n, T), labels too if there are classes and no y."""
-        validate.at_least(1, T=T)
         device, n, x = self.net.embed.weight.device, validate.count(n), []
-        if y is None and self.net.classes:
-            y = torch.randint(self.net.classes, (n,), device=device)
-        queues, code = Queues(self.net, n, y), torch.full((n,), self.K // 2, device=device)
-        for _ in range(T):
+        queues = Queues(self.net, n, some_labels(y, self.net.classes, n, device))
+        code = torch.full((n,), self.K // 2, device=device)
+        for _ in range(validate.count(T, "T", 1)):
             code = self.output(queues.step(code)).sample()
             x.append(code)
         return torch.stack(x, dim=1)
@@ -827,7 +827,9 @@ class DualGRU(nn.Module):
 
     def __init__(self, *, hidden: int = 128, channels: int = 32):
         super().__init__()
-        validate.at_least(1, channels=channels, half_of_hidden=hidden // 2)
+        validate.at_least(1, hidden=hidden, channels=channels)
+        if hidden % 2:
+            raise ValueError(f"hidden is {hidden}: expected an even number, two halves")
         self.H, half = hidden, hidden // 2
         self.coarse = smooth_embedding(256, channels)
         self.fine = smooth_embedding(256, channels)
@@ -903,9 +905,8 @@ class WaveRNN(nn.Module):
 
     def sample(self, n: int, T: int = 4000) -> Tensor:
         """Draw n sounds of T codes, (n, T)."""
-        validate.at_least(1, T=T)
         state, x = start(self.net, validate.count(n)), []
-        for _ in range(T):
+        for _ in range(validate.count(T, "T", 1)):
             state = draw_next(self.net, *state)
             x.append(state[1])
         return torch.stack(x, dim=1)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive.made import MaskedMLP, degrees, masks
 from gdm_course.data import toy

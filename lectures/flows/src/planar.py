@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.data import energies, images, toy
 from gdm_course.divergences.densities import grid
@@ -207,33 +207,27 @@ class Chain(nn.Module):
 class Flow(Chain):
     """A chain from data x to standard normal noise z: a Sampler, Trainable and a Density.
 
-    log p(x) = log N(f(x); 0, I) + log |det df/dx|.
-
-    Args:
-        layers: of the chain.
-        shape: of one z, such as (2,).
+    log p(x) = log N(f(x); 0, I) + log |det df/dx|. Args: layers, of the chain, and the
+    shape of one x, such as (2,).
     """
 
     def __init__(self, layers: Iterable[nn.Module], shape: Sequence[int]):
         super().__init__(layers)
-        validate.at_least(1, shape=shape)
         self.register_buffer("mean", torch.zeros(*shape), persistent=False)
         self.register_buffer("scale", torch.ones(*shape), persistent=False)
 
     @property
     def base(self) -> Independent:
         """The distribution of z: every dimension standard normal."""
-        each = Normal(self.mean, self.scale, validate_args=False)
-        return Independent(each, self.mean.ndim, validate_args=False)
+        return Independent(Normal(self.mean, self.scale, False), self.mean.ndim, False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map data to noise: x (B, *shape) -> z (B, *shape), log |det dz/dx| (B,)."""
+        """Map data to noise like a `Chain`, but x (B, *shape) only."""
         return super().forward(validate.points(x, self.mean.shape, self.mean))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map noise to data: z (B, *shape) -> x (B, *shape), log |det dx/dz| (B,)."""
-        z = validate.points(z, self.mean.shape, self.mean, name="z", least=0)
-        return super().inverse(z)
+        """Map noise to data like a `Chain`, but z (B, *shape) only; B may be 0."""
+        return super().inverse(validate.points(z, self.mean.shape, self.mean, least=0))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, exact: (B, *D) -> (B,)."""
@@ -530,7 +524,7 @@ class PlanarFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(0, layers=layers)
+        validate.at_least(1, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))
 
 
@@ -977,25 +971,22 @@ class Radial(nn.Module):
 
     def __init__(self, D: int):
         super().__init__()
-        validate.at_least(1, D=D)
-        self.c = nn.Parameter(torch.randn(D))
+        self.c = nn.Parameter(torch.randn(validate.count(D, "D", 1)))
         self.log_alpha = nn.Parameter(torch.zeros(()))
         self.free = nn.Parameter(torch.randn(()) * 0.1)  # 0 would be the identity
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Noise to data: z (B, D) -> x (B, D) and log |det dx/dz| (B,)."""
-        z = validate.points(z, len(self.c), self.c, name="z", least=0)
         alpha, beta = self.shape()
-        away = z - self.c
+        away = validate.points(z, len(self.c), self.c, name="z", least=0) - self.c
         r = torch.linalg.vector_norm(away, dim=1)  # (B,)
         h, log_det = push(r, alpha, beta, len(self.c))
         return torch.addcmul(z, h[:, None], away), log_det
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data to noise: x (B, D) -> z (B, D) and log |det dz/dx| (B,)."""
-        x = validate.points(x, len(self.c), self.c)
         alpha, beta = self.shape()
-        away = x - self.c
+        away = validate.points(x, len(self.c), self.c) - self.c
         far = torch.linalg.vector_norm(away, dim=1)
         h, log_det = push(radius(far, alpha, beta), alpha, beta, len(self.c))
         return self.c + away / (1 + h)[:, None], -log_det
@@ -1016,7 +1007,7 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(0, layers=layers)
+        validate.at_least(1, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))
 
 

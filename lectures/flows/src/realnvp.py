@@ -40,18 +40,18 @@ from torch.distributions import (
     StudentT,
 )
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.data import images, toy
 from gdm_course.evaluation.bounds import bound_bits
 from gdm_course.flows.dequantisation import (
     Logit,
     UniformNoise,
-    check_codes,
     log_slope_of_sigmoid,
+    noise_like,
 )
 from gdm_course.flows.flow import Chain, Flow
-from gdm_course.flows.glow import checkerboard, squeeze, unsqueeze
+from gdm_course.flows.glow import checkerboard, mix, squeeze, unsqueeze
 from gdm_course.flows.realnvp import coupling_net, half_sizes, halves, join
 from gdm_course.learning import moments, started, taught, teaching
 from gdm_course.nets import conv_net, mlp, zero_last
@@ -670,8 +670,7 @@ class InvertibleConv(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
-        validate.at_least(1, C=C)
-        rotation = torch.linalg.qr(torch.randn(C, C))[0]
+        rotation = torch.linalg.qr(torch.randn(validate.count(C, "C", 1), C))[0]
         P, L, U = torch.linalg.lu(rotation)
         self.lower, self.upper = nn.Parameter(L), nn.Parameter(U)
         self.log_d = nn.Parameter(U.diagonal().abs().log())
@@ -685,19 +684,17 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mix the channels: x (B, C, H, W) -> z (same), H W sum log_d (B,)."""
-        x = validate.points(x, (len(self.P), "H", "W"), self.P)
         L, U = self.factors()
-        log_det = self.log_d.sum() * x[0, 0].numel()
-        return F.conv2d(x, (self.P @ L @ U)[:, :, None, None]), log_det.expand(len(x))
+        log_det = self.log_d.sum() * x.shape[2:].numel()
+        return mix(x, self.P @ L @ U), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Unmix by two triangular systems: z (B, C, H, W) -> x, -H W sum log_d (B,)."""
-        z = validate.points(z, (len(self.P), "H", "W"), self.P, name="z", least=0)
         L, U = self.factors()
         half = torch.linalg.solve_triangular(L, self.P.T, upper=False, unitriangular=True)
         W = torch.linalg.solve_triangular(U, half, upper=True)
-        log_det = -self.log_d.sum() * z.shape[2] * z.shape[3]
-        return F.conv2d(z, W[:, :, None, None]), log_det.expand(len(z))
+        log_det = -self.log_d.sum() * z.shape[2:].numel()
+        return mix(z, W), log_det.expand(len(z))
 
 
 # %%
@@ -785,8 +782,8 @@ class Glow(Flow):
         hidden: int = 64,
         blocks: int = 0,
     ):
-        validate.at_least(1, shape=shape, scales=scales, hidden=hidden)
-        validate.at_least(0, steps=steps, checkers=checkers, blocks=blocks)
+        validate.at_least(1, shape=shape, scales=scales, steps=steps, hidden=hidden)
+        validate.at_least(0, checkers=checkers, blocks=blocks)
         C, H, W = shape
         first: list[nn.Module] = []
         for k in range(checkers):
@@ -945,8 +942,7 @@ class Dequantised(nn.Module):
 
     def iwae(self, x: Tensor, k: int) -> Tensor:
         """Return the tighter bound log mean exp of k draws: codes (B, *D) -> (B,)."""
-        validate.at_least(1, k=k)
-        draws = torch.stack([self.elbo(x) for _ in range(k)])
+        draws = torch.stack([self.elbo(x) for _ in range(validate.count(k, "k", 1))])
         return draws.logsumexp(0) - math.log(k)
 
     def sample(self, n: int) -> Tensor:

@@ -38,7 +38,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from gdm_course import divergences, gallery
+from gdm_course import divergences, gallery, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.batching import Batch, columns, numbered, whole
 from gdm_course.data import images, toy
@@ -408,7 +408,7 @@ class GaussianMixture(nn.Module):
 
     def distribution(self) -> MixtureSameFamily:
         """Return the mixture at the current parameters."""
-        sigma = self.log_sigma.clamp(-20, 20).exp()  # exp of more is inf, of less 0
+        sigma = self.log_sigma.clamp(-10, 10).exp()  # exp of more is inf, of less 0
         parts = Independent(Normal(self.mu, sigma), 1)
         return MixtureSameFamily(Categorical(logits=self.logits), parts)
 

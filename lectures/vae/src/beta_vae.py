@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.data import images, shapes
 from gdm_course.divergences import mmd2  # of two samples, by the Gaussian kernel
@@ -193,6 +193,7 @@ def rate_and_distortion(model: LatentModel, x: Tensor, draws: int = 1) -> RateDi
         x: (B, *shape).
         draws: of z per example, to average the distortion.
     """
+    validate.at_least(1, draws=draws)
     terms = [model.terms(x) for _ in range(draws)]
     rate = torch.stack([kl.sum(-1).mean() for _, kl in terms]).mean()
     return RateDistortion(rate, torch.stack([-log_p.mean() for log_p, _ in terms]).mean())
@@ -581,6 +582,7 @@ class BetaTC(nn.Module):
 
     def __init__(self, model: LatentModel, *, N: int, beta: float = 6.0):
         super().__init__()
+        validate.at_least(2, N=N)
         self.model, self.N, self.beta = model, N, beta
 
     def loss(self, x: Tensor) -> Tensor:
@@ -713,6 +715,7 @@ def mutual_information(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a, b: codes from 0, int64 (N,).
     """
+    a, b = a.long(), b.long()  # bytes would wrap below
     A, B = int(a.max()) + 1, int(b.max()) + 1
     table = torch.bincount(a * B + b, minlength=A * B).view(A, B)
     return entropy(table.sum(1)) + entropy(table.sum(0)) - entropy(table.flatten())

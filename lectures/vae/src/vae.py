@@ -36,15 +36,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.data import images, toy
 from gdm_course.evaluation.bounds import elbos
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate
 from gdm_course.flows.realnvp import RealNVP
-from gdm_course.nets import mlp
+from gdm_course.nets import mlp, precise  # float32, where a GPU used less
 from gdm_course.training import adam, budget, forever, seed_everything, train
-from gdm_course.vae.decoders import AutoregressivePixels, GaussianPixels, LogisticPixels
+from gdm_course.vae.decoders import (
+    AutoregressivePixels,
+    GaussianPixels,
+    LogisticPixels,
+    shown,  # x as the observation embeds it for the encoder
+)
 from gdm_course.vae.gradients import Integrand, gradient_draws, signal_to_noise
 from gdm_course.vae.objectives import FreeBits, WarmUp
 from gdm_course.vae.refine import bound_of
@@ -473,8 +478,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution:
         """Return q(z | x), batch shape (B,), event shape (K,)."""
-        seen = self.observation.embed(validate.shaped(x, self.shape))
-        return diagonal_gaussian(self.encoder(seen.to(validate.dtype_of(self.encoder))))
+        return diagonal_gaussian(self.encoder(shown(x, self)))
 
     def decode(self, z: Tensor) -> Distribution:
         """Return p(x | z), for z (*B, K): batch shape (*B,), event shape `shape`."""

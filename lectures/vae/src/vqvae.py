@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gdm_course import checkpoints, protocols
+from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.pixelcnn import PixelCNN
@@ -41,11 +41,13 @@ from gdm_course.data import images, toy
 from gdm_course.evaluation.bounds import elbos
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
 from gdm_course.learning import dealt, on_backward, pooled
+from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.vae.coded import Arranged, Spelt, UniformCodes
-from gdm_course.vae.decoders import LogisticPixels
+from gdm_course.vae.decoders import LogisticPixels, shown
+from gdm_course.vae.fsq import whole_digits
 from gdm_course.vae.quantise import Quantised, perplexity, totals
-from gdm_course.vae.vqvae import VQVAE
+from gdm_course.vae.vqvae import VQVAE, look_up
 from gdm_course.widgets import play, progress, watch
 
 plot.style()
@@ -486,7 +488,7 @@ class VectorQuantiser(nn.Module):
     def forward(self, z: Tensor) -> Quantised:
         """Quantise vectors (*B, D): (*B, D), codes (*B,), and commitment (*B,) in nats."""
         with torch.autocast(z.device.type, enabled=False):  # bf16 would mix up neighbours
-            z = z.to(self.codebook.dtype)
+            z = validate.vectors(z, self.D).to(self.codebook.dtype)
             flat = z.detach().flatten(0, -2)
             codes = nearest(flat, self.codebook)
             q = self.lookup(codes).view_as(z)
@@ -521,18 +523,15 @@ print(f"{tuple(z.shape)} -> codes {tuple(codes.shape)}, penalty {tuple(penalty.s
 class CodedAutoencoder(nn.Module):
     """x -> codes -> p(x | codes): all that a VQ-VAE does, for any networks and codes."""
 
-    shape, grid = ("C", "H", "W"), ("h", "w")  # any, unless a subclass knows
-
     def __init__(self, encoder, quantiser, decoder, observation):
         super().__init__()
+        self.shape, self.grid = ("C", "H", "W"), ("h", "w")  # any: a subclass knows
         self.encoder, self.quantiser, self.decoder = encoder, quantiser, decoder
         self.observation = observation  # what the decoder's numbers mean
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return vectors (B, h, w, D), codes (B, h, w) and the penalty (B, h, w)."""
-        seen = self.observation.embed(validate.shaped(x, self.shape))
-        z = self.encoder(seen.to(validate.dtype_of(self.encoder)))
-        return self.quantiser(z.movedim(1, -1))
+        return self.quantiser(self.encoder(shown(x, self)).movedim(1, -1))
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes c(x): (B, C, H, W) -> (B, h, w)."""
@@ -546,9 +545,7 @@ class CodedAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Independent:
         """Return p(x | codes) of codes (B, h, w): event shape (C, H, W)."""
-        codes = validate.shaped(codes, self.grid, "codes", least=0)
-        q = self.quantiser.lookup(codes)
-        return self.read(q.to(validate.dtype_of(self.decoder)))
+        return self.read(look_up(codes, self))
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log p(x | c(x)) (B,), the codes (B, h, w) and the penalty (B,)."""
@@ -895,6 +892,7 @@ class FiniteScalarQuantiser(nn.Module):
         place = [math.prod(levels[:d]) for d in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("place", torch.tensor(place), persistent=False)
+        self.register_buffer("one", torch.tensor(1.0), persistent=False)  # has the dtype
 
     def digits(self, codes: Tensor) -> Tensor:
         """Return the digits of codes: (*B,) -> (*B, D), int64."""
@@ -902,14 +900,11 @@ class FiniteScalarQuantiser(nn.Module):
 
     def code(self, digits: Tensor) -> Tensor:
         """Return the codes of digits: (*B, D) -> (*B,), int64."""
-        validate.vectors(digits.float(), self.D, name="digits")
-        for d, L in enumerate(self.levels.tolist()):
-            validate.codes(digits[..., d], L, name=f"digit {d}")
-        return (digits.long() * self.place).sum(-1)
+        return (whole_digits(digits, self.levels) * self.place).sum(-1)
 
     def scale(self, digits: Tensor) -> Tensor:
         """Spread the digits 0..L-1 evenly over [-1, 1]: (*B, D) -> (*B, D)."""
-        return 2 * digits / (self.levels - 1) - 1
+        return 2 * digits * self.one / (self.levels - 1) - 1
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Return the grid points of codes: (*B,) -> (*B, D)."""
@@ -918,8 +913,7 @@ class FiniteScalarQuantiser(nn.Module):
     def forward(self, z: Tensor) -> Quantised:
         """Quantise (*B, D): grid points (*B, D), codes (*B,), and a penalty of 0 (*B,)."""
         u = squash(precise(validate.vectors(z, self.D)), self.levels)
-        digits = u.detach().round().clamp_min(0)
-        digits = torch.minimum(digits, self.levels - 1)  # a saturated sigmoid
+        digits = u.detach().round().clamp_min(0).minimum(self.levels - 1)  # if saturated
         q = self.scale(straight_through(u, digits))
         return q, self.code(digits), torch.zeros_like(q[..., 0])
 
