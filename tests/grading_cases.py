@@ -21,9 +21,10 @@ UNIT = "foundations/densities"
 class Case:
     name: str
     why: str
-    expect: str  # FULL, ZERO, Q0: NAME, HELD, HOST
+    expect: str  # FULL, ZERO, Q0: NAME, SOME: NAME NAME, HELD, HOST
     base: str  # solved, empty, nothing
-    status: str = ""
+    status: str = ""  # of each mark that is lost
+    says: str = ""  # in the message of each mark that is lost
     edit: str = ""
     machine: str = ""
     rungs: tuple[str, ...] = ("L3", "L3u", "L2")
@@ -156,6 +157,17 @@ def _deleted(whole: dict) -> None:
     whole["cells"] = [c for c in whole["cells"] if _identity(c) != "kl_gaussian"]
 
 
+def _tagged(whole: dict) -> None:
+    for cell in _answers(whole) + whole["cells"][-1:]:
+        cell["metadata"]["tags"] = ["train"]
+
+
+def _windows(whole: dict) -> None:
+    for cell in _answers(whole):
+        text = "".join(cell["source"]).replace("\n", "\r\n")
+        cell["source"] = f"\ufeff{text}"
+
+
 def _wrong_claim(whole: dict) -> None:
     whole["metadata"]["gdm"]["source"] = "solutions/../src/../../etc/passwd"
 
@@ -173,4 +185,6 @@ EDITS = {
     "long_line": _long_line,
     "deleted": _deleted,
     "wrong_claim": _wrong_claim,
+    "tagged": _tagged,
+    "windows": _windows,
 }

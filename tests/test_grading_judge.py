@@ -104,7 +104,7 @@ def test_a_broken_box_costs_one_question(error, status):
     assert (result.status, result.boxes) == ("graded", 2)
     result = judged({"load": error, "a": right, "b": right})
     assert [m.status for m in result.marks] == [status, status]
-    assert (result.status, result.earned, result.boxes) == (status, 0, 1)
+    assert (result.status, result.earned, result.boxes) == (status, 0, 3)
     assert all(p.closed for p in Puppet.made)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
+from gdm_course.checks.ask import Arrays, Ask, Make, Unfit, fitted, run, to_arrays
 from gdm_course.checks.compare import describe, same
 
 __all__ = [
@@ -75,11 +75,40 @@ class Question:
                 answers.append(run(ask, student))
             except NotImplementedError:
                 return Verdict(False, "not answered yet")
+            except Unfit as error:
+                return Verdict(False, str(error))
             except Exception as error:  # any error of the student's is an answer
                 return Verdict(False, f"it raises {type(error).__name__}: {error}")
-        if wrong := self.judge(asks, answers):
-            return Verdict(False, hint(self.mistakes, asks, answers) or wrong)
+        if wrong := self.wrong(asks, answers):
+            return Verdict(False, wrong)
         return Verdict(True, f"right ({len(asks)} asked)")
+
+    def wrong(self, asks: list[Ask], answers: list[Arrays]) -> str | None:
+        """What is wrong with the answers, with the author's hint; None if they are right.
+
+        The notebook and the grader both judge by this. Answers that are packed otherwise
+        than the reference's, a list of numbers for a vector, are judged as it packs them.
+        """
+        found = self._judged(asks, answers)
+        packed = self._packed(asks, answers) if found else answers
+        if any(p is not a for p, a in zip(packed, answers)):
+            found, answers = self._judged(asks, packed), packed
+        return found and (hint(self.mistakes, asks, answers) or found)
+
+    def _judged(self, asks: list[Ask], answers: list[Arrays]) -> str | None:
+        """What the question's own judgement says; it may stumble over odd arrays."""
+        try:
+            return self.judge(asks, answers)
+        except Exception as error:
+            form = type(error).__name__
+            return f"the answer has a form that cannot be judged ({form})"
+
+    def _packed(self, asks: list[Ask], answers: list[Arrays]) -> list[Arrays]:
+        """The answers in the form of the reference's, where only the packing differs."""
+        if not callable(self.reference):
+            return answers
+        forms = [[tuple(w.shape) for w in run(ask, self.reference)] for ask in asks]
+        return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""

@@ -12,6 +12,7 @@ from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.notebook import Notebook
 from gdm_course.grading.packing import pack_ask
+from gdm_course.grading.told import Told, told
 from gdm_course.grading.verdict import Status
 from gdm_course.grading.wire import Malformed
 
@@ -65,7 +66,17 @@ class Failed(Exception):
 
 
 class Session:
-    """All boxes of one submission: names that its cells defined, or why they failed."""
+    """All boxes of one submission: names that its cells defined, or why they failed.
+
+    Attributes:
+        loaded: which cells the box has run: "" for all, the name of a question for those
+            that its answer alone needs, None for none.
+        spoiled: why all cells together broke their box; from then on each answer is asked
+            alone.
+        failure: why no question can be asked any more.
+        told: what the box said of its cells, believed for sentences only.
+        doubtful: answers that cells below them may have changed.
+    """
 
     def __init__(
         self,
@@ -78,8 +89,10 @@ class Session:
         self.cells = _as_array(notebook, assignment)
         self.make, self.budget = make, budget
         self.box: Box | None = None
-        self.found: frozenset[str] = frozenset()
+        self.loaded: str | None = None
+        self.spoiled: Failed | None = None
         self.failure: Failed | None = None
+        self.told, self.doubtful = Told(), frozenset()
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.end = time.monotonic() + budget.total * budget.scale
 
@@ -101,27 +114,48 @@ class Session:
         if self.box is not None:
             self.box.close()
             self.peak = max(self.peak, self.box.peak)
-        self.box = None
+        self.box = self.loaded = None
 
 
-def opened(session: Session) -> None:
+def opened(session: Session, name: str, alone: bool = False) -> None:
     """See to it that a box is ready and has run the cells.
 
+    Args:
+        session: the submission's.
+        name: of the question that will be asked.
+        alone: run only what this answer needs, as always once all cells broke their box.
+
     Raises:
-        Failed: the cells break the box; they would break the next one, too.
+        Failed: no box starts, no time is left, or what the answer needs breaks the box.
     """
-    if session.failure is None and session.box is None:
-        try:
-            _start(session)
-            _load(session)
-        except BROKEN as error:
-            status, message = FAILURES[type(error)]
-            session.failure = Failed(status, f"{message} while the cells ran")
-        except Failed as failure:
-            session.failure = failure
     if session.failure is not None:
-        session.close()
         raise session.failure
+    wanted = name if alone or session.spoiled is not None else ""
+    if session.loaded == wanted:
+        return
+    session.close()
+    try:
+        _start(session)
+        _load(session, wanted)
+    except Failed as failure:
+        session.close()
+        session.failure = failure
+        raise
+    except BROKEN as error:
+        failed = _while_cells_ran(session, error)
+        if wanted or session.failure is not None:
+            raise failed from None
+        session.spoiled = failed
+        opened(session, name)
+
+
+def _while_cells_ran(session: Session, error: Exception) -> Failed:
+    """What broke a box; if no line of the student's had run, no other will start either."""
+    status, message = FAILURES[type(error)]
+    if session.loaded is None:
+        session.failure = Failed(status, f"{message} before any cell ran")
+    session.close()
+    return session.failure or Failed(status, f"{message} while the cells ran")
 
 
 def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, Arrays]:
@@ -142,13 +176,18 @@ def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, 
 
 
 def _as_array(notebook: Notebook, assignment: Assignment) -> torch.Tensor:
-    """The cells as bytes; what trains is left out, unless trained weights are asked for."""
+    """The cells as bytes.
+
+    The exercise's own cells that train are left out, unless trained weights are asked for.
+    A cell of the student's with the same tag, copied or split from one, runs if it is
+    needed.
+    """
     trained = any(q.kind == "trained" for q in assignment.questions.values())
-    cells = [
-        {"source": cell.source, "known": assignment.knows(cell)}
-        for cell in notebook.cells
-        if trained or "train" not in cell.tags
-    ]
+    cells = []
+    for cell in notebook.cells:
+        trains, known = "train" in cell.tags and not trained, assignment.knows(cell)
+        source = "" if trains and known else cell.source
+        cells.append({"source": source, "known": trains or known})
     data = bytearray(json.dumps(cells, ensure_ascii=False).encode())
     return torch.frombuffer(data, dtype=torch.uint8)
 
@@ -166,11 +205,12 @@ def _start(session: Session) -> None:
             session.close()
 
 
-def _load(session: Session) -> None:
-    """Run the cells, and note which of the names that will be asked they define."""
+def _load(session: Session, wanted: str) -> None:
+    """Run the cells, and note what the box says of the names that will be asked."""
     seconds = session.seconds(session.budget.load)
-    message = {"do": "load", "names": session.names}
+    session.loaded = wanted
+    message = {"do": "load", "names": session.names, "alone": wanted}
     reply, _ = session.box.request(message, [session.cells], seconds)
-    found = reply.get("found")
-    found = [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
-    session.found = frozenset(found) & frozenset(session.names)
+    session.told = told(reply, session.names)
+    if not wanted:
+        session.doubtful = session.told.disturbed & session.told.found

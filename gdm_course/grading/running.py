@@ -1,0 +1,97 @@
+"""Run the cells of one submission in the box; keep what they define, note what stopped.
+
+An error in a cell does not stop the next one: the notebook's own rule.
+"""
+
+import __future__
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gdm_course.grading.cells import Cell, Source, alone, disturbed
+from gdm_course.grading.names import steps
+from gdm_course.grading.shell import execute
+
+SHOWN = 3  # cells named as the reason why an answer is missing
+
+
+class Run:
+    """The cells of a submission, run one after the other.
+
+    Attributes:
+        left: the last callable object that was seen under each name; a later cell may
+            have deleted it, or used its name for something else.
+        stopped: what stopped which cell, by its number.
+    """
+
+    def __init__(self, shell: Any, cells: list[Cell], names: list[str]):
+        self.shell, self.cells, self.names = shell, cells, names
+        self.left: dict[str, Any] = {}
+        self.stopped: dict[int, str] = {}
+        self.absent: set[str] = set()  # names that imports did not bind
+
+    def run(self, sources: list[Source]) -> None:
+        """Run what `plan` or `alone` chose."""
+        for number, source in sources:
+            sys.path_importer_cache.pop(os.getcwd(), None)  # the cell before wrote modules
+            if (error := execute(self.shell, source)) is not None:
+                self.stopped.setdefault(number, type(error).__name__[:60])
+                if _lacking(error, self.absent):
+                    self._without_what_is_missing(source)
+            space = self.shell.user_ns
+            seen = {name: space[name] for name in self.names if name in space}
+            self.left |= {name: value for name, value in seen.items() if callable(value)}
+        space = self.shell.user_ns  # what is no function: asked, it says what is wrong
+        self.left = {**{n: space[n] for n in self.names if n in space}, **self.left}
+
+    def _without_what_is_missing(self, source: str) -> None:
+        """A module that is not installed here costs what uses it, not the cell around it.
+
+        Statements that define something which is not there yet run one by one;
+        annotations, which may name types of that module, are not evaluated.
+        """
+        for step in steps(source) or ():
+            if step.sets <= self.shell.user_ns.keys() and not step.source.endswith("*"):
+                continue
+            with self.shell.compile.extra_flags(__future__.annotations.compiler_flag):
+                if execute(self.shell, step.source) is not None:
+                    self.absent |= step.sets
+
+    def reply(self) -> dict:
+        """What the judge is told; it believes none of it, but for sentences."""
+        return {
+            "ok": True,
+            "found": [name for name in self.names if name in self.left],
+            "failed": len(self.stopped),
+            "why": {name: self._why(name) for name in self.names},
+            "disturbed": [name for name in self.names if disturbed(self.cells, name)],
+        }
+
+    def _why(self, name: str) -> dict[str, list]:
+        """The cells that stopped, of those that define a name and that it needs."""
+        own = [cell.number for cell in self.cells if cell.means(name)]
+        used = {number for number, _ in alone(self.cells, name)} - {*own}
+        timed = [c.number for c in self.cells for s in c.steps or () if name in s.lost]
+        told = {
+            "own": [[n, self.stopped[n]] for n in own if n in self.stopped][-SHOWN:],
+            "uses": [[n, self.stopped[n]] for n in sorted(used & {*self.stopped})][:SHOWN],
+            "timed": [[n, ""] for n in timed][-SHOWN:],
+        }
+        return {kind: cells for kind, cells in told.items() if cells}
+
+
+def _lacking(error: BaseException, absent: set[str]) -> bool:
+    """Whether this machine, not the notebook, is to blame: no such module, nobody there."""
+    if isinstance(error, NameError):
+        return error.name in absent
+    return isinstance(error, ImportError | EOFError)
+
+
+def settle() -> None:
+    """Go to a new, empty folder, from which modules can be imported: after all others."""
+    folder = Path(os.environ.get("HOME", "/tmp"), "work")
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)
+    sys.path.append(str(folder))
