@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gdm_course.checks.arrays import UNFIT
 from gdm_course.checks.ask import Arrays, Ask
-from gdm_course.checks.question import Question
+from gdm_course.checks.question import Question, wrong_with
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
 from gdm_course.grading.notebook import Notebook
@@ -43,17 +43,11 @@ def grade(
     seed = secrets.randbits(40) if seed is None else seed
     begun = time.monotonic()
     with Session(notebook, assignment, make, budget or Budget()) as session:
-        questions = assignment.questions.values()
-        marks = [_mark(session, assignment, question, seed) for question in questions]
+        marks = [_mark(session, assignment, name, seed) for name in assignment.questions]
         status, message = _whole(session, marks)
         marks = [_again(session, assignment, mark, seed) for mark in marks]
     return Result(
-        sha256=key,
-        assignment=assignment.key,
-        fingerprint=assignment.fingerprint,
-        status=status,
-        message=message,
-        marks=tuple(marks),
+        *(key, assignment.key, assignment.fingerprint, status, message, tuple(marks)),
         rung=session.rung,
         seed=seed,
         boxes=session.boxes,
@@ -84,26 +78,18 @@ def _judged(session: Session) -> Status:
 
 
 def _mark(
-    session: Session,
-    assignment: Assignment,
-    question: Question,
-    seed: int,
-    alone: bool = False,
+    session: Session, assignment: Assignment, name: str, seed: int, alone: bool = False
 ) -> Mark:
     """Ask one question and judge the answers."""
-    begun, points = time.monotonic(), assignment.points[question.name]
+    begun, points = time.monotonic(), assignment.points[name]
     try:
-        opened(session, question.name, alone)
-        if question.name not in session.told.found:
-            raise Failed(*absent(session.told, question.name, _judged(session)))
-        asks = question.asks(seed)
-        seconds = assignment.seconds[question.name]
-        answers = [_answer(session, question, ask, seconds) for ask in asks]
-        wrong, status = question.wrong(asks, answers), _judged(session)
+        opened(session, name, alone)
+        wrong = _wrong(session, assignment, name, seed)
+        status = _judged(session)
     except Failed as failure:
         wrong, status = failure.message, failure.status
     return Mark(
-        name=question.name,
+        name=name,
         points=points,
         earned=0.0 if wrong else points,
         status=status,
@@ -113,13 +99,22 @@ def _mark(
     )
 
 
+def _wrong(session: Session, assignment: Assignment, name: str, seed: int) -> str | None:
+    """What is wrong with the answers that the box gives; None if they are right."""
+    if name not in session.told.found:
+        raise Failed(*absent(session.told, name, _judged(session)))
+    question, seconds = assignment.questions[name], assignment.seconds[name]
+    asks = question.asks(seed)
+    answers = [_answer(session, question, ask, seconds) for ask in asks]
+    return wrong_with(question, asks, answers)
+
+
 def _again(session: Session, assignment: Assignment, mark: Mark, seed: int) -> Mark:
     """Ask once more, as it was in its cell, what cells below it may have made wrong."""
     doubtful = mark.name in session.doubtful and session.spoiled is None
     if mark.right or mark.status not in JUDGED or not doubtful:
         return mark
-    question = assignment.questions[mark.name]
-    second = _mark(session, assignment, question, seed, alone=True)
+    second = _mark(session, assignment, mark.name, seed, alone=True)
     return second if second.right else mark
 
 

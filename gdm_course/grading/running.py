@@ -41,8 +41,7 @@ class Run:
                 if _lacking(error, self.absent):
                     self._without_what_is_missing(source)
             space = self.shell.user_ns
-            seen = {name: space[name] for name in self.names if name in space}
-            self.left |= {name: value for name, value in seen.items() if callable(value)}
+            self.left |= {n: space[n] for n in self.names if callable(space.get(n))}
         space = self.shell.user_ns  # what is no function: asked, it says what is wrong
         self.left = {**{n: space[n] for n in self.names if n in space}, **self.left}
 
@@ -59,27 +58,29 @@ class Run:
                 if execute(self.shell, step.source) is not None:
                     self.absent |= step.sets
 
-    def reply(self) -> dict:
-        """What the judge is told; it believes none of it, but for sentences."""
-        return {
-            "ok": True,
-            "found": [name for name in self.names if name in self.left],
-            "failed": len(self.stopped),
-            "why": {name: self._why(name) for name in self.names},
-            "disturbed": [name for name in self.names if disturbed(self.cells, name)],
-        }
 
-    def _why(self, name: str) -> dict[str, list]:
-        """The cells that stopped, of those that define a name and that it needs."""
-        own = [cell.number for cell in self.cells if cell.means(name)]
-        used = {number for number, _ in alone(self.cells, name)} - {*own}
-        timed = [c.number for c in self.cells for s in c.steps or () if name in s.lost]
-        told = {
-            "own": [[n, self.stopped[n]] for n in own if n in self.stopped][-SHOWN:],
-            "uses": [[n, self.stopped[n]] for n in sorted(used & {*self.stopped})][:SHOWN],
-            "timed": [[n, ""] for n in timed][-SHOWN:],
-        }
-        return {kind: cells for kind, cells in told.items() if cells}
+def reply(run: Run) -> dict:
+    """What the judge is told; it believes none of it, but for sentences."""
+    return {
+        "ok": True,
+        "found": [name for name in run.names if name in run.left],
+        "failed": len(run.stopped),
+        "why": {name: _why(run, name) for name in run.names},
+        "disturbed": [name for name in run.names if disturbed(run.cells, name)],
+    }
+
+
+def _why(run: Run, name: str) -> dict[str, list]:
+    """The cells that stopped, of those that define a name and that it needs."""
+    own = [cell.number for cell in run.cells if cell.means(name)]
+    used = {number for number, _ in alone(run.cells, name)} - {*own}
+    timed = [c.number for c in run.cells for s in c.steps or () if name in s.lost]
+    told = {
+        "own": [[n, run.stopped[n]] for n in own if n in run.stopped][-SHOWN:],
+        "uses": [[n, run.stopped[n]] for n in sorted(used & {*run.stopped})][:SHOWN],
+        "timed": [[n, ""] for n in timed][-SHOWN:],
+    }
+    return {kind: cells for kind, cells in told.items() if cells}
 
 
 def _lacking(error: BaseException, absent: set[str]) -> bool:

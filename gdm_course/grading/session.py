@@ -66,15 +66,14 @@ class Failed(Exception):
 
 
 class Session:
-    """All boxes of one submission: names that its cells defined, or why they failed.
+    """All boxes of one submission, and what is known of its cells.
 
     Attributes:
         loaded: which cells the box has run: "" for all, the name of a question for those
             that its answer alone needs, None for none.
-        spoiled: why all cells together broke their box; from then on each answer is asked
-            alone.
-        failure: why no question can be asked any more.
-        told: what the box said of its cells, believed for sentences only.
+        spoiled: the `Failed` of all cells together; then each answer is asked alone.
+        failure: the `Failed` after which no question can be asked any more.
+        told: what the box said of its cells.
         doubtful: answers that cells below them may have changed.
     """
 
@@ -90,8 +89,7 @@ class Session:
         self.make, self.budget = make, budget
         self.box: Box | None = None
         self.loaded: str | None = None
-        self.spoiled: Failed | None = None
-        self.failure: Failed | None = None
+        self.spoiled = self.failure = None
         self.told, self.doubtful = Told(), frozenset()
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.end = time.monotonic() + budget.total * budget.scale
@@ -102,19 +100,20 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def seconds(self, wanted: float) -> float:
-        """What may be waited for, of what is left for the submission."""
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise Failed(*OVER)
-        return min(wanted * self.budget.scale, left)
-
     def close(self) -> None:
         """End the box."""
         if self.box is not None:
             self.box.close()
             self.peak = max(self.peak, self.box.peak)
         self.box = self.loaded = None
+
+
+def seconds(session: Session, wanted: float) -> float:
+    """What may be waited for, of what is left for the submission."""
+    left = session.end - time.monotonic()
+    if left <= 0:
+        raise Failed(*OVER)
+    return min(wanted * session.budget.scale, left)
 
 
 def opened(session: Session, name: str, alone: bool = False) -> None:
@@ -167,8 +166,8 @@ def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, 
     spec, arrays = pack_ask(ask)
     message = {"do": "ask", "name": name, "ask": spec}
     try:
-        seconds = session.seconds(session.budget.ask + 20 * reference)
-        reply, answer = session.box.request(message, arrays, seconds)
+        allowed = seconds(session, session.budget.ask + 20 * reference)
+        reply, answer = session.box.request(message, arrays, allowed)
     except BROKEN as error:
         session.close()
         raise Failed(*FAILURES[type(error)]) from None
@@ -198,7 +197,7 @@ def _start(session: Session) -> None:
         session.box = session.make()
         session.boxes, session.rung = session.boxes + 1, session.box.rung
         try:
-            return session.box.ready(session.seconds(session.budget.start))
+            return session.box.ready(seconds(session, session.budget.start))
         except BROKEN:
             if last:
                 raise
@@ -207,10 +206,10 @@ def _start(session: Session) -> None:
 
 def _load(session: Session, wanted: str) -> None:
     """Run the cells, and note what the box says of the names that will be asked."""
-    seconds = session.seconds(session.budget.load)
+    allowed = seconds(session, session.budget.load)
     session.loaded = wanted
     message = {"do": "load", "names": session.names, "alone": wanted}
-    reply, _ = session.box.request(message, [session.cells], seconds)
+    reply, _ = session.box.request(message, [session.cells], allowed)
     session.told = told(reply, session.names)
     if not wanted:
         session.doubtful = session.told.disturbed & session.told.found
