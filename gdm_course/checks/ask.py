@@ -83,4 +83,11 @@ def _constants(built: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def _made(values: tuple) -> tuple:
-    return tuple(v.resolve() if isinstance(v, Make) else v for v in values)
+    """Arguments as the student's own process would make them, in its default type."""
+    made = (v.resolve() if isinstance(v, Make) else v for v in values)
+    double = torch.get_default_dtype() == torch.float64
+    return tuple(v.double() if double and _single(v) else v for v in made)
+
+
+def _single(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.float32

@@ -13,6 +13,7 @@ from typing import Any
 from gdm_course.grading.cells import Cell, Source, alone, disturbed
 from gdm_course.grading.names import steps
 from gdm_course.grading.shell import execute
+from gdm_course.grading.standin import Absent
 
 SHOWN = 3  # cells named as the reason why an answer is missing
 
@@ -46,7 +47,7 @@ class Run:
         self.left = {**{n: space[n] for n in self.names if n in space}, **self.left}
 
     def _without_what_is_missing(self, source: str) -> None:
-        """A module that is not installed here costs what uses it, not the cell around it.
+        """A module or file that is not here costs what uses it, not the cell around it.
 
         Statements that define something which is not there yet run one by one;
         annotations, which may name types of that module, are not evaluated.
@@ -84,10 +85,10 @@ def _why(run: Run, name: str) -> dict[str, list]:
 
 
 def _lacking(error: BaseException, absent: set[str]) -> bool:
-    """Whether this machine, not the notebook, is to blame: no such module, nobody there."""
+    """Whether the box is to blame: no such module, file or host; nobody at the keyboard."""
     if isinstance(error, NameError):
         return error.name in absent
-    return isinstance(error, ImportError | EOFError)
+    return isinstance(error, ImportError | OSError | EOFError | Absent)
 
 
 def settle() -> None:

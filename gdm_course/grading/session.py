@@ -88,8 +88,7 @@ class Session:
         self.cells = _as_array(notebook, assignment)
         self.make, self.budget = make, budget
         self.box: Box | None = None
-        self.loaded: str | None = None
-        self.spoiled = self.failure = None
+        self.loaded = self.spoiled = self.failure = None
         self.told, self.doubtful = Told(), frozenset()
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.end = time.monotonic() + budget.total * budget.scale
