@@ -21,11 +21,11 @@ UNIT = "foundations/densities"
 class Case:
     name: str
     why: str
-    expect: str  # FULL, ZERO, BOUND (one of them), Q0: NAME, HELD
+    expect: str  # FULL, ZERO, Q0: NAME, SOME: NAME NAME, BOUND (one of them), HELD, HOST
     base: str  # solved, empty, nothing
     unit: str = UNIT
-    status: str = ""
-    says: str = ""  # a part of the sentence with each mark that is lost
+    status: str = ""  # of each mark that is lost
+    says: str = ""  # in the message of each mark that is lost
     edit: str = ""
     machine: str = ""
     rungs: tuple[str, ...] = ("L3", "L3u", "L2")
@@ -160,6 +160,17 @@ def _deleted(whole: dict) -> None:
     whole["cells"] = [c for c in whole["cells"] if _identity(c) != "kl_gaussian"]
 
 
+def _tagged(whole: dict) -> None:
+    for cell in _answers(whole) + whole["cells"][-1:]:
+        cell["metadata"]["tags"] = ["train"]
+
+
+def _windows(whole: dict) -> None:
+    for cell in _answers(whole):
+        text = "".join(cell["source"]).replace("\n", "\r\n")
+        cell["source"] = f"\ufeff{text}"
+
+
 def _wrong_claim(whole: dict) -> None:
     whole["metadata"]["gdm"]["source"] = "solutions/../src/../../etc/passwd"
 
@@ -177,4 +188,6 @@ EDITS = {
     "long_line": _long_line,
     "deleted": _deleted,
     "wrong_claim": _wrong_claim,
+    "tagged": _tagged,
+    "windows": _windows,
 }

@@ -102,8 +102,8 @@ def test_a_wrong_answer_is_red_and_raises_only_on_request(capsys, monkeypatch):
         (lambda x: (2 * x, x), "returns 2 values, expected 1"),
         (lambda x: 2 * x * torch.nan, "is not finite"),
         (lambda x: 1 / 0, "it raises ZeroDivisionError"),
-        (lambda x: "no", "it raises"),
-        (lambda x: None, "it raises"),
+        (lambda x: "no", "no tensor, no array, no number"),
+        (lambda x: None, "it returns None: is a return missing?"),
     ],
 )
 def test_the_message_names_what_is_wrong(student, message):

@@ -18,7 +18,6 @@ from gdm_course.grading import attempts, ladder, probes, rungs, stage, watch
 from gdm_course.grading.assignment import Assignment, assignments
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.cells import plan
 from gdm_course.grading.container import container
 from gdm_course.grading.ladder import LADDER, NoRung, choose
 from gdm_course.grading.wire import Malformed
@@ -111,20 +110,6 @@ def test_an_argument_that_needs_an_answer_is_refused():
     made.__dict__.update(questions={"_kl_gaussian": None}, made=wanted)
     with pytest.raises(ValueError, match="build it without"):
         stage._check(path, made)
-
-
-def test_only_what_is_needed_runs():
-    """Imports by name, definers of globals that are read; parameters do not count."""
-    known = [
-        "import math\nimport torch\nplot.style()",
-        "x = 1",
-        "helper = 2",
-        "def asked():\n    raise NotImplementedError",
-    ]
-    cells = [{"source": s, "known": True} for s in known]
-    mine = "def mine(x):\n    return math.pi * helper * x"
-    cells.insert(3, {"source": mine, "known": False})
-    assert plan(cells, ["asked"]) == ["import math", "helper = 2", mine, known[3]]
 
 
 # How it is started ------------------------------------------------------------------------

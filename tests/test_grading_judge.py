@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ import torch
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import Question
-from gdm_course.grading import batch, judge
+from gdm_course.grading import batch, collect, judge
 from gdm_course.grading.assignment import Assignment, assignments, match
 from gdm_course.grading.box import Died, TooLate
 from gdm_course.grading.boxes import Boxes
 from gdm_course.grading.collect import Entry
 from gdm_course.grading.judge import RIGHT, grade
 from gdm_course.grading.ladder import LADDER
+from gdm_course.grading.line import MAX_OUTPUT, Line
 from gdm_course.grading.notebook import Cell, Notebook, read
 from gdm_course.grading.packing import unpack_ask
 from gdm_course.grading.session import Budget
@@ -65,10 +67,13 @@ class Puppet:
 
     def request(self, message: dict, arrays: list, seconds: float):
         if message["do"] == "load":
-            if isinstance(error := self.does.get("load"), Exception):
+            self.alone = message["alone"]
+            if isinstance(error := self.does.get(f"load {self.alone}".strip()), Exception):
                 raise error
-            return {"ok": True, "found": self.does.get("found", [*self.does])}, []
-        action = self.does[message["name"]]
+            found = self.does.get("found", [*self.does])
+            return {"ok": True, "found": found, "disturbed": self.does.get("later")}, []
+        alone = self.does.get(f"{message['name']} alone") if self.alone else None
+        action = alone or self.does[message["name"]]
         if isinstance(action, Exception):
             raise action
         if isinstance(action, str):
@@ -106,10 +111,80 @@ def test_a_broken_box_costs_one_question(error, status):
     result = judged({"a": error, "b": right})
     assert [(m.status, m.earned) for m in result.marks] == [(status, 0), ("graded", 2)]
     assert (result.status, result.boxes) == ("graded", 2)
-    result = judged({"load": error, "a": right, "b": right})
-    assert [m.status for m in result.marks] == [status, status]
-    assert (result.status, result.earned, result.boxes) == (status, 0, 1)
     assert all(p.closed for p in Puppet.made)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Died(""), "crash"), (TooLate(""), "timeout"), (Malformed(""), "malformed")],
+)
+def test_cells_that_break_a_box_cost_only_the_answers_that_need_them(error, status):
+    """Once all cells together broke a box, each answer gets one, and what it needs."""
+    result = judged({"load": error, "a": right, "b": right})
+    assert [(m.status, m.earned) for m in result.marks] == [("graded", 2)] * 2
+    assert (result.status, result.boxes) == ("graded", 3)
+    assert "while the cells ran: each answer was judged by itself" in result.message
+    result = judged({"load": error, "load a": error, "a": right, "b": right})
+    assert [(m.status, m.earned) for m in result.marks] == [(status, 0), ("graded", 2)]
+    assert "while the cells ran" in result.marks[0].message
+    broken = {"load": error, "load a": error, "load b": error}
+    result = judged({**broken, "a": right, "b": right})
+    assert [m.status for m in result.marks] == [status, status]
+    assert (result.status, result.earned, result.boxes) == (status, 0, 3)
+    assert all(p.closed for p in Puppet.made)
+
+
+def test_what_cells_below_made_wrong_is_asked_again_by_itself():
+    """Only if there are such cells; and a second try never takes a mark away."""
+    wrong = lambda x: x  # noqa: E731
+    spoilt = {"a": wrong, "a alone": right, "b": right, "b alone": wrong}
+    assert [m.right for m in judged(spoilt).marks] == [False, True]
+    result = judged({**spoilt, "later": ["a", "b"]})
+    assert [m.right for m in result.marks] == [True, True]
+    assert (result.status, result.boxes) == ("graded", 2)
+    raises = {**spoilt, "a": "NameError", "later": ["a"]}
+    assert [m.right for m in judged(raises).marks] == [True, True]
+    dead = judged({**spoilt, "a": Died(""), "later": ["a"]})
+    assert [m.status for m in dead.marks] == ["crash", "graded"]
+
+
+def test_a_mark_says_what_the_judgement_was_whatever_it_is_worth(tmp_path):
+    """Also in verdicts of before there was such a word."""
+    assert [m.right for m in judged({"a": right, "b": lambda x: x}).marks] == [True, False]
+    free = [Mark("p", 0, 0.0, Status.GRADED, m) for m in (RIGHT, "wrong values")]
+    assert [collect.kind(mark) for mark in free] == ["right", "wrong"]
+    assert collect.kind(Mark("p", 0, 0.0, Status.MISSING, RIGHT)) == "missing"
+    assert [Mark("p", 2, n, Status.GRADED, "").right for n in (2.0, 0.0)] == [True, False]
+    stored = Result("k", "u", "f", Status.GRADED, "", marks=tuple(free))
+    path = store(stored, tmp_path)
+    assert restore(path) == stored
+    data = json.loads(path.read_text())
+    for mark in data["marks"]:
+        del mark["right"]
+    path.write_text(json.dumps(data))
+    assert restore(path) == stored
+    data["marks"][0]["right"] = "yes"
+    path.write_text(json.dumps(data))
+    assert restore(path) is None
+
+
+def test_prints_are_thrown_away_and_only_a_flood_ends_the_process():
+    streams = [os.pipe() for _ in range(3)]
+    (_, to), (coming, _), (errors, prints) = streams
+    line = Line((to, coming, errors), lambda: None)
+
+    def say(much: int) -> None:
+        for _ in range(much >> 16):
+            os.write(prints, b"x" * (1 << 16))  # as much as a pipe holds
+            line.wait(time.monotonic() + 60)
+
+    say(24 << 20)
+    assert len(line.tail) < 1 << 16, "its end is kept, no more"
+    with pytest.raises(Died, match="MiB of output"):
+        say(MAX_OUTPUT)
+    line.close()
+    for end in (streams[0][0], streams[1][1], prints):
+        os.close(end)
 
 
 def test_a_box_that_does_not_start_is_tried_twice():

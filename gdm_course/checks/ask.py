@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Arrays = tuple[Tensor, ...]
+from gdm_course.checks.arrays import Arrays, Unfit, differentiable, fitted, to_arrays
+
+__all__ = ["Arrays", "Ask", "Make", "Unfit", "fitted", "run", "to_arrays"]
 
 
 @dataclass(frozen=True)
@@ -51,29 +53,41 @@ class Ask:
 
 
 def run(ask: Ask, student: Any) -> Arrays:
-    """Carry out one ask on a private copy of its arguments."""
+    """Carry out one ask on a private copy of its arguments.
+
+    Raises:
+        Unfit: the result is no array and no tuple of arrays.
+    """
     call = student
     if ask.init is not None:
         torch.manual_seed(ask.seed)
         built = student(*_made(copy.deepcopy(ask.init)))
         if ask.state is not None:
-            built.load_state_dict(ask.state)
+            built.load_state_dict({**_constants(built), **ask.state})
         call = getattr(built, ask.method)
     args, kwargs = copy.deepcopy((ask.args, ask.kwargs))
     args, kwargs = _made(args), dict(zip(kwargs, _made(tuple(kwargs.values()))))
     torch.manual_seed(ask.seed)
     if ask.jacobian:
         first, *rest = args
-        f = lambda x: call(x, *rest, **kwargs)  # noqa: E731
+        f = lambda x: differentiable(call(x, *rest, **kwargs))  # noqa: E731
         return to_arrays(torch.autograd.functional.jacobian(f, first))
     return to_arrays(call(*args, **kwargs))
 
 
-def to_arrays(value: Any) -> Arrays:
-    """Turn an answer (tensor, array, number, or a tuple of these) into tensors."""
-    parts = value if isinstance(value, tuple | list) else (value,)
-    return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+def _constants(built: torch.nn.Module) -> dict[str, Tensor]:
+    """What a module keeps beside its weights, such as a mask: it stays as it was made."""
+    kept = {name for name, _ in built.named_buffers()}
+    kept |= {name for name, p in built.named_parameters() if not p.requires_grad}
+    return {name: value for name, value in built.state_dict().items() if name in kept}
 
 
 def _made(values: tuple) -> tuple:
-    return tuple(v.resolve() if isinstance(v, Make) else v for v in values)
+    """Arguments as the student's own process would make them, in its default type."""
+    made = (v.resolve() if isinstance(v, Make) else v for v in values)
+    double = torch.get_default_dtype() == torch.float64
+    return tuple(v.double() if double and _single(v) else v for v in made)
+
+
+def _single(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.float32

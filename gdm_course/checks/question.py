@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gdm_course.chance import own_chance
-from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
+from gdm_course.checks.ask import Arrays, Ask, Make, Unfit, fitted, run, to_arrays
 from gdm_course.checks.compare import describe, same
 from gdm_course.checks.draws import generator
 from gdm_course.console import say
@@ -79,15 +79,46 @@ class Question:
                 answers.append(run(ask, student))
             except NotImplementedError:
                 return Verdict(False, "not answered yet")
+            except Unfit as error:
+                return Verdict(False, str(error))
             except Exception as error:  # any error of the student's is an answer
                 return Verdict(False, f"it raises {type(error).__name__}: {error}")
-        if wrong := self.judge(asks, answers):
-            return Verdict(False, hint(self.mistakes, asks, answers) or wrong)
+        if wrong := wrong_with(self, asks, answers):
+            return Verdict(False, wrong)
         return Verdict(True, f"right ({len(asks)} asked)")
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
         _announce(self.name, self.grade(student))
+
+
+def wrong_with(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:
+    """What is wrong with the answers, with the author's hint; None if they are right.
+
+    The notebook and the grader both judge by this. Answers that are packed otherwise than
+    the reference's, a list of numbers for a vector, are judged as the reference packs them.
+    """
+    found = _judged(question, asks, answers)
+    packed = _packed(question, asks, answers) if found else answers
+    if any(p is not a for p, a in zip(packed, answers)):
+        found, answers = _judged(question, asks, packed), packed
+    return found and (hint(question.mistakes, asks, answers) or found)
+
+
+def _judged(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:
+    """What the question's own judgement says; over odd arrays it may stumble."""
+    try:
+        return question.judge(asks, answers)
+    except Exception as error:
+        return f"the answer has a form that cannot be judged ({type(error).__name__})"
+
+
+def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[Arrays]:
+    """The answers in the form of the reference's, where only the packing differs."""
+    if not callable(question.reference):
+        return answers
+    forms = [[tuple(w.shape) for w in run(ask, question.reference)] for ask in asks]
+    return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
 
 def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:

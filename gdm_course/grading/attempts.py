@@ -174,7 +174,7 @@ def sleeper(secret: str, port: int) -> int:
 
 
 def flood(secret: str, port: int) -> int:
-    """Print without end: the box is to be closed at 2 MiB."""
+    """Print without end: the box is to be closed after some 64 MiB."""
     while True:
         os.write(2, b"x" * 65536)
 

@@ -1,94 +1,176 @@
 """Which cells of a notebook have to run before its answers can be asked. Runs in the box.
 
-Everything that the student wrote runs. Of the exercise's own cells, unchanged, only what
-that needs: imports by name, and cells that define a global which something that runs reads.
-The figures and trainings around an answer would cost minutes and decide nothing.
+At first everything that the student wrote runs, whatever it is. Of the exercise's own
+cells, unchanged, only what that needs: all imports, and cells that define a global which
+something that runs reads. The figures and trainings around an answer would cost minutes and
+decide nothing.
+
+Where this does not end well, an answer is asked alone: after those statements only that it
+needs, and not those below its own cell that give another meaning to what it uses.
 """
 
-import ast
-import dis
 import re
 from collections.abc import Iterator
-from types import CodeType
+from dataclasses import dataclass
 
-from IPython.core.inputtransformer2 import TransformerManager
+from gdm_course.grading.names import Step, needs, steps, together
 
-WORD = re.compile(r"[^\W\d]\w*")
-READS, WRITES = {"LOAD_NAME", "LOAD_GLOBAL"}, {"STORE_NAME", "STORE_GLOBAL"}
+Source = tuple[int, str]  # the number of a code cell, counted from 1, and what runs of it
+DEFINES = r"^\s*(?:async\s+)?(?:def|class)\s+{0}\b|^{0}\s*(?::[^=]*)?="
 
 
-def plan(cells: list[dict], names: list[str]) -> list[str]:
-    """The sources to run, in order.
+@dataclass(frozen=True)
+class Cell:
+    """A code cell: its statements, None if it is no Python.
 
-    Args:
-        cells: each with `source`, and `known` if it is the exercise's own, unchanged.
-        names: of the objects that will be asked.
+    Attributes:
+        known: it is the exercise's own, unchanged, or trains: it runs if it is needed.
     """
-    needed = set(names)
-    for cell in cells:
-        if not cell["known"]:
-            needed |= _needs(cell["source"])
-    kept = []
+
+    number: int
+    source: str
+    known: bool
+    steps: list[Step] | None
+
+    @property
+    def sets(self) -> set[str]:
+        """The globals that it defines."""
+        return together(step.sets for step in self.steps or ())
+
+    def means(self, name: str) -> bool:
+        """Whether it defines a name, or would if it were Python."""
+        if self.steps is not None:
+            return name in self.sets
+        return bool(re.search(DEFINES.format(re.escape(name)), self.source, re.MULTILINE))
+
+
+def looked_into(cells: list[dict]) -> list[Cell]:
+    """Cells as they come from the judge, each with `source` and `known`."""
+    return [
+        Cell(i, cell["source"], cell["known"], steps(cell["source"]))
+        for i, cell in enumerate(cells, 1)
+    ]
+
+
+# All together -----------------------------------------------------------------------------
+
+
+def plan(cells: list[Cell], names: list[str]) -> list[Source]:
+    """What to run, in order, before the objects of these names are asked."""
+    mine = {c.number: needs(c.source, c.steps) for c in cells if not c.known}
+    needed, kept = {*names}.union(*mine.values()), []
     for cell in reversed(cells):
-        source = _part(cell["source"], needed) if cell["known"] else cell["source"]
-        if cell["known"]:
-            needed |= _needs(source)
-        kept.append(source)
-    return [source for source in reversed(kept) if source.strip()]
+        if cell.known and cell.steps is not None:
+            parts = _parts(cell, needed - _answered(cells, mine))
+            needed |= needs(cell.source, steps("\n".join(parts)))
+            kept += [(cell.number, part) for part in reversed(parts)]
+        else:
+            kept.append((cell.number, cell.source))
+    return [(number, source) for number, source in reversed(kept) if source.strip()]
 
 
-def _needs(source: str) -> set[str]:
-    """The globals that a cell reads and does not itself define, in functions too."""
-    try:
-        plain = TransformerManager().transform_cell(source)  # magics become calls
-        code = compile(plain, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {*WORD.findall(source)}
-    steps = [step for part in _all(code) for step in dis.get_instructions(part)]
-    used = [(step.opname, step.argval) for step in steps]
-    own = {name for action, name in used if action in WRITES}
-    return {name for action, name in used if action in READS} - own
-
-
-def _all(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _all(constant)
-
-
-def _part(source: str, needed: set[str]) -> str:
-    """Imports of needed names, and all the rest if it defines a needed name."""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):  # magics: leave the cell as it is
-        return source
-    imports = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
-    rest = [n for n in body if n not in imports]
-    kept = rest if _defined(rest) & needed else []
-    wanted = needed | _needs("\n".join(map(ast.unparse, kept)))
-    for node in imports:
-        node.names = [a for a in node.names if _bound(a) in wanted or a.name == "*"]
-    return "\n".join(ast.unparse(n) for n in [i for i in imports if i.names] + kept)
-
-
-def _bound(alias: ast.alias) -> str:
-    return alias.asname or alias.name.split(".")[0]
-
-
-def _defined(body: list[ast.stmt]) -> set[str]:
-    """The globals that these statements define."""
+def _answered(cells: list[Cell], mine: dict[int, set[str]]) -> set[str]:
+    """Names that a cell of the student's defines anew: no stub of them is needed."""
     found = set()
-    for node in (n for statement in body for n in _outside_functions(statement)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
+    for cell in (c for c in cells if not c.known):
+        defined = together(s.sets for s in cell.steps or () if s.kind == "define")
+        found |= defined - mine[cell.number]
     return found
 
 
-def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        for child in ast.iter_child_nodes(node):
-            yield from _outside_functions(child)
+def _parts(cell: Cell, needed: set[str]) -> list[str]:
+    """All imports, one by one; the rest if it defines a needed name, or nothing at all."""
+    imports = [step.source for step in cell.steps if step.kind == "import"]
+    rest = [step for step in cell.steps if step.kind != "import"]
+    sets = together(step.sets for step in rest)
+    if sets & needed:
+        return [*imports, "\n".join(step.source for step in rest)]
+    return [*imports, *(step.source for step in rest if imports and not sets)]
+
+
+# One alone --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A statement in its cell."""
+
+    cell: Cell
+    step: Step
+
+    def serves(self, needed: set[str]) -> bool:
+        """Whether it gives, or changes, something that is needed."""
+        step = self.step
+        if step.kind == "import":
+            always = step.source.endswith("import *") or "__future__" in step.source
+            return self.cell.known or always or bool(step.sets & needed)
+        return step.kind == "file" or bool((step.sets | step.changes) & needed)
+
+
+def alone(cells: list[Cell], name: str) -> list[Source]:
+    """The statements that one answer needs, in order.
+
+    A name has the meaning that it had where the answer was written: definitions further
+    down count only if there are none above.
+    """
+    every = _placed(cells, name)
+    end = _end(every, name)
+    needed = _needed(every, end, name)
+    below = needed - _given(every, end)
+    return [
+        (placed.cell.number, placed.step.source)
+        for first, placed in _in_halves(every, end)
+        if placed.serves(needed if first else below)
+    ]
+
+
+def _needed(every: list[Placed], end: int, name: str) -> set[str]:
+    """The names that an answer needs, and what gives them needs, and so on."""
+    given, needed, before = _given(every, end), {name}, set()
+    while needed != before:
+        before = {*needed}
+        below = needed - given
+        for first, placed in _in_halves(every, end):
+            if placed.serves(needed if first else below):
+                needed |= placed.step.now | placed.step.later
+    return needed
+
+
+def disturbed(cells: list[Cell], name: str) -> bool:
+    """Whether statements of the student's below an answer may change what it gives.
+
+    Imports and definitions of other names do not, nor does what only the exercise runs.
+    """
+    every = _placed(cells, name)
+    end = _end(every, name)
+    used = _needed(every, end, name)
+    return any(
+        placed.step.kind not in ("import", "define") or bool(placed.step.sets & used)
+        for placed in every[end:]
+        if not placed.cell.known
+    )
+
+
+def _placed(cells: list[Cell], name: str) -> list[Placed]:
+    """All statements, less the exercise's stub of an answer that is given elsewhere."""
+    own = any(not cell.known and name in cell.sets for cell in cells)
+    return [
+        Placed(cell, step)
+        for cell in cells
+        for step in cell.steps or ()
+        if not (own and cell.known and name in cell.sets)
+    ]
+
+
+def _end(every: list[Placed], name: str) -> int:
+    """How many statements there are up to the last one that defines or changes a name."""
+    found = [i for i, p in enumerate(every, 1) if name in p.step.sets | p.step.changes]
+    return max(found, default=0)
+
+
+def _given(every: list[Placed], end: int) -> set[str]:
+    return together(placed.step.sets for placed in every[:end])
+
+
+def _in_halves(every: list[Placed], end: int) -> Iterator[tuple[bool, Placed]]:
+    return ((i < end, placed) for i, placed in enumerate(every))

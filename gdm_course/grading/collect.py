@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gdm_course.grading.ledger import Ledger, Named, read
-from gdm_course.grading.verdict import Mark, Result, Status, restore
+from gdm_course.grading.verdict import JUDGED, Mark, Result, Status, restore
 
 NOT_GRADED = "not graded"  # no verdict is stored: this is no mark, and no status of one
 
@@ -108,8 +108,8 @@ def by_assignment(entries: list[Entry]) -> Iterator[tuple[str, list[Entry]]]:
 
 def kind(mark: Mark) -> str:
     """How a question ended, in one word: right, wrong, or why there was no answer."""
-    if mark.status in (Status.GRADED, Status.UNSANDBOXED):
-        return "right" if mark.earned >= mark.points else "wrong"
+    if mark.status in JUDGED:
+        return "right" if mark.right else "wrong"
     return mark.status.value
 
 

@@ -4,6 +4,7 @@ Started as `python -c "...; main()" JSON`, with frames on stdin and stdout. Noth
 decides a mark is here: no reference, no tolerance, no point.
 """
 
+import contextlib
 import json
 import os
 import struct
@@ -63,54 +64,44 @@ def seal(how: dict) -> None:
         seals.filter_calls(**how["seccomp"])
 
 
-def make_shell() -> Any:
-    """An IPython that keeps no history and prints one line per error."""
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
+def load(shell: Any, message: dict, arrays: list) -> tuple[dict, dict[str, Any]]:
+    """Run the cells, or what one answer alone needs of them; also what they leave."""
+    from gdm_course.grading.cells import alone, looked_into, plan
+    from gdm_course.grading.running import Run, reply
 
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.cache_size = 0
-    shell = InteractiveShell.instance(config=config)
-    shell.enable_gui = lambda gui=None: None  # for %matplotlib: there is no screen
-    shell.showtraceback = lambda *args, **kwargs: print(repr(sys.exc_info()[1])[:500])
-    return shell
+    cells = looked_into(json.loads(arrays[0].numpy().tobytes()))
+    names, one = message["names"], message.get("alone", "")
+    run = Run(shell, cells, names)
+    run.run(alone(cells, one) if one else plan(cells, names))
+    return reply(run), run.left
 
 
-def load(shell: Any, message: dict, arrays: list) -> dict:
-    """Run the cells. An error in one does not stop the next: the notebook's own rule."""
-    from gdm_course.grading.cells import plan
-
-    cells = json.loads(arrays[0].numpy().tobytes())
-    failed = 0
-    for source in plan(cells, message["names"]):
-        result = shell.run_cell(source, store_history=False)
-        failed += not result.success
-    found = [name for name in message["names"] if name in shell.user_ns]
-    return {"ok": True, "found": found, "failed": failed}
-
-
-def answer(shell: Any, message: dict, arrays: list) -> tuple[dict, Any]:
+def answer(left: dict[str, Any], message: dict, arrays: list) -> tuple[dict, Any]:
     """Carry out one ask on the object that the student's cells left under its name."""
-    from gdm_course.checks.ask import run
+    from gdm_course.checks.ask import Unfit, run
     from gdm_course.grading.packing import unpack_ask
 
     try:
-        student = shell.user_ns[message["name"]]
-        return {"ok": True}, run(unpack_ask(message["ask"], arrays), student)
+        return {"ok": True}, run(unpack_ask(message["ask"], arrays), left[message["name"]])
+    except Unfit as error:
+        return {"ok": False, "error": "Unfit", "why": error.why}, ()
     except BaseException as error:  # SystemExit and KeyboardInterrupt are answers, too
         return {"ok": False, "error": type(error).__name__[:60]}, ()
 
 
 def serve(channel: Channel, shell: Any) -> None:
     """Answer until the judge hangs up."""
+    from gdm_course.grading.running import settle
+
+    settle()
     channel.send({"id": 0, "ok": True})
+    left: dict[str, Any] = {}
     while True:
         message, arrays = channel.receive()
         if message["do"] == "load":
-            reply, result = load(shell, message, arrays), ()
+            (reply, left), result = load(shell, message, arrays), ()
         else:
-            reply, result = answer(shell, message, arrays)
+            reply, result = answer(left, message, arrays)
         sys.stdout.flush()
         channel.send({"id": message["id"], **reply}, result)
 
@@ -125,17 +116,20 @@ def prepare() -> Any:
 
     torch.set_num_threads(1)
     import gdm_course.checks.ask
-    import gdm_course.grading.cells
     import gdm_course.grading.packing
+    import gdm_course.grading.running
     import gdm_course.grading.seal  # noqa: F401
+    from gdm_course.grading.shell import make_shell
 
     return make_shell()
 
 
 def warm_up() -> None:
-    """Let torch import what it imports at the first step of an optimizer: a second."""
+    """Import what notebooks need and what takes a second: matplotlib, parts of torch."""
     import torch
 
+    with contextlib.suppress(ImportError):  # withheld, or no matplotlib on this machine
+        import gdm_course.plotting  # noqa: F401
     parameter = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     optimizer.zero_grad()

@@ -4,23 +4,24 @@ Expected values, tolerances, points and references live in this process only, a 
 code in the box only. What crosses is frames.
 """
 
-import builtins
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from gdm_course.checks.arrays import UNFIT
 from gdm_course.checks.ask import Arrays, Ask
 from gdm_course.checks.draws import derived
-from gdm_course.checks.question import Question, hint
+from gdm_course.checks.question import Question, wrong_with
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
 from gdm_course.grading.notebook import Notebook
 from gdm_course.grading.session import Budget, Failed, Session, opened
 from gdm_course.grading.session import ask as ask_box
-from gdm_course.grading.verdict import Mark, Result, Status
+from gdm_course.grading.told import absent, earlier, shown, unanswered
+from gdm_course.grading.verdict import JUDGED, RIGHT, Mark, Result, Status
 
-RIGHT = "right"
+FAILED = (Status.TIMEOUT, Status.CRASH, Status.MALFORMED)
 
 
 def grade(
@@ -44,32 +45,15 @@ def grade(
     seed = secrets.randbits(128) if seed is None else seed
     begun = time.monotonic()
     with Session(notebook, assignment, make, budget or Budget()) as session:
-        questions = assignment.questions.values()
-        marks = [_mark(session, assignment, question, seed) for question in questions]
-    seconds = round(time.monotonic() - begun, 3)
-    return _result(session, key, assignment, tuple(marks), seed, seconds)
-
-
-def _result(
-    session: Session,
-    key: str,
-    assignment: Assignment,
-    marks: tuple[Mark, ...],
-    seed: int,
-    seconds: float,
-) -> Result:
-    failure = session.failure
+        marks = [_mark(session, assignment, name, seed) for name in assignment.questions]
+        status, message = _whole(session, marks)
+        marks = [_again(session, assignment, mark, seed) for mark in marks]
     return Result(
-        sha256=key,
-        assignment=assignment.key,
-        fingerprint=assignment.fingerprint,
-        status=failure.status if failure else _whole(session.rung),
-        message=failure.message if failure else "",
-        marks=marks,
+        *(key, assignment.key, assignment.fingerprint, status, message, tuple(marks)),
         rung=session.rung,
         seed=seed,
         boxes=session.boxes,
-        seconds=seconds,
+        seconds=round(time.monotonic() - begun, 3),
         memory_mib=session.peak >> 20,
     )
 
@@ -85,30 +69,41 @@ def unjudged(key: str, unit: str, why: str) -> Result:
     return Result(key, unit, "", Status.UNJUDGED, sentence)
 
 
-def _whole(rung: str) -> Status:
-    return Status.UNSANDBOXED if rung == "L0" else Status.GRADED
+def _whole(session: Session, marks: list[Mark]) -> tuple[Status, str]:
+    """The status of a submission, and a sentence about it if something broke."""
+    if session.failure is not None:
+        return session.failure.status, session.failure.message
+    if (spoiled := session.spoiled) is None:
+        return _judged(session), ""
+    if all(mark.status in FAILED for mark in marks):
+        return spoiled.status, spoiled.message
+    alone = "each answer was judged by itself, after the statements that it needs"
+    return _judged(session), f"{spoiled.message}: {alone}"
 
 
-def _mark(session: Session, assignment: Assignment, question: Question, seed: int) -> Mark:
+def _judged(session: Session) -> Status:
+    return Status.UNSANDBOXED if session.rung == "L0" else Status.GRADED
+
+
+def _mark(
+    session: Session, assignment: Assignment, name: str, seed: int, alone: bool = False
+) -> Mark:
     """Ask one question and judge the answers."""
-    begun, points = time.monotonic(), assignment.points[question.name]
+    begun, points = time.monotonic(), assignment.points[name]
     try:
-        opened(session)
-        if question.name not in session.found:
-            raise Failed(Status.MISSING, f"no cell defines '{question.name}'")
-        asks = asked(question, seed)
-        seconds = assignment.seconds[question.name]
-        answers = [_answer(session, question, ask, seconds) for ask in asks]
-        wrong, status = judged(question, asks, answers), _whole(session.rung)
+        opened(session, name, alone)
+        wrong = _wrong(session, assignment, name, seed)
+        status = _judged(session)
     except Failed as failure:
         wrong, status = failure.message, failure.status
     return Mark(
-        name=question.name,
+        name=name,
         points=points,
         earned=0.0 if wrong else points,
         status=status,
         message=wrong or RIGHT,
         seconds=round(time.monotonic() - begun, 3),
+        right=not wrong,
     )
 
 
@@ -124,34 +119,36 @@ def asked(question: Question, seed: int) -> list[Ask]:
     ]
 
 
+def _wrong(session: Session, assignment: Assignment, name: str, seed: int) -> str | None:
+    """What is wrong with the answers that the box gives; None if they are right."""
+    if name not in session.told.found:
+        raise Failed(*absent(session.told, name, _judged(session)))
+    question, seconds = assignment.questions[name], assignment.seconds[name]
+    asks = asked(question, seed)
+    answers = [_answer(session, question, ask, seconds) for ask in asks]
+    return wrong_with(question, asks, answers)
+
+
+def _again(session: Session, assignment: Assignment, mark: Mark, seed: int) -> Mark:
+    """Ask once more, as it was in its cell, what cells below it may have made wrong."""
+    doubtful = mark.name in session.doubtful and session.spoiled is None
+    if mark.right or mark.status not in JUDGED or not doubtful:
+        return mark
+    second = _mark(session, assignment, mark.name, seed, alone=True)
+    return second if second.right else mark
+
+
 def _answer(session: Session, question: Question, ask: Ask, seconds: float) -> Arrays:
     reply, answer = ask_box(session, question.name, ask, seconds)
     if reply["ok"]:
         return answer
-    name = reply.get("error")
+    name, why = reply.get("error"), reply.get("why")
     if name == "NotImplementedError":
-        raise Failed(Status.MISSING, "not answered yet")
+        raise Failed(*unanswered(session.told, question.name, _judged(session)))
+    if name == "Unfit" and isinstance(why, str) and why in UNFIT:
+        raise Failed(_judged(session), UNFIT[why])
     if name == "wire":
         known = "what it returns is no array of ordinary numbers, or too large"
-        raise Failed(_whole(session.rung), known)
-    raise Failed(_whole(session.rung), f"it raises {_shown(name)}")
-
-
-def _shown(name: object) -> str:
-    """The name of an exception, if it is one of Python's own: the rest is a stranger's."""
-    found = getattr(builtins, name, None) if isinstance(name, str) else None
-    known = isinstance(found, type) and issubclass(found, BaseException)
-    return str(name) if known else "an error"
-
-
-def judged(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:
-    """What is wrong with the answers, with the author's hint; None if they are right.
-
-    A question's own judgement may stumble over arrays that no honest answer has: that
-    is a wrong answer, not an accident of the grader.
-    """
-    try:
-        wrong = question.judge(asks, answers)
-        return wrong and (hint(question.mistakes, asks, answers) or wrong)
-    except Exception as error:
-        return f"the answer has a form that cannot be judged ({type(error).__name__})"
+        raise Failed(_judged(session), known)
+    sentence = f"it raises {shown(name)}{earlier(session.told, question.name)}"
+    raise Failed(_judged(session), sentence)

@@ -148,10 +148,15 @@ def _cell(raw: Any) -> Cell | None:
     identity = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else ""
     kept = [t for t in tags if isinstance(t, str)] if isinstance(tags, list) else []
     return Cell(
-        HARMFUL.sub("\N{REPLACEMENT CHARACTER}", source.replace("\r\n", "\n")),
+        HARMFUL.sub("\N{REPLACEMENT CHARACTER}", _plain_text(source)),
         identity if isinstance(identity, str) else "",
         tuple(kept[:20]),
     )
+
+
+def _plain_text(source: str) -> str:
+    """Line ends as Python writes them, and no byte order mark, which it does not read."""
+    return source.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n")
 
 
 def _claim(metadata: Any) -> str:

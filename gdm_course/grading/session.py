@@ -13,6 +13,7 @@ from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.notebook import Notebook
 from gdm_course.grading.packing import pack_ask
+from gdm_course.grading.told import Told, told
 from gdm_course.grading.verdict import Status
 from gdm_course.grading.wire import Malformed
 
@@ -65,7 +66,16 @@ class Failed(Exception):
 
 
 class Session:
-    """All boxes of one submission: names that its cells defined, or why they failed."""
+    """All boxes of one submission, and what is known of its cells.
+
+    Attributes:
+        loaded: which cells the box has run: "" for all, the name of a question for those
+            that its answer alone needs, None for none.
+        spoiled: the `Failed` of all cells together; then each answer is asked alone.
+        failure: the `Failed` after which no question can be asked any more.
+        told: what the box said of its cells.
+        doubtful: answers that cells below them may have changed.
+    """
 
     def __init__(
         self,
@@ -78,8 +88,8 @@ class Session:
         self.cells = _as_array(notebook, assignment)
         self.make, self.budget = make, budget
         self.box: Box | None = None
-        self.found: frozenset[str] = frozenset()
-        self.failure: Failed | None = None
+        self.loaded = self.spoiled = self.failure = None
+        self.told, self.doubtful = Told(), frozenset()
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.begun, self.cpu = clock.now(), 0.0
 
@@ -89,21 +99,22 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def seconds(self, wanted: float) -> float:
-        """What may be waited for, of what is left for the submission."""
-        wall, cpu = clock.now() - self.begun, self.cpu + getattr(self.box, "cpu", 0.0)
-        left = self.budget.total * self.budget.scale - clock.counted(wall, cpu)
-        if left <= 0:
-            raise Failed(*OVER)
-        return min(wanted * self.budget.scale, left)
-
     def close(self) -> None:
         """End the box."""
         if self.box is not None:
             self.box.close()
             self.peak = max(self.peak, self.box.peak)
             self.cpu += self.box.cpu
-        self.box = None
+        self.box = self.loaded = None
+
+
+def seconds(session: Session, wanted: float) -> float:
+    """What may be waited for, of what is left for the submission."""
+    wall, cpu = clock.now() - session.begun, session.cpu + getattr(session.box, "cpu", 0.0)
+    left = session.budget.total * session.budget.scale - clock.counted(wall, cpu)
+    if left <= 0:
+        raise Failed(*OVER)
+    return min(wanted * session.budget.scale, left)
 
 
 def failed(error: Exception, when: str = "") -> Failed:
@@ -112,23 +123,44 @@ def failed(error: Exception, when: str = "") -> Failed:
     return Failed(status, message + when)
 
 
-def opened(session: Session) -> None:
+def opened(session: Session, name: str, alone: bool = False) -> None:
     """See to it that a box is ready and has run the cells.
 
+    Args:
+        session: the submission's.
+        name: of the question that will be asked.
+        alone: run only what this answer needs, as always once all cells broke their box.
+
     Raises:
-        Failed: the cells break the box; they would break the next one, too.
+        Failed: no box starts, no time is left, or what the answer needs breaks the box.
     """
-    if session.failure is None and session.box is None:
-        try:
-            _start(session)
-            _load(session)
-        except BROKEN as error:
-            session.failure = failed(error, " while the cells ran")
-        except Failed as failure:
-            session.failure = failure
     if session.failure is not None:
-        session.close()
         raise session.failure
+    wanted = name if alone or session.spoiled is not None else ""
+    if session.loaded == wanted:
+        return
+    session.close()
+    try:
+        _start(session)
+        _load(session, wanted)
+    except Failed as failure:
+        session.close()
+        session.failure = failure
+        raise
+    except BROKEN as error:
+        broken = _while_cells_ran(session, error)
+        if wanted or session.failure is not None:
+            raise broken from None
+        session.spoiled = broken
+        opened(session, name)
+
+
+def _while_cells_ran(session: Session, error: Exception) -> Failed:
+    """What broke a box; if no line of the student's had run, no other will start either."""
+    if session.loaded is None:
+        session.failure = failed(error, " before any cell ran")
+    session.close()
+    return session.failure or failed(error, " while the cells ran")
 
 
 def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, Arrays]:
@@ -140,8 +172,8 @@ def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, 
     spec, arrays = pack_ask(ask)
     message = {"do": "ask", "name": name, "ask": spec}
     try:
-        seconds = session.seconds(session.budget.ask + 20 * reference)
-        reply, answer = session.box.request(message, arrays, seconds)
+        allowed = seconds(session, session.budget.ask + 20 * reference)
+        reply, answer = session.box.request(message, arrays, allowed)
     except BROKEN as error:
         session.close()
         raise failed(error) from None
@@ -149,13 +181,18 @@ def ask(session: Session, name: str, ask: Ask, reference: float) -> tuple[dict, 
 
 
 def _as_array(notebook: Notebook, assignment: Assignment) -> torch.Tensor:
-    """The cells as bytes; what trains is left out, unless trained weights are asked for."""
+    """The cells as bytes.
+
+    The exercise's own cells that train are left out, unless trained weights are asked for.
+    A cell of the student's with the same tag, copied or split from one, runs if it is
+    needed.
+    """
     trained = any(q.kind == "trained" for q in assignment.questions.values())
-    cells = [
-        {"source": cell.source, "known": assignment.knows(cell)}
-        for cell in notebook.cells
-        if trained or "train" not in cell.tags
-    ]
+    cells = []
+    for cell in notebook.cells:
+        trains, known = "train" in cell.tags and not trained, assignment.knows(cell)
+        source = "" if trains and known else cell.source
+        cells.append({"source": source, "known": trains or known})
     data = bytearray(json.dumps(cells, ensure_ascii=False).encode())
     return torch.frombuffer(data, dtype=torch.uint8)
 
@@ -166,18 +203,19 @@ def _start(session: Session) -> None:
         session.box = session.make()
         session.boxes, session.rung = session.boxes + 1, session.box.rung
         try:
-            return session.box.ready(session.seconds(session.budget.start))
+            return session.box.ready(seconds(session, session.budget.start))
         except BROKEN:
             if last:
                 raise
             session.close()
 
 
-def _load(session: Session) -> None:
-    """Run the cells, and note which of the names that will be asked they define."""
-    seconds = session.seconds(session.budget.load)
-    message = {"do": "load", "names": session.names}
-    reply, _ = session.box.request(message, [session.cells], seconds)
-    found = reply.get("found")
-    found = [n for n in found if isinstance(n, str)] if isinstance(found, list) else []
-    session.found = frozenset(found) & frozenset(session.names)
+def _load(session: Session, wanted: str) -> None:
+    """Run the cells, and note what the box says of the names that will be asked."""
+    allowed = seconds(session, session.budget.load)
+    session.loaded = wanted
+    message = {"do": "load", "names": session.names, "alone": wanted}
+    reply, _ = session.box.request(message, [session.cells], allowed)
+    session.told = told(reply, session.names)
+    if not wanted:
+        session.doubtful = session.told.disturbed & session.told.found

@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 SCHEMA = 1
+RIGHT = "right"  # the message of a right answer
 
 
 class Status(StrEnum):
@@ -28,6 +29,9 @@ class Status(StrEnum):
     UNSANDBOXED = "unsandboxed"  # judged, but the code ran without isolation
 
 
+JUDGED = (Status.GRADED, Status.UNSANDBOXED)
+
+
 @dataclass(frozen=True)
 class Mark:
     """One question of one submission.
@@ -35,6 +39,8 @@ class Mark:
     Attributes:
         message: for the student; it holds no input, expected value or text of theirs.
         seconds: from the first ask to the verdict, loading not included.
+        right: what the judgement was, whatever it is worth; None, as in files of before,
+            is read off the points, or off the message where there are none to earn.
     """
 
     name: str
@@ -43,6 +49,14 @@ class Mark:
     status: Status
     message: str
     seconds: float = 0.0
+    right: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.right is None:
+            full = self.earned >= self.points if self.points else self.message == RIGHT
+            object.__setattr__(self, "right", full and self.status in JUDGED)
+        elif type(self.right) is not bool:
+            raise TypeError(f"right={self.right!r}, expected True, False or None")
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,15 @@ class Later(Ignore):
 @own_chance()  # the student's generators stay where they are
 def _wrong(student: Any, asks: list[tuple[Any, list[tuple]]]) -> str:
     """What is plainly wrong with an answer, "" if nothing is."""
-    from gdm_course.checks.ask import run
+    from gdm_course.checks.ask import Unfit, fitted, run
 
     for ask, shapes in asks:
         try:
-            answer = run(ask, student)
+            answer = fitted(run(ask, student), shapes)
         except NotImplementedError:
             return "not answered yet"
+        except Unfit as error:
+            return str(error)
         except Exception as error:
             return f"it raises {type(error).__name__}: {error}"
         given = [tuple(part.shape) for part in answer]

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterable
 
 from gdm_course.authoring.notebook import digest, dumps, fingerprint, text
-from gdm_course.grading.cells import _defined, _needs
+from gdm_course.grading.names import needs, steps, together
 from gdm_course.grading.release.package import closure, within
 
 # JupyterLab and nbclient go on after a cell with this tag, whatever it raises.
@@ -73,13 +73,12 @@ def _stops(cell: dict, stopped: dict[str, set[str]], gone: frozenset[str]) -> se
     if tree is None:
         return set()
     bound = _bound(tree, gone)
-    rest = [n for n in tree.body if not isinstance(n, ast.Import | ast.ImportFrom)]
-    source = "\n".join(map(ast.unparse, rest))
+    rest = [s for s in steps(text(cell)) or () if s.kind != "import"]
     known, answers = {**stopped, **bound}, cell["metadata"].get("nbgrader", {})
-    reads = set() if answers.get("solution") else _needs(source)
+    reads = set() if answers.get("solution") else needs("", rest)
     needed = set().union(*(known[name] for name in reads & {*known}))
     needed |= {f"check.{name}" for name in _references(tree)}
-    for name in _defined(rest):
+    for name in together(step.sets for step in rest):
         stopped.pop(name, None)
         if needed:
             stopped[name] = needed

@@ -39,8 +39,15 @@ def __getattr__(name):
 ROOM = """\"\"\"Part of a student's copy of the course.\"\"\"
 """
 BARE = ("gdm_course.grading", "gdm_course.checks")
-FOR_CHECKS = ("checks.ask", "grading.standin", "grading.packing", "grading.wire")
-FOR_CHECKS += ("chance", "console")
+FOR_CHECKS = (
+    "checks.ask",
+    "checks.arrays",
+    "chance",
+    "console",
+    "grading.standin",
+    "grading.packing",
+    "grading.wire",
+)
 
 
 def within(name: str, modules: Iterable[str]) -> bool:
@@ -141,7 +148,8 @@ def files(start: set[str], gone: set[str], maps: list[Assignment]) -> dict[str, 
             made[inside(name)] = ROOM.encode() if name in BARE else text
     for extra in _data(needed):
         made[extra.relative_to(PACKAGE.parent).as_posix()] = extra.read_bytes()
-    made["gdm_course/checks/ask.py"] = (PACKAGE / "checks" / "ask.py").read_bytes()
+    for name in ("ask.py", "arrays.py"):
+        made[f"gdm_course/checks/{name}"] = (PACKAGE / "checks" / name).read_bytes()
     made["gdm_course/checks/later.py"] = Path(later.__file__).read_bytes()
     made["gdm_course/cli.py"] = Path(desk.__file__).read_bytes()
     for assignment in maps:

@@ -1,7 +1,6 @@
-#: why = "ends the process while the cells run"
-#: expect = "ZERO"
+#: why = "ends the process while the cells run: the answers are judged alone"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 # %%
 import os
 

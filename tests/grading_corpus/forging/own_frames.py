@@ -1,7 +1,6 @@
 #: why = "writes verdict frames of its own on every descriptor"
 #: expect = "ZERO"
 #: base = "empty"
-#: status = "malformed"
 # %%
 import torch
 

@@ -1,7 +1,7 @@
 #: why = "forks without end"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: budget = { load = 3, ask = 3 }
+#: budget = { load = 8, ask = 8 }
 # %%
 import os
 

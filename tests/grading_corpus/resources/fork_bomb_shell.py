@@ -1,7 +1,7 @@
 #: why = "the classic one, in a shell"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: budget = { load = 3, ask = 3 }
+#: budget = { load = 8, ask = 8 }
 # %%
 %%bash
 sleep 100 & bomb() { bomb | bomb & }; bomb; wait

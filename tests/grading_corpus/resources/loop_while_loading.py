@@ -1,8 +1,7 @@
 #: why = "an endless loop while the cells run"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "timeout"
-#: budget = { load = 3, ask = 3 }
+#: budget = { load = 8, ask = 8 }
 # %%
 while True:
     pass

@@ -1,7 +1,6 @@
 #: why = "takes memory while the cells run"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 # %%
 hoard = []
 while True:

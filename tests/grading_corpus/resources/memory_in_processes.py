@@ -1,7 +1,6 @@
 #: why = "takes memory in twenty processes"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 # %%
 import os
 import time

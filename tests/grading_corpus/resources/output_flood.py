@@ -1,7 +1,6 @@
 #: why = "prints without end"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 # %%
 while True:
     print('x' * 10000)
