@@ -9,7 +9,14 @@ from torch.autograd.functional import jacobian
 
 from gdm_course import protocols
 from gdm_course.autoregressive import fit_plane
-from gdm_course.autoregressive.made import MADE, MaskedMLP, degrees, fill, masks
+from gdm_course.autoregressive.made import (
+    MADE,
+    AnyOrderMADE,
+    MaskedMLP,
+    degrees,
+    fill,
+    masks,
+)
 from gdm_course.autoregressive.nade import (
     NADE,
     RNADE,
@@ -227,6 +234,37 @@ def test_made_with_orders_is_their_mixture():
     p = [model.conditionals(x, o).log_prob(x).sum(-1).exp() for o in range(3)]
     torch.testing.assert_close(model.log_prob(x), (sum(p) / 3).log())
     assert not torch.allclose(p[0], p[1])
+
+
+def test_made_takes_any_order_and_is_a_density_in_it():
+    torch.manual_seed(0)
+    model = AnyOrderMADE(4, hidden=(20,), orders=2).double()
+    x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 4)
+    order = torch.tensor([2, 0, 3, 1])
+    p = model.conditionals(x, order)
+    assert p.log_prob(x).sum(-1).exp().sum().item() == pytest.approx(1)
+    changed = x.clone()
+    changed[:, 3] = 1 - x[:, 3]  # the third of the order: only the last may hear of it
+    moved = (model.conditionals(changed, order).logits != p.logits).any(0)
+    assert moved.tolist() == [False, True, False, False]
+    torch.testing.assert_close(
+        model.conditionals(x, 1).logits, model.conditionals(x, model.orders[1]).logits
+    )
+    with pytest.raises(
+        ValueError, match=r"an order of 4 dimensions is a permutation of 0..3"
+    ):
+        model.conditionals(x, torch.tensor([0, 1, 1, 3]))
+
+
+def test_a_fresh_order_for_every_batch(monkeypatch):
+    torch.manual_seed(0)
+    model, seen = AnyOrderMADE(6, hidden=(8,), orders=2), []
+    whole = model.conditionals
+    noted = lambda x, order: (seen.append(tuple(order.tolist())), whole(x, order))[1]  # noqa: E731
+    monkeypatch.setattr(model, "conditionals", noted)
+    for _ in range(8):
+        model.loss(torch.ones(2, 6))
+    assert len(set(seen)) > 4
 
 
 def test_dropout_is_for_training_only():

@@ -34,7 +34,7 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     import torch
 
-    from gdm_course.autoregressive.made import MADE
+    from gdm_course.autoregressive.made import MADE, AnyOrderMADE
     from gdm_course.autoregressive.nade import NADE, RNADE, Quantised, SoftmaxNADE
 
     def bins() -> nn.Module:
@@ -49,6 +49,7 @@ def models() -> dict[str, Example]:
         "Quantised": Example(bins, (2,)),
         "MADE": Example(made, (4,), K=2),
         "MADE of three orders": Example(partial(made, orders=3), (4,), K=2),
+        "AnyOrderMADE": Example(partial(AnyOrderMADE, 4, hidden=(6,), orders=2), (4,), K=2),
         **pictures(),
         **sequences(),
     }

@@ -135,6 +135,22 @@ def as_bits(x: Tensor, model: nn.Module) -> Tensor:
     return validate.bits(x, model.orders.shape[1], model.net)
 
 
+def an_order(orders: Tensor, order: int | Tensor) -> Tensor:
+    """Return the order of that number, or the one given, a permutation (D,).
+
+    Raises:
+        ValueError: the tensor given is no permutation of 0..D-1.
+    """
+    if not isinstance(order, Tensor):
+        return orders[order]
+    D = orders.shape[1]
+    if order.shape != (D,) or not torch.equal(
+        order.sort().values, torch.arange(D).to(order)
+    ):
+        raise ValueError(f"an order of {D} dimensions is a permutation of 0..{D - 1}")
+    return order
+
+
 class MADE(nn.Module):
     """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
@@ -149,10 +165,10 @@ class MADE(nn.Module):
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
         self.register_buffer("orders", draw_orders(D, orders, seed))
 
-    def conditionals(self, x: Tensor, order: int = 0) -> Bernoulli:
-        """Return p(x_d | what is before d in this order): (B, D) -> batch shape (B, D)."""
-        x = as_bits(x, self)
-        logits = self.net(x, degrees(self.orders[order], self.net.hidden)).squeeze(-1)
+    def conditionals(self, x: Tensor, order: int | Tensor = 0) -> Bernoulli:
+        """Return p(x_d | what is before d) in that order of the model's, or in any (D,)."""
+        x, order = as_bits(x, self), an_order(self.orders, order)
+        logits = self.net(x, degrees(order, self.net.hidden)).squeeze(-1)
         return Bernoulli(logits=precise(logits), validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -173,3 +189,19 @@ class MADE(nn.Module):
         m = [degrees(order, self.net.hidden) for order in self.orders]
         parts = [fill(self.net, m_o, k, draw_bit) for m_o, k in zip(m, counts)]
         return torch.cat(parts)[torch.randperm(n)]
+
+
+class AnyOrderMADE(MADE):
+    """MADE that learns a fresh order with every batch, so that any pixels may come first.
+
+    `log_prob` and `sample` use the `orders` that it was built with, as in MADE.
+
+    References:
+        Uria, Murray, Larochelle (2014). A deep and tractable density estimator.
+    """
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood in nats under an order drawn anew."""
+        x = as_bits(x, self)
+        order = torch.randperm(x.shape[1]).to(x.device)
+        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
