@@ -114,8 +114,9 @@ def finite(value: Tensor, what: str, model: nn.Module, step: int, last: float) -
 def gradient_norm(weights: Iterable[Tensor], clip: float | None = None) -> Tensor:
     """Return the norm of the whole gradient, after cutting it down to `clip` at most."""
     weights = [p for p in weights if p.grad is not None]
-    slopes = (p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in weights)
-    norm = nn.utils.get_total_norm(list(slopes))
+    slopes = [p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in weights]
+    norms = torch._foreach_norm(slopes) if slopes else [torch.zeros(())]  # in one call
+    norm = torch.stack([n.to(norms[0].device) for n in norms]).norm()
     if clip is not None:
         nn.utils.clip_grads_with_norm_(weights, clip, norm)
     return norm
