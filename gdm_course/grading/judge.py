@@ -103,9 +103,9 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
     return Mark(
         name=question.name,
         points=points,
-        earned=0.0 if wrong else points,
+        earned=points if wrong is None else 0.0,
         status=status,
-        message=wrong or RIGHT,
+        message=RIGHT if wrong is None else wrong,
         seconds=round(time.monotonic() - begun, 3),
     )
 
@@ -138,6 +138,6 @@ def judged(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | 
     """
     try:
         wrong = question.judge(asks, answers)
-        return wrong and (hint(question.mistakes, asks, answers) or wrong)
+        return (hint(question.mistakes, asks, answers) or wrong) if wrong else None
     except Exception as error:
         return f"the answer has a form that cannot be judged ({type(error).__name__})"
