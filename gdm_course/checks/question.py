@@ -102,7 +102,7 @@ def wrong_with(question: Question, asks: list[Ask], answers: list[Arrays]) -> st
     packed = _packed(question, asks, answers) if found else answers
     if any(p is not a for p, a in zip(packed, answers)):
         found, answers = _judged(question, asks, packed), packed
-    return found and (hint(question.mistakes, asks, answers) or found)
+    return (hint(question.mistakes, asks, answers) or found) if found else None
 
 
 def _judged(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:

@@ -99,11 +99,11 @@ def _mark(
     return Mark(
         name=name,
         points=points,
-        earned=0.0 if wrong else points,
+        earned=points if wrong is None else 0.0,
         status=status,
-        message=wrong or RIGHT,
+        message=RIGHT if wrong is None else wrong,
         seconds=round(time.monotonic() - begun, 3),
-        right=not wrong,
+        right=wrong is None,
     )
 
 

@@ -119,7 +119,8 @@ def seconds(session: Session, wanted: float) -> float:
 
 def failed(error: Exception, when: str = "") -> Failed:
     """What a box's end means for a mark. Of the judge's own sentences, all may be told."""
-    status, message = FAILURES.get(type(error), (Status.CRASH, str(error)))
+    ended = Status.CRASH, str(error) or "the process ended"
+    status, message = FAILURES.get(type(error), ended)
     return Failed(status, message + when)
 
 
