@@ -82,6 +82,7 @@ ASKED = {
     "pair": lambda name: close(name, lambda x: (x.sum(), x.max()), whole(5)),
     "vectors": lambda name: close(name, lambda x: (x, 2 * x), whole(5)),
     "uneven": lambda name: close(name, lambda x: (x, x.sum()), whole(5)),
+    "three": lambda name: close(name, lambda x: (x, 2 * x, x.sum()), whole(5)),
     "class": weighed,
     "slope": sloped,
 }
@@ -144,6 +145,8 @@ ANSWERS = [
     ("vectors", True, "(k * x for k in (1, 2))"),
     ("uneven", True, "[x.numpy(), float(x.sum())]"),
     ("uneven", True, "[x.tolist(), x.sum()]"),
+    ("uneven", True, "(*x, x.sum())"),
+    ("three", True, "(torch.stack([x, 2 * x]), x.sum())"),
     ("slope", True, "[a**2 for a in x]"),
     ("slope", True, "(a * a for a in x)"),
     # the same numbers in another shape are another answer
@@ -162,6 +165,8 @@ ANSWERS = [
     ("pair", False, "torch.stack([x.max(), x.sum()])"),
     ("pair", False, "torch.stack([x.sum(), x.max()])[:, None]"),
     ("pair", False, "(x.sum()[None], x.max()[None])"),
+    ("three", False, "(torch.stack([2 * x, x]), x.sum())"),
+    ("three", False, "(x.sum(), torch.stack([x, 2 * x]))"),
     ("vectors", False, "torch.stack([x, 2 * x], 1)"),
     ("vectors", False, "torch.cat([x, 2 * x])"),
     # what is no answer: told in the same words

@@ -73,13 +73,24 @@ def fitted(given: Arrays, shapes: list[tuple[int, ...]]) -> Arrays:
         given: an answer.
         shapes: of the values that are wanted.
     """
-    n = len(shapes)
+    forms = [tuple(part.shape) for part in given]
+    for rest in range(len(shapes)):  # so many values at the end are as they should be
+        head, ends = len(shapes) - rest, len(given) - rest
+        if ends < 1 or forms[ends:] != shapes[head:]:
+            break
+        if (packed := _packed(given[:ends], shapes[:head])) is not None:
+            return (*packed, *given[ends:])
+    return given
+
+
+def _packed(given: Arrays, shapes: list[tuple[int, ...]]) -> Arrays | None:
+    """One array cut into several, or several stacked to one; None if neither fits."""
+    n, inner = len(shapes), {tuple(part.shape) for part in given}
     if n > 1 and len({*shapes}) == 1 and [p.shape for p in given] == [(n, *shapes[0])]:
         return tuple(given[0])
-    inner = {tuple(part.shape) for part in given}
     if n == 1 < len(given) and len(inner) == 1 and shapes == [(len(given), *inner.pop())]:
         return (_stacked(given),)
-    return given
+    return None
 
 
 def differentiable(value: Any) -> Any:
