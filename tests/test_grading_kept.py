@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading import batch, held, stage, verdict
+from gdm_course.grading import batch, held, pool, stage, verdict
 from gdm_course.grading.collect import collect
 from gdm_course.grading.ledger import Named, read
 from gdm_course.grading.verdict import Status, Unwritable, restore
@@ -486,6 +486,27 @@ def test_a_signal_is_an_interrupt_at_any_moment(real_class, moment, name, whom):
     assert [*(real_class / "tmp").iterdir()] == []
     assert [*(real_class / "out").glob(".*")] == []
     goes_on(real_class)
+
+
+def test_a_second_signal_does_not_disturb_how_the_first_is_obeyed(monkeypatch):
+    """Ctrl-C reaches a worker twice: from the terminal, and from its parent."""
+    monkeypatch.setattr(pool, "_stopped", False)
+    monkeypatch.setattr(pool, "_ending", False)
+    done = []
+
+    def call() -> None:
+        try:
+            pool._told_to_stop(signal.SIGINT, sys._getframe())
+        finally:
+            pool._told_to_stop(signal.SIGINT, sys._getframe())
+            done.append("the box is closed")
+
+    result, error = pool._unless_stopped(call)
+    assert done == ["the box is closed"]
+    assert result is None
+    assert isinstance(error, pool.ToldToStop)
+    assert isinstance(pool._unless_stopped(done.clear)[1], pool.ToldToStop)
+    assert done, "nothing is begun any more"
 
 
 @boxed

@@ -324,8 +324,8 @@ def test_a_merge_keeps_all_that_its_folders_know(tmp_path):
 def test_a_merge_into_one_of_its_folders_survives_a_broken_verdict(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for out in (one, two):
-        put(tmp_path / out.name / "in" / f"{out.name}.ipynb", 1, text=out.name)
-        grade(tmp_path / out.name / "in", out=out)
+        put(tmp_path / f"in-{out.name}" / f"{out.name}.ipynb", 1, text=out.name)
+        grade(tmp_path / f"in-{out.name}", out=out)
     (key,) = read(one).names.values()
     (one / f"{key}.json").write_text("null")
     said = gdm("merge", one, two, "--out", one)

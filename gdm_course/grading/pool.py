@@ -183,12 +183,17 @@ def _work(pipe: Connection, parents: Connection, parent: int) -> None:
 
 
 def _told_to_stop(number: int, frame: object) -> None:
-    """Leave the submission under way; at more than a Ctrl-C, end: nobody waits for us."""
+    """Leave the submission under way; at more than a Ctrl-C, end: nobody waits for us.
+
+    It is left once: a second signal must not disturb how the first one is obeyed.
+    """
     global _stopped, _ending
-    _stopped, _ending = True, _ending or number != signal.SIGINT
+    before, _stopped, _ending = _stopped, True, _ending or number != signal.SIGINT
     while frame is not None:
         if frame.f_code is _unless_stopped.__code__:
-            raise Stopped
+            if not before:
+                raise Stopped
+            return
         frame = frame.f_back
     if _ending:
         _end()

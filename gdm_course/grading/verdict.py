@@ -182,10 +182,10 @@ def _typed(kind: type, data: dict):
     """
     made = kind(**{**data, "status": Status(data["status"])})
     for one in fields(kind):
-        value, wanted = getattr(made, one.name), (int, float)
-        if one.type is not float:
-            wanted = tuple if one.name == "marks" else one.type
-        if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+        value, wanted = getattr(made, one.name), one.type
+        wanted = {float: (int, float), tuple[Mark, ...]: tuple}.get(wanted, wanted)
+        odd = isinstance(value, bool) and wanted in (int, (int, float))  # True is an int
+        if odd or not isinstance(value, wanted):
             raise TypeError(f"{one.name} is no {one.type}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{one.name} is no number")
