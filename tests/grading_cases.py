@@ -23,6 +23,7 @@ class Case:
     why: str
     expect: str  # FULL, ZERO, BOUND (one of them), Q0: NAME, HELD
     base: str  # solved, empty, nothing
+    unit: str = UNIT
     status: str = ""
     says: str = ""  # a part of the sentence with each mark that is lost
     edit: str = ""
@@ -52,13 +53,15 @@ def _case(path: Path) -> Case:
 
 
 @cache
-def _stored(kind: str) -> str:
-    return (ROOT / kind / f"{UNIT}.ipynb").read_text(encoding="utf-8")
+def _stored(kind: str, unit: str) -> str:
+    return (ROOT / kind / f"{unit}.ipynb").read_text(encoding="utf-8")
 
 
 def notebook(case: Case) -> bytes:
     """The submission of a case: the exercise or the solution, with its cells put in."""
-    whole = json.loads(_stored("solutions" if case.base == "solved" else "exercises"))
+    whole = json.loads(
+        _stored("solutions" if case.base == "solved" else "exercises", case.unit)
+    )
     instead = {w.split()[1]: s for w, s in case.cells if w.startswith("instead")}
     kept = [] if case.base == "nothing" else whole["cells"]
     for cell in kept:

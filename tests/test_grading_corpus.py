@@ -33,18 +33,20 @@ def maps() -> dict[str, Assignment]:
     return assignments(load(ROOT))
 
 
-@cache
-def boxes(rung: str) -> Boxes:
-    return Boxes(RUNGS[rung], maps()[UNIT])
+MADE: dict[tuple[str, str], Boxes] = {}
+
+
+def boxes(rung: str, unit: str) -> Boxes:
+    if (rung, unit) not in MADE:
+        MADE[rung, unit] = Boxes(RUNGS[rung], maps()[unit])
+    return MADE[rung, unit]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_box_left():
     yield
-    for rung in RUNGS:
-        if RUNGS[rung].missing() is None:
-            boxes(rung).close()
-    boxes.cache_clear()
+    while MADE:
+        MADE.popitem()[1].close()
 
 
 def parameters() -> list:
@@ -82,8 +84,8 @@ def verdict(case: Case, rung: str, host: Host) -> Result:
     found = read(notebook(case))
     chosen = asked_to_hold(host) if case.expect == "HELD" else match(found, maps())
     assert chosen is not None
-    assert chosen.key in (UNIT, "probe")
-    return grade(found, "0" * 64, chosen, boxes(rung).make, budget(case))
+    assert chosen.key in (case.unit, "probe")
+    return grade(found, "0" * 64, chosen, boxes(rung, case.unit).make, budget(case))
 
 
 @pytest.mark.parametrize(("case", "rung"), parameters())
@@ -115,12 +117,12 @@ def test_case(case: Case, rung: str):
         assert lost
         assert {*lost} == {case.status}, story
     assert all(case.says in m.message for m in result.marks if not m.earned), story
-    nothing_is_left(rung)
+    nothing_is_left(boxes(rung, case.unit))
 
 
-def nothing_is_left(rung: str) -> None:
+def nothing_is_left(used: Boxes) -> None:
     """No process of the box is alive once its submission is graded."""
-    nursery = boxes(rung).nursery
+    nursery = used.nursery
     if nursery is None:
         return
     end = time.monotonic() + 5

@@ -15,6 +15,7 @@ from torch import Tensor
 from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, run, to_arrays
 from gdm_course.checks.compare import describe, same
+from gdm_course.checks.draws import generator
 from gdm_course.console import say
 from gdm_course.environment import on
 
@@ -130,7 +131,7 @@ def close(
     """
 
     def asks(seed: int) -> list[Ask]:
-        g = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         return [Ask(args=inputs(g), seed=seed + i) for i in range(n)]
 
     def judge(asks: list[Ask], answers: list[Arrays]) -> str | None:

@@ -8,8 +8,10 @@ import builtins
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from gdm_course.checks.ask import Arrays, Ask
+from gdm_course.checks.draws import derived
 from gdm_course.checks.question import Question, hint
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
@@ -39,7 +41,7 @@ def grade(
         budget: of time.
         seed: of the asks; a secret one, unless an appeal is to be repeated.
     """
-    seed = secrets.randbits(40) if seed is None else seed
+    seed = secrets.randbits(128) if seed is None else seed
     begun = time.monotonic()
     with Session(notebook, assignment, make, budget or Budget()) as session:
         questions = assignment.questions.values()
@@ -94,7 +96,7 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
         opened(session)
         if question.name not in session.found:
             raise Failed(Status.MISSING, f"no cell defines '{question.name}'")
-        asks = question.asks(seed)
+        asks = asked(question, seed)
         seconds = assignment.seconds[question.name]
         answers = [_answer(session, question, ask, seconds) for ask in asks]
         wrong, status = judged(question, asks, answers), _whole(session.rung)
@@ -108,6 +110,18 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
         message=wrong or RIGHT,
         seconds=round(time.monotonic() - begun, 3),
     )
+
+
+def asked(question: Question, seed: int) -> list[Ask]:
+    """The asks of one question under a secret seed, which the box cannot work back to.
+
+    No two questions share an input, and torch's seed in the box says nothing of any.
+    """
+    asks = question.asks(derived(seed, question.name))
+    return [
+        replace(ask, seed=derived(seed, question.name, i) % 2**63)
+        for i, ask in enumerate(asks)
+    ]
 
 
 def _answer(session: Session, question: Question, ask: Ask, seconds: float) -> Arrays:

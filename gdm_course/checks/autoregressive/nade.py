@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal
 
 from gdm_course.autoregressive import made, nade
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close, describe, run
 
 
@@ -108,7 +109,7 @@ def _nade_with(W: Tensor, V: Tensor, b: Tensor, c: Tensor) -> nade.NADE:
 
 def _sampling_asks(seed: int) -> list[Ask]:
     """Four models of 3 bits, with weights so large that forgetting one shows."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     asks = []
     for i in range(4):
         W, V = 4 * torch.randn(3, 8, generator=g), 2 * torch.randn(3, 8, generator=g)
@@ -323,7 +324,7 @@ class _Upper(_SigmoidBeliefNet):
 
 
 def _belief_net_asks(seed: int) -> list[Ask]:
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     D = 5
     state = {"W": torch.randn(D, D, generator=g), "b": torch.randn(D, generator=g)}
     states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)))

@@ -10,6 +10,7 @@ from torch.distributions import Categorical
 
 from gdm_course.autoregressive import gated_pixelcnn, pixelcnn
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Arrays, Ask, Make, Mistake, Question, close
 
 # 1. The masks A and B ---------------------------------------------------------------------
@@ -300,12 +301,12 @@ def _from_nothing(model, upper):
 
 
 def _painting_asks(seed: int) -> list[Ask]:
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     asks = []
     small = "gdm_course.checks.autoregressive.pixelcnn.SmallModel"
     for i in range(4):
         upper = torch.randint(2, (1, 1, 1, 3), generator=g).expand(1000, -1, -1, -1)
-        model = Make(small, (4 * seed + i,))
+        model = Make(small, (int(torch.randint(2**31, (), generator=g)),))
         asks.append(Ask(args=(model, upper.contiguous()), seed=seed + i))
     return asks
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gdm_course.autoregressive import sound, wavenet, wavernn
 from gdm_course.checks.compare import describe
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close
 
 # 1. Mu-law --------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def _ends(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> tuple[Tensor, Tensor]
 
 def _bin_asks(seed: int) -> list[Ask]:
     """Codes near the middle of the bump, both ends, and codes far out in the tails."""
-    g, asks = torch.Generator().manual_seed(seed), []
+    g, asks = generator(seed), []
     for spread, low in ((0.1, -2.0), (0.6, -3.0), (0.6, -5.0)):
         k = torch.randint(1, 255, (40,), generator=g)
         k[:2] = torch.tensor([0, 255])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close
 from gdm_course.vae import vae
 from gdm_course.vae.decoders import logistic_bin as binned
@@ -112,7 +113,7 @@ def _score_function(z: Tensor, f: Tensor, mu: Tensor, log_sigma: Tensor) -> Tens
 
 
 def _score_asks(seed: int) -> list[Ask]:
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     asks = []
     for i in range(3):
         mu, log_sigma = _randn(g, 3), 0.4 * _randn(g, 3)

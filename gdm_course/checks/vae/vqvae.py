@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close, describe, run
 from gdm_course.vae import fsq, quantise
 
@@ -18,7 +19,7 @@ def _with_gradient(
     """Make a question about a value and about its derivative in the first argument."""
 
     def asks(seed: int) -> list[Ask]:
-        g = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         args = inputs(g)
         return [Ask(args=args, seed=seed), Ask(args=args, seed=seed, jacobian=True)]
 
