@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "training": {"protocols", "learning", "batching", "chance", "environment"},
     "source": set(),
     "validate": set(),
+    "divergences": {"validate"},  # a loss may be one of them: there is one copy of each
     "examples": {"protocols"},
     **{
         family: {
@@ -35,6 +36,7 @@ MAY_IMPORT = {
             "chance",
             "validate",
             "examples",
+            "divergences",
         }
         for family in FAMILIES
     },

@@ -113,6 +113,6 @@ def _defined(path: str, package: Path) -> Iterator[str]:
 
 
 def _rooms(package: Path) -> set[str]:
-    """The rooms whose code a checkpoint depends on: the families and `nets`."""
+    """The rooms whose code a model depends on: the families, `nets`, `divergences`."""
     course = tomllib.loads((package / "course.toml").read_text(encoding="utf-8"))
-    return {*course["families"], "nets"}
+    return {*course["families"], "nets", "divergences"}

@@ -83,7 +83,7 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
         bandwidth: of the Gaussian kernel, in the unit of x.
 
     Returns:
-        The estimate, a scalar.
+        The estimate, a scalar without unit, 2 at most.
 
     Raises:
         ValueError: a sample has no pair.

@@ -10,41 +10,10 @@ References:
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from gdm_course.divergences.samples import mmd2
 from gdm_course.vae.vae import VAE, latent_kl
-
-
-def kernel(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """Return k(x, y) = exp(-|x - y|^2 / (2 h^2)) of all pairs: (N, K), (M, K) -> (N, M).
-
-    The squared distance is multiplied out, so that its gradient exists at distance 0.
-    """
-    squared = x.square().sum(-1)[:, None] + y.square().sum(-1) - 2 * x @ y.T
-    return torch.exp(-squared.clamp_min(0) / (2 * bandwidth**2))
-
-
-def mmd2(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """Estimate MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) from samples: (12).
-
-    Pairs of a point with itself are left out, so the estimate is right on average; where
-    the truth is 0 it is negative half of the time.
-
-    Args:
-        x, y: (N, K) and (M, K), at least 2 points each.
-        bandwidth: h, in the unit of x.
-
-    Returns:
-        A scalar without unit, 2 at most.
-    """
-    N, M = len(x), len(y)
-    if min(N, M) < 2:
-        raise ValueError(f"{min(N, M)} point has no pair: MMD needs at least 2 of each")
-    xx, yy = kernel(x, x, bandwidth), kernel(y, y, bandwidth)
-    within_x = (xx.sum() - xx.diagonal().sum()) / (N * (N - 1))
-    within_y = (yy.sum() - yy.diagonal().sum()) / (M * (M - 1))
-    return within_x + within_y - 2 * kernel(x, y, bandwidth).mean()
 
 
 class InfoVAE(VAE):

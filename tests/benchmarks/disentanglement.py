@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch.distributions import Independent, Normal
 
+from gdm_course.divergences import mmd2
 from gdm_course.evaluation.disentanglement import discretise, information_matrix
 from gdm_course.vae.beta_vae import log_aggregate, log_densities
-from gdm_course.vae.info_vae import mmd2
 from tests.benchmarks.harness import Ratio, compare, table
 
 

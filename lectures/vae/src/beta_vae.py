@@ -36,11 +36,11 @@ from torch.distributions import Distribution, Independent, Normal
 from gdm_course import checkpoints, protocols
 from gdm_course import plotting as plot
 from gdm_course.data import images, shapes
+from gdm_course.divergences import mmd2  # of two samples, by the Gaussian kernel
 from gdm_course.evaluation.disentanglement import entropy, information_matrix
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.vae.beta_vae import RateDistortion
 from gdm_course.vae.decoders import AutoregressivePixels, GaussianPixels
-from gdm_course.vae.info_vae import kernel  # exp(-|x - y|^2 / 2 h^2) of all pairs
 from gdm_course.vae.vae import VAE, LatentModel, StandardNormal, gaussian_kl, latent_kl
 from gdm_course.widgets import play, watch
 
@@ -899,31 +899,9 @@ print(
 # $$\mathrm{MMD}^2 = \mathbb E\,k(z,z') + \mathbb E\,k(y,y') - 2\,\mathbb E\,k(z,y),
 #   \qquad z,z'\sim q(z),\ y,y'\sim p(z), \tag{12}$$
 #
-# zero only if the two are equal. The estimate leaves out the pairs of a point with itself.
-
-
-# %% tags=["from:vae.info_vae.mmd2"]
-def mmd2(x: Tensor, y: Tensor, bandwidth: float) -> Tensor:
-    """Estimate MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) from samples: (12).
-
-    Pairs of a point with itself are left out, so the estimate is right on average; where
-    the truth is 0 it is negative half of the time.
-
-    Args:
-        x, y: (N, K) and (M, K), at least 2 points each.
-        bandwidth: h, in the unit of x.
-
-    Returns:
-        A scalar without unit, 2 at most.
-    """
-    N, M = len(x), len(y)
-    if min(N, M) < 2:
-        raise ValueError(f"{min(N, M)} point has no pair: MMD needs at least 2 of each")
-    xx, yy = kernel(x, x, bandwidth), kernel(y, y, bandwidth)
-    within_x = (xx.sum() - xx.diagonal().sum()) / (N * (N - 1))
-    within_y = (yy.sum() - yy.diagonal().sum()) / (M * (M - 1))
-    return within_x + within_y - 2 * kernel(x, y, bandwidth).mean()
-
+# zero only if the two are equal. Its estimate is the `mmd2` of
+# [that lecture](../foundations/densities.ipynb), equation (7) there, which leaves out the
+# pairs of a point with itself.
 
 # %%
 seed_everything(0)
