@@ -22,7 +22,7 @@ from gdm_course.grading.cells import plan
 from gdm_course.grading.container import container
 from gdm_course.grading.ladder import LADDER, NoRung, choose
 from gdm_course.grading.wire import Malformed
-from gdm_course.source import ROOT
+from gdm_course.source import PACKAGE, ROOT
 
 MAPS = assignments(load(ROOT))
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
@@ -106,7 +106,7 @@ def test_an_argument_that_needs_an_answer_is_refused():
     assert "def secret" in stage.slice_of(text, {"helper"})
     assert "secret" not in stage.slice_of("def a():\n    return 1\n\n\nsecret = 2\n", {"a"})
     made = Assignment("x/y", {}, frozenset())
-    path = rungs.PACKAGE / "checks" / "foundations" / "densities.py"
+    path = PACKAGE / "checks" / "foundations" / "densities.py"
     wanted = frozenset({"gdm_course.checks.foundations.densities._kl_gaussian"})
     made.__dict__.update(questions={"_kl_gaussian": None}, made=wanted)
     with pytest.raises(ValueError, match="build it without"):

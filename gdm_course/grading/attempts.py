@@ -34,6 +34,33 @@ def host_file(secret: str, port: int) -> int:
     return int(all(_errno(lambda n=name: os.stat(n) and open(n).close()) for name in names))
 
 
+SIGNS = (b"BEGIN SOLUTION", b"A question is data: what to ask of a student")
+
+
+def no_answers(secret: str, port: int, *tops: str) -> int:
+    """No solution and no check of the course is in any folder that can be read."""
+    known = ("/usr", "/lib", "/opt", "/srv", "/home", sys.prefix, sys.base_prefix)
+    tops = tops or (("/",) if _listed("/") else known)  # without mounts "/" has no list
+    return int(not any(_answers(folder, names) for folder, names in _folders(tops)))
+
+
+def _folders(tops):
+    for top in tops:
+        for folder, inner, names in os.walk(top):
+            inner[:] = [n for n in inner if f"{folder}{n}" not in ("/proc", "/sys", "/dev")]
+            if "gdm_course" in folder or "solutions" in folder:
+                yield folder, names
+
+
+def _answers(folder, names) -> bool:
+    for name in names:
+        with contextlib.suppress(OSError), open(f"{folder}/{name}", "rb") as file:
+            text = file.read()
+            if any(sign in text for sign in SIGNS):
+                return True
+    return False
+
+
 def write_outside(secret: str, port: int) -> int:
     """Nothing outside the sized folders can be written."""
     places = [

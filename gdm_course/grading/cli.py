@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from gdm_course.environment import cores
+from gdm_course.grading.apart import misplaced
 from gdm_course.grading.cli_reports import (
     Gradebook,
     fail,
@@ -65,6 +66,8 @@ def grade_command(
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
     with _stoppable(out), writing(out):
         rung = _rung(submissions, unit, floor, unsandboxed)
+        if wrong := misplaced(submissions, out, rung.name):
+            fail(wrong)
         typer.echo(f"isolation: {rung.name} ({rung.how}); not covered: {rung.lacks}")
         out.mkdir(parents=True, exist_ok=True)
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from functools import cache
 
+from gdm_course.grading import places
 from gdm_course.grading.rungs import (
     ENVIRONMENT,
     LIMITS,
@@ -33,7 +34,20 @@ def container_missing() -> str | None:
         subprocess.run([program, "info"], check=True, capture_output=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return f"'{program} info' fails: is its daemon running?"
-    return None
+    return _unfit(program, os.environ[IMAGE])
+
+
+def _unfit(program: str, image: str) -> str | None:
+    """Why an image cannot be used, or None: it must have Python, and no course."""
+    look = "import importlib.util as u, sys; sys.exit(3 * bool(u.find_spec('gdm_course')))"
+    command = [program, "run", "--rm", "--network", "none", image, "python", "-c", look]
+    try:
+        code = subprocess.run(command, capture_output=True, timeout=120).returncode
+    except (OSError, subprocess.SubprocessError):
+        code = 1
+    if code == 3:
+        return f"the image {image} holds the course, answers included: make one without"
+    return f"the image {image} does not start Python" if code else None
 
 
 def container(site: Site) -> list[str]:
@@ -45,6 +59,8 @@ def container(site: Site) -> list[str]:
     command += ["--pids-limit", str(LIMITS["processes"]), "--shm-size", f"{SHM_MIB}m"]
     command += ["--tmpfs", f"/tmp:size={TMP_MIB}m,mode=1777,exec", "--workdir", "/tmp"]
     command += ["--volume", f"{site.stage}:/course:ro"]
+    for part in places.PARTS:  # of an image that is the grader's own, too
+        command += ["--tmpfs", f"{(places.ROOT / part).as_posix()}:ro,size=64k"]
     for name, value in ENVIRONMENT.items():
         if name != "PATH":  # the image has its own
             command += ["--env", f"{name}={value}"]

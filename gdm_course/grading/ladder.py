@@ -8,6 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from gdm_course.grading import places
 from gdm_course.grading.container import container, container_missing
 from gdm_course.grading.rungs import (
     Rung,
@@ -54,10 +55,10 @@ PACKAGES = {
 
 
 def _hidden() -> str | None:
-    """Why no box with a /tmp of its own can start this Python, or None."""
+    """Why no box with a /tmp of its own can start this Python and hide us, or None."""
     lost = [path for path in python_paths() if Path(path).is_relative_to("/tmp")]
     if not lost:
-        return None
+        return places.trouble()
     return f"a box has its own /tmp, and this Python lies in {lost[0]}: set it up elsewhere"
 
 
@@ -65,6 +66,7 @@ def _refused(wrap) -> str | None:
     """Start `true` in a box; the reason why that fails, or None."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
+        Path(folder, "gdm_course").mkdir()  # as a stage has: it may have to cover a copy
         site = Site(Path(folder), Path(folder), free_uid())
         command = wrap(site, bubblewrap(site)[: -len(guest_command("", {}))])
         try:
@@ -104,7 +106,8 @@ def _no_l2() -> str | None:
     needed = 1 if os.geteuid() == 0 else 6
     if landlock_abi() < needed:
         return f"Landlock ABI {landlock_abi()}, needed are {needed}: Linux 6.12, or root"
-    return _lacks("setpriv", "unshare") if os.geteuid() == 0 else None
+    lacks = _lacks("setpriv", "unshare") if os.geteuid() == 0 else None
+    return lacks or places.trouble()
 
 
 def _l3(site: Site) -> list[str]:

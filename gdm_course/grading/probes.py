@@ -23,8 +23,9 @@ from gdm_course.grading.packing import pack_ask
 from gdm_course.grading.rungs import Rung
 from gdm_course.grading.wire import Malformed
 
-TOGETHER = ("host_file", "write_outside", "host_loopback", "odd_sockets", "core_pattern")
-TOGETHER += ("first_environment", "trace", "namespaces", "disk", "forks", "sleeper")
+TOGETHER = ("host_file", "no_answers", "write_outside", "host_loopback", "odd_sockets")
+TOGETHER += ("core_pattern", "first_environment", "trace", "namespaces", "disk", "forks")
+TOGETHER += ("sleeper",)
 ALONE = ("kill_others", "flood", "memory")  # these may end their box
 # What a rung does not promise: L2 has no sized folders; see the threat model.
 NOT_PROMISED = {"L2": {"disk"}, "L0": {*TOGETHER, *ALONE}}
@@ -88,10 +89,7 @@ def promise(name: str) -> str:
 
 def probe(rung: Rung) -> Iterator[Finding]:
     """Try everything on one rung."""
-    nothing = Assignment("probe", {}, frozenset())
-    nothing.__dict__["questions"] = nothing.__dict__["made"] = {}
-    nothing.__dict__["withheld"] = frozenset()
-    boxes = Boxes(rung, nothing)
+    boxes = boxes_of_nothing(rung)
     try:
         with Host() as host:
             with _loaded(boxes) as box:
@@ -104,6 +102,14 @@ def probe(rung: Rung) -> Iterator[Finding]:
             yield Finding("The host's file and server were not touched.", host.intact())
     finally:
         boxes.close()
+
+
+def boxes_of_nothing(rung: Rung) -> Boxes:
+    """Boxes of an assignment without questions."""
+    nothing = Assignment("probe", {}, frozenset())
+    nothing.__dict__["questions"] = nothing.__dict__["made"] = {}
+    nothing.__dict__["withheld"] = frozenset()
+    return Boxes(rung, nothing)
 
 
 def _loaded(boxes: Boxes) -> Box:

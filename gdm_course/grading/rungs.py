@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdm_course.grading import cgroup, memory
-from gdm_course.source import PACKAGE
+from gdm_course.grading import cgroup, memory, places
+from gdm_course.grading.places import python_paths
 
 START = (
     "import sys; sys.path.insert(0, {!r}); import gdm_course.grading.guest as g; g.main()"
@@ -22,8 +22,6 @@ ENVIRONMENT = {
     **{"GDM_SMOKE": "1", "GDM_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
     "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
 }
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime", "/etc/fonts")
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,6 @@ def memory_is_bounded() -> bool:
     return cgroup.home()[0] is not None or memory.device() != b""
 
 
-def python_paths() -> list[str]:
-    """Where the interpreter and its libraries are, outside of the system's folders."""
-    found = {os.path.realpath(sys.base_prefix), sys.base_prefix, sys.prefix}
-    return sorted(p for p in found if not p.startswith("/usr/") and p != "/usr")
-
-
 def guest_command(course: str, how: dict) -> list[str]:
     """The guest's command line. `course`: where the package is, as the box sees it."""
     flags = ["-E", "-s", "-P", "-B"]
@@ -81,26 +73,39 @@ def bubblewrap(site: Site, nested: bool = False) -> list[str]:
     command += [] if nested else ["--disable-userns"]
     command += ["--die-with-parent", "--new-session", "--clearenv", "--hostname", "box"]
     command += ["--uid", "1000", "--gid", "1000"]
-    for path in SYSTEM:
+    for path in places.SYSTEM:
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             command += ["--ro-bind", path, path]
-    for path in (*ETC, *python_paths()):
+    for path in (*places.ETC, *python_paths()):
         command += ["--ro-bind-try", path, path]
+    command += _hide(site.stage)
     command += ["--proc", "/proc", "--dev", "/dev"]
     if not (bounded := memory_is_bounded()):  # a mapping of /dev/zero is shared memory
         command += ["--ro-bind", "/dev/null", "/dev/zero"]
     command += ["--size", str(SHM_MIB << 20), "--tmpfs", "/dev/shm"]
     command += ["--size", str(TMP_MIB << 20), "--tmpfs", "/tmp"]
     command += ["--ro-bind", str(site.stage), "/course"]
-    if PACKAGE.is_relative_to(sys.prefix):  # not in a checkout: hide the installed one
-        command += ["--ro-bind", str(site.stage / "gdm_course"), str(PACKAGE)]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
     how = {"limits": LIMITS, "seccomp": {"shared_memory": bounded}, "nursery": nested}
     return [*command, "--", *guest_command("/course", how)]
+
+
+def _hide(stage: Path) -> list[str]:
+    """Hide the course where a box would see it: an empty folder, or the stage's package."""
+    options = []
+    for cover in places.covers():
+        if cover.copy:
+            options += ["--ro-bind", str(stage / "gdm_course"), str(cover.place)]
+            continue
+        options += ["--tmpfs", str(cover.place)]
+        for kept in map(str, cover.keep):
+            options += ["--ro-bind", kept, kept]
+        options += ["--remount-ro", str(cover.place)]
+    return options
 
 
 def nest(rung: "Rung", site: Site) -> list[str]:
@@ -143,14 +148,13 @@ def _covered(path: str) -> str:
 
 def landlocked(site: Site) -> list[str]:
     """A box without namespaces: the guest locks itself up."""
-    read = [*SYSTEM, *ETC, *_without_package(python_paths()), str(site.stage)]
+    read = [*places.readable(), str(site.stage)]
     read += ["/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
     read += ["/dev/zero"] * memory_is_bounded()
     write = [str(site.scratch), "/dev/shm", "/dev/null"]
     root = os.geteuid() == 0
     limits = LIMITS if root else {**LIMITS, "processes": 64 + _threads_of(os.getuid())}
-    folders = [str(p) for p in PACKAGE.parents if p.is_relative_to(sys.prefix)]
-    paths = {"read": read, "write": write, "folders": folders}
+    paths = {"read": read, "write": write, "folders": places.around()}
     how = {"limits": limits, "landlock": paths}
     # as a user: his bus would start anything
     how["seccomp"] = {"unix_sockets": root, "shared_memory": memory_is_bounded()}
@@ -159,21 +163,6 @@ def landlocked(site: Site) -> list[str]:
     command += [f"{name}={value}" for name, value in home.items()]
     command += guest_command(str(site.stage), how)
     return as_nobody(site, command) if root else command
-
-
-def _without_package(paths: list[str]) -> list[str]:
-    """These folders; if one holds the installed course, its parts other than the course."""
-    found = []
-    for path in map(Path, paths):
-        while PACKAGE.is_relative_to(path):
-            below = next(p for p in path.iterdir() if PACKAGE.is_relative_to(p))
-            found += [str(p) for p in path.iterdir() if p != below]
-            path = below
-            if path == PACKAGE:
-                break
-        else:
-            found.append(str(path))
-    return found
 
 
 def _threads_of(uid: int) -> int:

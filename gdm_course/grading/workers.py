@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from gdm_course.grading import batch
+from gdm_course.grading import apart, batch
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.pool import Local
 from gdm_course.grading.session import slowness
@@ -116,8 +116,8 @@ def _obstacle(names: list[str], rung: str, known: dict[str, str]) -> str:
     if not sys.flags.safe_path:
         return "its Python looks for modules in its current folder: set PYTHONSAFEPATH=1"
     for name in names:
-        if not os.path.exists(name):
-            return f"it does not see {name}: use a folder that all machines share"
+        if told := apart.obstacle(name, rung):
+            return told
     reason = next(r for r in LADDER if r.name == rung).missing()
     if reason:
         return f"it has no isolation {rung}: {reason}"
