@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import Question
-from gdm_course.grading import batch
+from gdm_course.grading import batch, judge
 from gdm_course.grading.assignment import Assignment, assignments, match
 from gdm_course.grading.box import Died, TooLate
 from gdm_course.grading.boxes import Boxes
@@ -23,7 +24,7 @@ from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Cell, Notebook, read
 from gdm_course.grading.packing import unpack_ask
 from gdm_course.grading.session import Budget
-from gdm_course.grading.verdict import Result, Status, restore, store
+from gdm_course.grading.verdict import Mark, Result, Status, restore, store
 from gdm_course.grading.wire import Malformed
 from gdm_course.source import ROOT
 
@@ -176,14 +177,62 @@ def test_a_verdict_is_stored_and_read_back(tmp_path):
     assert restore(path) is None
 
 
+def kept_result() -> Result:
+    """A verdict on the file "k": the first question right, the others wrong."""
+    made = MAPS["foundations/densities"]
+    marks = [Mark(n, p, 0, Status.GRADED, "wrong") for n, p in made.points.items()]
+    marks[0] = replace(marks[0], earned=marks[0].points, message=RIGHT)
+    about = ("k", made.key, made.fingerprint, Status.GRADED, "")
+    return Result(*about, tuple(marks), rung="L3")
+
+
+FORGED = {
+    "of another file": lambda d: d.update(sha256="0" * 64),
+    "of no assignment": lambda d: d.update(assignment="", fingerprint=""),
+    "of an assignment that is not there": lambda d: d.update(assignment="x/y"),
+    "without fingerprint": lambda d: d.update(fingerprint=""),
+    "no marks": lambda d: d.update(marks=[]),
+    "a question less": lambda d: d["marks"].pop(),
+    "a question twice": lambda d: d["marks"].append(d["marks"][0]),
+    "a question more": lambda d: d["marks"].append({**d["marks"][0], "name": "x"}),
+    "more points": lambda d: d["marks"][1].update(points=100, earned=100),
+    "more than its points": lambda d: d["marks"][1].update(earned=2.5),
+    "fewer than none": lambda d: d["marks"][1].update(earned=-2),
+    "a part of its points": lambda d: d["marks"][1].update(earned=0.5),
+    "not a number": lambda d: d["marks"][1].update(earned=float("nan")),
+    "points as text": lambda d: d["marks"][1].update(earned="2"),
+    "points as yes": lambda d: d["marks"][2].update(earned=True),
+    "points for nothing judged": lambda d: d["marks"][0].update(status="missing"),
+    "isolated and not": lambda d: d["marks"][0].update(status="unsandboxed"),
+    "another status": lambda d: d.update(status="full marks"),
+    "another schema": lambda d: d.update(schema=2),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_verdict_that_no_judge_writes_is_not_kept(what, tmp_path):
+    path = store(kept_result(), tmp_path)
+    assert batch.fresh(path, "L3") is not None
+    data = json.loads(path.read_text())
+    FORGED[what](data)
+    path.write_text(json.dumps(data))
+    assert batch.fresh(path, "L3") is None
+
+
+def test_a_verdict_on_no_notebook_is_kept_as_one(tmp_path):
+    bad = judge.rejected("k", "no notebook")
+    assert batch.fresh(store(bad, tmp_path), "L3") == bad
+    assert batch.fresh(store(replace(bad, status=Status.GRADED), tmp_path), "L3") is None
+
+
 def test_an_old_mark_never_survives(tmp_path, monkeypatch):
     """Another fingerprint, a rung given up, a regrade: the stored mark is not kept."""
-    key = "foundations/densities"
-    good = Result("k", key, MAPS[key].fingerprint, Status.GRADED, "", rung="L3")
+    good = kept_result()
     assert batch.fresh(store(good, tmp_path), "L3") == good
-    stale = Result("k", key, "other", Status.GRADED, "", rung="L3")
+    stale = replace(good, fingerprint="other")
     assert batch.fresh(store(stale, tmp_path), "L3") is None
-    bare = Result("k", key, MAPS[key].fingerprint, Status.UNSANDBOXED, "", rung="L0")
+    marks = tuple(replace(m, status=Status.UNSANDBOXED) for m in good.marks)
+    bare = replace(good, status=Status.UNSANDBOXED, rung="L0", marks=marks)
     assert batch.fresh(store(bare, tmp_path), "L3") is None
     assert batch.fresh(store(bare, tmp_path), "L0") == bare
     store(stale, tmp_path)

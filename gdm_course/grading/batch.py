@@ -16,7 +16,7 @@ from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Rejected, load, read
 from gdm_course.grading.pool import ToldToStop
 from gdm_course.grading.session import Budget, slowness
-from gdm_course.grading.verdict import Result, Status, Unwritable, restore, store
+from gdm_course.grading.verdict import Result, Status, Unwritable, credible, restore, store
 from gdm_course.source import ROOT
 
 
@@ -99,16 +99,19 @@ def _boxes(rung: str, key: str) -> Boxes:
 
 
 def fresh(path: Path, rung: str) -> Result | None:
-    """A stored verdict that still holds: same assignment as now, and not unsandboxed."""
+    """A stored verdict that still holds: of this file and of the assignment as it is now.
+
+    One without isolation gives way to one with it; one that no judge writes is none.
+    """
     result = restore(path)
     if result is None or result.status == Status.UNJUDGED:
         return None
     if rung != "L0" and result.rung == "L0":
         return None
-    if not result.assignment:
-        return result
     known = _maps().get(result.assignment)
-    return result if known and known.fingerprint == result.fingerprint else None
+    if result.fingerprint != (known.fingerprint if known else ""):
+        return None
+    return result if credible(result, path.stem, known.points if known else {}) else None
 
 
 def plan(

@@ -126,6 +126,25 @@ def clear(folder: Path) -> None:
                 path.unlink()
 
 
+def credible(result: Result, key: str, points: dict[str, float]) -> bool:
+    """Whether a stored result can be a judge's, on the file of this hash.
+
+    Args:
+        result: as it was restored.
+        key: the SHA-256 of the file.
+        points: of the questions of its assignment; none if it says that it has none.
+    """
+    if result.sha256 != key or {m.name: m.points for m in result.marks} != points:
+        return False
+    if not points:
+        return result.status is Status.MALFORMED and not result.assignment
+    judged = (Status.UNSANDBOXED,) if result.rung == "L0" else (Status.GRADED,)
+    return len(result.marks) == len(points) and all(
+        m.earned == 0 or (m.earned == m.points and m.status in judged)
+        for m in result.marks
+    )
+
+
 def restore(path: Path) -> Result | None:
     """Read a stored result; None if there is none, or if it is not one of this version."""
     try:
