@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -273,6 +275,77 @@ def test_the_assignment_is_found_without_metadata():
         assert match(found, MAPS) is made
         assert match(Notebook(found.cells, "solutions/no/such.py"), MAPS) is made
     assert match(Notebook((Cell("x = 1"),)), MAPS) is None
+
+
+# What decides a mark ----------------------------------------------------------------------
+
+DECIDING = [
+    "checks/foundations/densities.py",
+    "checks/question.py",
+    "checks/compare.py",
+    "checks/draws.py",
+    "checks/ask.py",
+    "divergences/samples.py",  # a reference
+    "divergences/densities.py",  # what that uses
+    "divergences/__init__.py",
+    "grading/judge.py",
+    "grading/cells.py",
+    "grading/guest.py",
+    "grading/stage.py",
+    "grading/standin.py",
+    "grading/rungs.py",
+]
+
+
+def fingerprint(root: Path, key: str = "foundations/densities") -> str:
+    made = MAPS[key]
+    computed = Assignment(key, made.points, made.known, root)
+    computed.__dict__["made"] = made.made
+    return computed.fingerprint
+
+
+@pytest.fixture(scope="module")
+def course_copy(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("course")
+    leave = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    shutil.copytree(ROOT / "gdm_course", root / "gdm_course", ignore=leave)
+    return root
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_a_repair_of_what_judges_makes_marks_stale(name, course_copy):
+    """Case 12: the reference was repaired, and old marks were "kept from before"."""
+    path, before = course_copy / "gdm_course" / name, fingerprint(course_copy)
+    text = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(text + "\n\n# a comment\n", encoding="utf-8")
+        assert fingerprint(course_copy) == before
+        path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+        assert fingerprint(course_copy) != before
+    finally:
+        path.write_text(text, encoding="utf-8")
+    assert fingerprint(course_copy) == before == MAPS["foundations/densities"].fingerprint
+
+
+@pytest.mark.parametrize("name", ["vae/vae.py", "grading/pages.py", "checks/vae/vae.py"])
+def test_what_judges_nothing_here_changes_no_mark(name, course_copy):
+    path, before = course_copy / "gdm_course" / name, fingerprint(course_copy)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+    assert fingerprint(course_copy) == before
+    assert fingerprint(course_copy, "vae/vae") != MAPS["vae/vae"].fingerprint or (
+        name == "grading/pages.py"
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def test_what_an_ask_builds_counts(course_copy):
+    """`midpoint_step` gets a field of flows.ode: no import of its check file says so."""
+    path, key = course_copy / "gdm_course/flows/ode.py", "flows/continuous"
+    text, before = path.read_text(encoding="utf-8"), fingerprint(course_copy, key)
+    path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
+    assert fingerprint(course_copy, key) != before
+    path.write_text(text, encoding="utf-8")
 
 
 # Whole units, in real boxes ---------------------------------------------------------------

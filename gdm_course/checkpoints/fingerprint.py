@@ -42,13 +42,13 @@ def changes(old: dict[str, str], new: dict[str, str]) -> list[str]:
 
 
 def _digest(node: ast.AST) -> str:
-    return hashlib.sha256(_canonical(node).encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical(node).encode()).hexdigest()[:12]
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
     """Write a syntax tree as text, without what changes nothing that is computed."""
     if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
+        return "[" + ",".join(map(canonical, value)) + "]"
     if not isinstance(value, ast.AST):
         return repr(value)
     if isinstance(value, ast.Raise):
@@ -56,7 +56,7 @@ def _canonical(value: object) -> str:
     fields = [(k, v) for k, v in ast.iter_fields(value) if k not in IGNORED]
     if ast.get_docstring(value) if hasattr(value, "decorator_list") else None:
         fields = [(k, v[1:] if k == "body" else v) for k, v in fields]
-    kept = (f"{k}={_canonical(v)}" for k, v in fields if v is not None and v != [])
+    kept = (f"{k}={canonical(v)}" for k, v in fields if v is not None and v != [])
     return f"{type(value).__name__}({','.join(kept)})"
 
 

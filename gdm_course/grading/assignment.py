@@ -4,7 +4,6 @@ It comes from the course, never from a submission: whatever points, names or che
 notebook claims to have, this decides.
 """
 
-import ast
 import importlib
 import re
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from gdm_course.authoring.course import Course
 from gdm_course.checks.question import Ask, Make, Question, run
+from gdm_course.grading.decides import deciding, imports, is_module
 from gdm_course.grading.notebook import Cell, Notebook, read
 from gdm_course.source import ROOT, unix
 
@@ -75,8 +75,8 @@ def _withheld(key: str, text: str, root: Path) -> frozenset[str]:
     lecture = root / "lectures" / f"{key.replace('/', '/src/')}.py"
     quoted = lecture.read_text(encoding="utf-8") if lecture.is_file() else ""
     found = {f"gdm_course.{m}" for m in re.findall(r"\bfrom:([\w.]+)\.\w+", quoted)}
-    found |= _imports(text) | {f"gdm_course.{key.replace('/', '.')}"}
-    return frozenset(n for n in found if n.split(".")[1] not in TOOLS and _is_module(n))
+    found |= imports(text) | {f"gdm_course.{key.replace('/', '.')}"}
+    return frozenset(n for n in found if n.split(".")[1] not in TOOLS and is_module(n))
 
 
 def _seconds(questions: dict[str, Question]) -> dict[str, float]:
@@ -92,7 +92,10 @@ def _seconds(questions: dict[str, Question]) -> dict[str, float]:
 
 def _fingerprint(assignment: Assignment) -> str:
     """A hash of all that decides a mark; another one means: grade again."""
-    decides = f"{assignment.text}{assignment.points}{sorted(assignment.known)}"
+    built = {path.rpartition(".")[0] for path in assignment.made}
+    check = f"gdm_course.checks.{assignment.key.replace('/', '.')}"
+    code = deciding({check, *built}, assignment.root)
+    decides = f"{code}{assignment.points}{sorted(assignment.known)}"
     return sha256(decides.encode()).hexdigest()[:16]
 
 
@@ -135,26 +138,6 @@ def match(notebook: Notebook, maps: dict[str, Assignment]) -> Assignment | None:
 
     best = max(maps.values(), key=likeness, default=None)
     return best if best and likeness(best) else None
-
-
-def _imports(text: str) -> set[str]:
-    """The modules of the course that a file imports, as dotted names."""
-    found = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-            "gdm_course"
-        ):
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if _is_module(inner) else node.module)
-        elif isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if a.name.startswith("gdm_course.")}
-    return {name for name in found if "." in name}
-
-
-def _is_module(dotted: str) -> bool:
-    base = ROOT.joinpath(*dotted.split("."))
-    return base.is_dir() or base.with_suffix(".py").is_file()
 
 
 def _paths(value: object) -> set[str]:

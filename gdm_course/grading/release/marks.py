@@ -26,12 +26,12 @@ STOPS = (
 
 def imports(cells: Iterable[dict]) -> set[str]:
     """The modules of the course that code cells import."""
-    from gdm_course.grading.assignment import _imports
+    from gdm_course.grading.decides import imports
 
     found = set()
     for cell in cells:
         if cell["cell_type"] == "code" and (tree := _parsed(text(cell))) is not None:
-            found |= _imports(ast.unparse(tree))
+            found |= imports(ast.unparse(tree))
     return found
 
 
@@ -89,7 +89,7 @@ def _stops(cell: dict, stopped: dict[str, set[str]], gone: frozenset[str]) -> se
 
 def _bound(tree: ast.Module, gone: frozenset[str]) -> dict[str, set[str]]:
     """Names that imports bind, of what is left out or needs what is left out."""
-    from gdm_course.grading.assignment import _imports
+    from gdm_course.grading.decides import imports
 
     found = {}
     for node in ast.walk(tree):
@@ -97,7 +97,7 @@ def _bound(tree: ast.Module, gone: frozenset[str]) -> dict[str, set[str]]:
             one = copy.copy(node)
             one.names = [alias]
             needed = {
-                m for m in closure(_imports(ast.unparse(one)), gone) if within(m, gone)
+                m for m in closure(imports(ast.unparse(one)), gone) if within(m, gone)
             }
             if needed:
                 found[alias.asname or alias.name.split(".")[0]] = needed

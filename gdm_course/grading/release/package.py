@@ -9,7 +9,8 @@ from pathlib import Path
 from gdm_course.authoring.course import Course, Unit
 from gdm_course.authoring.leaks import separate
 from gdm_course.authoring.percent import read
-from gdm_course.grading.assignment import TOOLS, Assignment, _imports
+from gdm_course.grading.assignment import TOOLS, Assignment
+from gdm_course.grading.decides import imports
 from gdm_course.grading.packing import pack_ask
 from gdm_course.grading.release import desk, later
 from gdm_course.grading.stage import slice_of
@@ -71,7 +72,7 @@ def imported(module: str) -> frozenset[str]:
             n for n in ast.parse(text).body if isinstance(n, ast.Import | ast.ImportFrom)
         ]
         text = "\n".join(map(ast.unparse, kept))
-    return frozenset(_imports(text))
+    return frozenset(imports(text))
 
 
 def closure(start: Iterable[str], stop: Iterable[str] = ()) -> set[str]:
