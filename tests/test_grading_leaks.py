@@ -1,0 +1,86 @@
+"""No callable of a box is an answer: every one is tried, on every question of its unit."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gdm_course.authoring.course import load
+from gdm_course.checks.question import run
+from gdm_course.grading import stage
+from gdm_course.grading.assignment import Assignment, assignments
+from gdm_course.grading.judge import asked
+from gdm_course.grading.packing import pack_ask
+from gdm_course.source import ROOT
+
+MAPS = assignments(load(ROOT))
+PROGRAM = Path(__file__).parent / "box_callables.py"
+SECRET = 2**100 + 1
+
+
+def leaks(made: list[Assignment], where: Path, deep: bool = False) -> list[set[tuple]]:
+    """What in the box of each assignment answers which question."""
+    stages, jobs = [stage.build(one) for one in made], []
+    for one, place in zip(made, stages):
+        questions = {}
+        for name, question in one.questions.items():
+            asks = asked(question, SECRET)
+            wanted = [*run(asks[0], question.reference)]
+            drawn = question.kind == "statistical"
+            questions[name] = ([pack_ask(ask) for ask in asks], wanted, drawn)
+        jobs.append({"place": str(place), "questions": questions})
+    try:
+        torch.save(jobs, where / "jobs")
+        env = {"PATH": os.environ["PATH"], "HOME": str(where), "GDM_OFFLINE": "1"}
+        env |= {"GDM_SMOKE": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-s", str(PROGRAM), "jobs", "found", "1" * deep]
+        subprocess.run(command, cwd=where, env=env, check=True, stderr=subprocess.PIPE)
+    finally:
+        for place in stages:
+            shutil.rmtree(place)
+    return [right(one, where / f"found.{i}") for i, one in enumerate(made)]
+
+
+def right(made: Assignment, path: Path) -> set[tuple]:
+    """Those of the reported answers that the judge takes."""
+    found = set()
+    for name, way, answers in torch.load(path, weights_only=True):
+        question = made.questions[name]
+        if question.judge(asked(question, SECRET), [tuple(a) for a in answers]) is None:
+            found.add((name, way))
+    return found
+
+
+def bare(key: str) -> Assignment:
+    """An assignment that withholds nothing."""
+    made = Assignment(key, MAPS[key].points, MAPS[key].known)
+    made.__dict__.update(questions=MAPS[key].questions, made=MAPS[key].made)
+    made.__dict__["withheld"] = frozenset()
+    return made
+
+
+def test_nothing_in_a_box_answers_a_question(tmp_path):
+    """A second copy of the MMD, in InfoVAE's module, was worth three points."""
+    found = leaks([*MAPS.values()], tmp_path)
+    assert {key: sorted(one) for key, one in zip(MAPS, found) if one} == {}
+
+
+@pytest.mark.full
+def test_nothing_does_in_another_order_or_by_a_small_step_more(tmp_path):
+    found = leaks([*MAPS.values()], tmp_path, deep=True)
+    assert {key: sorted(one) for key, one in zip(MAPS, found) if one} == {}
+
+
+def test_an_answer_that_is_not_withheld_is_found(tmp_path):
+    """Functions, methods, and classes that some of the arguments build."""
+    keys = ["foundations/densities", "vae/vae", "vae/vqvae"]
+    found = leaks([bare(key) for key in keys], tmp_path)
+    names = [{name for name, _ in one} for one in found]
+    assert {"wasserstein_1d", "mmd2_unbiased"} <= names[0]
+    assert {"responsibilities", "gaussian_kl", "logistic_bin"} <= names[1], "Mixture(...)"
+    assert {"nearest_code", "straight_through"} <= names[2]
+    assert any(".posterior" in way for _, way in found[1])
