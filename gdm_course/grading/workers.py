@@ -1,6 +1,5 @@
 """Who grades: processes of this machine, a Dask cluster, or one task of an array job."""
 
-import os
 import sys
 import threading
 from collections.abc import Callable
