@@ -96,7 +96,7 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
         opened(session)
         if question.name not in session.found:
             raise Failed(Status.MISSING, f"no cell defines '{question.name}'")
-        asks = asked(question, seed)
+        asks = asks_of(question, seed)
         seconds = assignment.seconds[question.name]
         answers = [_answer(session, question, ask, seconds) for ask in asks]
         wrong, status = judged(question, asks, answers), _whole(session.rung)
@@ -112,7 +112,7 @@ def _mark(session: Session, assignment: Assignment, question: Question, seed: in
     )
 
 
-def asked(question: Question, seed: int) -> list[Ask]:
+def asks_of(question: Question, seed: int) -> list[Ask]:
     """The asks of one question under a secret seed, which the box cannot work back to.
 
     No two questions share an input, and torch's seed in the box says nothing of any.
