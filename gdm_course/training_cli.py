@@ -19,6 +19,8 @@ def train_command(
     names: Annotated[list[str] | None, typer.Argument(help="Recipes to run.")] = None,
     show: Annotated[bool, Option("--list", help="Print the table of recipes.")] = False,
     pending: Annotated[bool, Option(help="Run what is missing or stale.")] = False,
+    measure: Annotated[bool, Option(help="Only measure kept weights again.")] = False,
+    confirm: Annotated[bool, Option(help="Say that no result of these changed.")] = False,
     devices: Annotated[str, Option(help="How many devices per host.")] = "1",
     num_nodes: Annotated[int, Option(help="How many hosts.")] = 1,
     accelerator: Annotated[str, Option(help="auto, cpu, gpu ...")] = "auto",
@@ -32,8 +34,15 @@ def train_command(
     """Train recipes and write their checkpoints and cards; killed runs go on.
 
     With --steps or --precision it is a trial: results go to --out, or build/trials.
+
+    When code has changed since: --measure takes all figures of kept weights anew (of those
+    named, or of all whose card is older than its code) and renews the cards, unless a
+    changed model gives other figures. --confirm NAME renews a card on your word alone.
     """
     folder = out or checkpoints.FOLDER
+    if measure or (confirm and names):
+        done = [_renew(n, confirm, folder) for n in names or _older(folder)]
+        raise typer.Exit(0 if all(done) else 1)
     if show or not (names or pending):
         typer.echo(checkpoints.table(folder))
         return
@@ -44,6 +53,27 @@ def train_command(
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
     done = [_run(r, machine, folder, runs, resume, minutes) for r in todo]
     raise typer.Exit(0 if all(done) else 1)
+
+
+def _older(folder: Path) -> list[str]:
+    """Names of the cards that are older than some code, of kept weights."""
+    files = {name: checkpoints.paths(name, folder) for name in recipes.names()}
+    there = [name for name, pair in files.items() if all(p.is_file() for p in pair)]
+    return [name for name in there if not checkpoints.measured(name, folder)]
+
+
+def _renew(name: str, confirm: bool, folder: Path) -> bool:
+    """Renew one card, say how that ended, and return whether it did not fail."""
+    from gdm_course.scale import again
+
+    try:
+        card = (again.confirm if confirm else again.measure_again)(name, folder)
+    except (again.Changed, FileNotFoundError, LookupError, Missing, DownloadError) as error:
+        _say(f"✘ {name}: {error}")
+        return False
+    first = card["figures"][0]
+    _say(f"✔ {name}: {first['metric']} {first['value']:.4f} ± {first['error']:.4f}")
+    return True
 
 
 def _chosen(names: list[str], pending: bool, folder: Path) -> list[recipes.Recipe]:

@@ -11,8 +11,9 @@ from test_scale import NAME, train_tiny
 from typer.testing import CliRunner
 
 from gdm_course import checkpoints, recipes
-from gdm_course.checkpoints.fingerprint import changes, fingerprint
+from gdm_course.checkpoints.fingerprint import changes, fingerprint, measure
 from gdm_course.cli import app
+from gdm_course.scale import again
 
 MODEL = '''"""A family's model."""
 
@@ -128,6 +129,74 @@ def test_the_hash_is_the_same_on_every_python(package):
     assert found["energy.model.Model"] == "4850e1f22022"
 
 
+SETTINGS = {
+    "data": "scale.points.draw",
+    "data_args": ["energy.other.helper", "moons", 4],
+    "metrics": [{"function": "evaluation.score.score"}],
+}
+MEASURING = {
+    "scale/points.py": "def draw(name):\n    from gdm_course.data import laws\n\n"
+    "    return laws.truth(name)\n",
+    "scale/finish.py": "def figures(model):\n    return model\n",
+    "evaluation/score.py": "from gdm_course.energy.model import Model\n\n\n"
+    "def score(model: Model):\n    return mean(model)\n\n\ndef mean(x):\n    return x\n",
+    "data/laws.py": "from gdm_course.data import download\n\n\n"
+    "def truth(name):\n    return download.fetch(name)\n",
+    "data/download.py": "def fetch(name):\n    return name\n",
+}
+
+
+@pytest.fixture
+def measuring(package, tmp_path):
+    """That package with rooms that measure; call it to edit a file and hash again."""
+    where = tmp_path / "gdm_course"
+    package("energy/model.py", MODEL)
+
+    def write(name: str, text: str) -> dict[str, str]:
+        (where / name).parent.mkdir(exist_ok=True)
+        (where / name).write_text(text)
+        return (
+            measure(SETTINGS, where) if all((where / n).exists() for n in MEASURING) else {}
+        )
+
+    for name, text in MEASURING.items():
+        write(name, text)
+    return write
+
+
+def test_figures_belong_to_metrics_data_and_what_encodes_it(measuring):
+    found = measuring("scale/finish.py", MEASURING["scale/finish.py"])
+    assert list(found) == [
+        "data.laws.truth",
+        "energy.other.deeper",
+        "energy.other.helper",
+        "evaluation.score.mean",
+        "evaluation.score.score",
+        "scale.finish.figures",
+        "scale.points.draw",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        (
+            "evaluation/score.py",
+            "    return x\n",
+            "    return -x\n",
+            ["evaluation.score.mean"],
+        ),
+        ("scale/finish.py", "return model", "return None", ["scale.finish.figures"]),
+        ("data/laws.py", "fetch(name)", "fetch(name + 1)", ["data.laws.truth"]),
+        ("data/download.py", "return name", "return [name]", []),
+    ],
+)
+def test_a_repair_of_what_measures_makes_figures_old(measuring, name, old, new, changed):
+    text = MEASURING[name]
+    before, after = measuring(name, text), measuring(name, text.replace(old, new, 1))
+    assert changes(before, after) == changed
+
+
 def finished(folder, monkeypatch, recipe=None):
     """Register the tiny recipe alone and train it."""
     recipe = recipe or replace(noisy(), steps=7)
@@ -169,6 +238,71 @@ def test_weights_older_than_their_code_are_refused(tmp_path, monkeypatch):
     assert "older than its code" in checkpoints.pending(NAME, out)
     edit(out, lambda card: card["settings"].update({"model": "autoregressive.made.Gone"}))
     assert "Gone" in checkpoints.pending(NAME, out)
+
+
+def test_figures_older_than_what_measures_do_not_count(tmp_path, monkeypatch):
+    """A repaired metric must not keep old figures; the weights are as good as before."""
+    finished(tmp_path, monkeypatch)
+    out, by = tmp_path / "out", "evaluation.likelihood.estimate"
+    assert checkpoints.measured(NAME, out)
+    edit(out, lambda card: card["measured_by"].update({by: "0" * 12}))
+    assert not checkpoints.measured(NAME, out)
+    assert not checkpoints.available(NAME, out)
+    assert checkpoints.load(NAME, folder=out) is not None
+    assert by in checkpoints.pending(NAME, out)
+    assert "older than its code" in checkpoints.table(out)
+    edit(out, lambda card: card.pop("measured_by"))
+    assert "does not say by which code" in checkpoints.pending(NAME, out)
+
+
+def test_figures_are_taken_again(tmp_path, monkeypatch):
+    """With the same model they are what they are; with another one they must agree."""
+    card = finished(tmp_path, monkeypatch)
+    out, first = tmp_path / "out", card["figures"][0]
+    edit(out, lambda card: card["figures"][0].update(value=first["value"] + 1))
+    edit(out, lambda card: card["measured_by"].clear())
+    now = again.measure_again(NAME, out)
+    assert now["figures"] == card["figures"]
+    assert now["measured"]["date"] >= card["date"]
+    assert checkpoints.pending(NAME, out) is None
+    edit(out, lambda card: card["code"].clear())
+    assert "older than its code" in checkpoints.pending(NAME, out)
+    assert again.measure_again(NAME, out)["code"] == card["code"]
+    assert checkpoints.pending(NAME, out) is None
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_weights_that_give_other_figures_under_new_code_stay_stale(
+    tmp_path, monkeypatch, which
+):
+    card = finished(tmp_path, monkeypatch)
+    out, told = tmp_path / "out", card["figures"][which]
+    edit(out, lambda c: c["figures"][which].update(value=told["value"] + told["error"]))
+    edit(out, lambda card: card["code"].clear())
+    before = checkpoints.paths(NAME, out)[1].read_text()
+    with pytest.raises(
+        again.Changed, match=f"on the {told['split']} split.*gdm train {NAME}"
+    ):
+        again.measure_again(NAME, out)
+    assert checkpoints.paths(NAME, out)[1].read_text() == before
+
+
+def test_gdm_train_measures_what_is_older_and_takes_an_authors_word(tmp_path, monkeypatch):
+    finished(tmp_path, monkeypatch)
+    out = ["--out", tmp_path / "out"]
+    assert gdm("--measure", *out) == (0, "")
+    edit(tmp_path / "out", lambda card: card["measured_by"].clear())
+    code, said = gdm("--measure", *out)
+    assert (code, said.startswith(f"✔ {NAME}: negative log-likelihood")) == (0, True)
+    assert checkpoints.measured(NAME, tmp_path / "out")
+    edit(tmp_path / "out", lambda card: card["code"].clear() or card.update(kept=False))
+    checkpoints.paths(NAME, tmp_path / "out")[0].unlink()
+    code, said = gdm(NAME, "--measure", *out)
+    assert (code, "keeps the card only" in said) == (1, True)
+    assert gdm(NAME, "--confirm", *out)[0] == 0
+    card = checkpoints.card(NAME, tmp_path / "out")
+    assert checkpoints.pending(NAME, tmp_path / "out") is None
+    assert card["confirmed"]["date"]
 
 
 def test_an_edited_recipe_is_pending_but_its_old_weights_still_load(tmp_path, monkeypatch):

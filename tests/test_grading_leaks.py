@@ -13,7 +13,7 @@ from gdm_course.authoring.course import load
 from gdm_course.checks.question import run
 from gdm_course.grading import stage
 from gdm_course.grading.assignment import Assignment, assignments
-from gdm_course.grading.judge import asked
+from gdm_course.grading.judge import asks_of
 from gdm_course.grading.packing import pack_ask
 from gdm_course.source import ROOT
 
@@ -28,7 +28,7 @@ def leaks(made: list[Assignment], where: Path, deep: bool = False) -> list[set[t
     for one, place in zip(made, stages):
         questions = {}
         for name, question in one.questions.items():
-            asks = asked(question, SECRET)
+            asks = asks_of(question, SECRET)
             wanted = [*run(asks[0], question.reference)]
             drawn = question.kind == "statistical"
             questions[name] = ([pack_ask(ask) for ask in asks], wanted, drawn)
@@ -50,7 +50,7 @@ def right(made: Assignment, path: Path) -> set[tuple]:
     found = set()
     for name, way, answers in torch.load(path, weights_only=True):
         question = made.questions[name]
-        if question.judge(asked(question, SECRET), [tuple(a) for a in answers]) is None:
+        if question.judge(asks_of(question, SECRET), [tuple(a) for a in answers]) is None:
             found.add((name, way))
     return found
 

@@ -25,7 +25,7 @@ SECRET = 0x5EC2E7_0123456789ABCDEF_0123456789ABCDEF
 class Recorder:
     """A box that keeps what it is sent, and answers with the references."""
 
-    rung, peak = "L3", 0
+    rung, peak, cpu = "L3", 0, 0.0
 
     def __init__(self, questions: dict[str, Question], sent: list):
         self.questions, self.sent = questions, sent

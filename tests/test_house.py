@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "training": {"protocols", "learning", "batching", "chance", "environment"},
     "source": set(),
     "validate": set(),
-    "examples": {"protocols"},
     "divergences": {"validate"},  # a loss may be one of them: there is one copy of each
+    "examples": {"protocols"},
     **dict.fromkeys(FAMILIES, FOR_MODELS),
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.

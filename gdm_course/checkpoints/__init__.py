@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gdm_course import recipes
-from gdm_course.checkpoints.fingerprint import changes, fingerprint
+from gdm_course.checkpoints.fingerprint import changes, fingerprint, measure
 
 FOLDER = Path(__file__).parent
 
@@ -52,6 +52,14 @@ def stale(told: dict[str, Any]) -> str | None:
     return f"{', '.join(changed)} changed since it was trained" if changed else None
 
 
+def outdated(told: dict[str, Any]) -> str | None:
+    """Say what changed in the code that measured the figures of a card, or None."""
+    if "measured_by" not in told:
+        return "it does not say by which code its figures were measured"
+    changed = changes(told["measured_by"], measure(told["settings"]))
+    return f"{', '.join(changed)} changed since it was measured" if changed else None
+
+
 def pending(name: str, folder: Path = FOLDER) -> str | None:
     """Say why a recipe has to be run (again), or None when its checkpoint is current."""
     try:
@@ -60,14 +68,17 @@ def pending(name: str, folder: Path = FOLDER) -> str | None:
         return "not trained yet"
     if reason := stale(told):
         return f"older than its code: {reason}"
+    if reason := outdated(told):
+        return f"its figures are older than the code that measures: {reason}"
     differ = recipes.differs(recipes.get(name), told["settings"])
     return f"its recipe changed: {', '.join(differ)}" if differ else None
 
 
 def measured(name: str, folder: Path = FOLDER) -> bool:
-    """Say whether there is a card that is not older than its code, weights or not."""
+    """Say whether there is a card that is not older than any code, weights or not."""
     try:
-        return stale(card(name, folder)) is None
+        told = card(name, folder)
+        return stale(told) is None and outdated(told) is None
     except FileNotFoundError:
         return False
 

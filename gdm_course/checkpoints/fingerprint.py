@@ -1,24 +1,33 @@
 """What a model computes, as one hash per definition: read from the source, never run.
 
 A checkpoint belongs to the code it was trained with. That code is the model's class and,
-transitively, every definition of a family or of `nets` that it mentions. Comments, layout,
-docstrings, type hints and the wording of errors do not count, and the hash is the same on
-every version of Python.
+transitively, every definition of a family or of the rooms below that it mentions. Its
+figures belong to the code that measured them: metrics, and the data that they are taken on.
+Comments, layout, docstrings, type hints and the wording of errors do not count, and the
+hash is the same on every version of Python.
 """
 
 import ast
+import contextlib
 import hashlib
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from gdm_course import source
 
+OF_MODELS = {"nets", "divergences", "learning", "validate"}  # beside the families
+OF_FIGURES = {"evaluation", "scale", "data", "divergences", "batching", "chance"}
+OF_FIGURES |= {"learning", "validate"}
+# What brings files here: their checksums are known, so it decides no figure.
+PLUMBING = {"data.download", "data.registry", "data.stream", "data.transfer"}
 IGNORED = {"annotation", "returns", "type_params", "type_comment", "ctx", "kind"}
 
 
 def fingerprint(dotted: str, package: Path = source.PACKAGE) -> dict[str, str]:
-    """Hash a definition and all those of ours that it uses.
+    """Hash the definition of a model and all those of ours that it uses.
 
     Args:
         dotted: path below `gdm_course`, such as "autoregressive.made.MADE".
@@ -27,12 +36,37 @@ def fingerprint(dotted: str, package: Path = source.PACKAGE) -> dict[str, str]:
     Returns:
         Twelve hexadecimal digits for every definition reached, by dotted path, sorted.
     """
-    found, waiting = {}, [dotted]
+    course = tomllib.loads((package / "course.toml").read_text(encoding="utf-8"))
+    return _reached([dotted], {*course["families"], *OF_MODELS}, package)
+
+
+def measure(settings: dict[str, Any], package: Path = source.PACKAGE) -> dict[str, str]:
+    """Hash what measures the figures of a recipe: its metrics and its data.
+
+    Args:
+        settings: as a card has them.
+        package: the folder of the package.
+    """
+    start = ["scale.finish.figures", settings["data"]]
+    start += [metric["function"] for metric in settings["metrics"]]
+    start += [a for a in settings["data_args"] if _is_defined(a, package)]
+    return _reached(start, OF_FIGURES, package)
+
+
+def _is_defined(name: object, package: Path) -> bool:
+    """Whether an argument is the dotted path of a definition, which makes the data."""
+    with contextlib.suppress(LookupError):
+        return isinstance(name, str) and bool(source.definition(name, package))
+    return False
+
+
+def _reached(start: list[str], rooms: set[str], package: Path) -> dict[str, str]:
+    found, waiting = {}, [*start]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found[name] = definition = source.definition(name, package)
-            waiting.extend(_references(definition, package))
+            waiting.extend(_references(definition, rooms, package))
     return {name: _digest(found[name].node) for name in sorted(found)}
 
 
@@ -60,15 +94,17 @@ def canonical(value: object) -> str:
     return f"{type(value).__name__}({','.join(kept)})"
 
 
-def _references(definition: source.Definition, package: Path) -> Iterator[str]:
+def _references(
+    definition: source.Definition, rooms: set[str], package: Path
+) -> Iterator[str]:
     """Yield the dotted paths of our definitions that this one mentions."""
     module = definition.name.rpartition(".")[0]
-    imported = _imports(definition.path, module)
+    imported = _imports(definition.path.read_text(encoding="utf-8"), module)
     local = source.definitions(definition.path, package)
     for chain in _chains(definition.node):
         head, *rest = chain.split(".")
         if head in imported:
-            yield from _defined(".".join([imported[head], *rest]), package)
+            yield from _defined(".".join([imported[head], *rest]), rooms, package)
         elif head in local:
             yield f"{module}.{head}"
 
@@ -82,10 +118,11 @@ def _chains(node: ast.AST) -> Iterator[str]:
                 yield text
 
 
-def _imports(path: Path, module: str) -> dict[str, str]:
+@lru_cache(maxsize=256)  # by the text: an edited file is read anew
+def _imports(text: str, module: str) -> dict[str, str]:
     """Map the names that a file imports from us to their paths below `gdm_course`."""
     names = {"gdm_course": "gdm_course"}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             parents = ["gdm_course", *module.split(".")]
             base = parents[: len(parents) - node.level] if node.level else []
@@ -96,10 +133,10 @@ def _imports(path: Path, module: str) -> dict[str, str]:
     return {k: v for k, v in names.items() if v.split(".")[0] == "gdm_course"}
 
 
-def _defined(path: str, package: Path) -> Iterator[str]:
+def _defined(path: str, rooms: set[str], package: Path) -> Iterator[str]:
     """Yield the definition that an absolute dotted path leads to, if its room counts."""
     parts = path.split(".")[1:]
-    if not parts or parts[0] not in _rooms(package):
+    if not parts or parts[0] not in rooms or ".".join(parts[:2]) in PLUMBING:
         return
     for end in range(2, len(parts) + 1):
         try:
@@ -110,9 +147,3 @@ def _defined(path: str, package: Path) -> Iterator[str]:
     room = package.joinpath(*parts)
     if not (room.is_dir() or room.with_suffix(".py").is_file()):
         raise LookupError(f"cannot find where {path} is defined: import it from its module")
-
-
-def _rooms(package: Path) -> set[str]:
-    """The rooms whose code a model depends on: the families, `nets`, `divergences`."""
-    course = tomllib.loads((package / "course.toml").read_text(encoding="utf-8"))
-    return {*course["families"], "nets", "divergences"}

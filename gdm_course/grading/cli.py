@@ -1,9 +1,8 @@
 """`gdm grade`: from a folder of notebooks to one verdict per submission, and reports."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -15,6 +14,7 @@ from gdm_course.grading.cli_reports import (
     fail,
     merge_command,
     report_command,
+    stoppable,
     write_reports,
     writing,
 )
@@ -64,7 +64,7 @@ def grade_command(
     nbgrader: Gradebook = None,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
-    with _stoppable(out), writing(out):
+    with stoppable(out), writing(out):
         rung = _rung(submissions, unit, floor, unsandboxed)
         if wrong := misplaced(submissions, out, rung.name):
             fail(wrong)
@@ -76,26 +76,6 @@ def grade_command(
 
         lost = _grade(submissions, out, rung.name, unit, resume, shard, workers)
         _finish(out, nbgrader, shard, lost)
-
-
-@contextmanager
-def _stoppable(out: Path) -> Iterator[None]:
-    """Ctrl-C or a signal ends the command with one sentence; no folder stays behind."""
-    from gdm_course.grading import held
-    from gdm_course.grading.stops import minding_interrupts
-
-    def sweep() -> None:
-        for prefix in (held.STAGE, held.SCRATCH):
-            held.sweep(prefix)
-
-    sweep()
-    try:
-        with minding_interrupts():
-            yield
-    except KeyboardInterrupt:
-        _interrupted(out)
-    finally:
-        sweep()
 
 
 def _grade(
@@ -198,16 +178,6 @@ def _run(todo: list, workers) -> list[str]:
         workers.stop()
         raise
     return lost
-
-
-def _interrupted(out: Path) -> NoReturn:
-    kept = sum(1 for path in out.glob("*.json") if len(path.stem) == 64)
-    typer.secho(
-        f"interrupted: {kept} verdicts are safe in {out}; to go on, run the same command "
-        "again",
-        err=True,
-    )
-    raise typer.Exit(130)
 
 
 def _summarise(found, out: Path, kept: int, graded: int, lost: list[str]) -> None:

@@ -99,3 +99,33 @@ def fail(sentence: str) -> NoReturn:
     """End with one sentence that says what to do."""
     typer.secho(f"✘ {sentence}", fg="red", err=True)
     raise typer.Exit(2)
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[None]:
+    """Ctrl-C or a signal ends the command with one sentence; no folder stays behind."""
+    from gdm_course.grading import held
+    from gdm_course.grading.stops import minding_interrupts
+
+    def sweep() -> None:
+        for prefix in (held.STAGE, held.SCRATCH):
+            held.sweep(prefix)
+
+    sweep()
+    try:
+        with minding_interrupts():
+            yield
+    except KeyboardInterrupt:
+        _interrupted(out)
+    finally:
+        sweep()
+
+
+def _interrupted(out: Path) -> NoReturn:
+    kept = sum(1 for path in out.glob("*.json") if len(path.stem) == 64)
+    typer.secho(
+        f"interrupted: {kept} verdicts are safe in {out}; to go on, run the same command "
+        "again",
+        err=True,
+    )
+    raise typer.Exit(130)

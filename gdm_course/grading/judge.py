@@ -107,7 +107,7 @@ def _mark(
     )
 
 
-def asked(question: Question, seed: int) -> list[Ask]:
+def asks_of(question: Question, seed: int) -> list[Ask]:
     """The asks of one question under a secret seed, which the box cannot work back to.
 
     No two questions share an input, and torch's seed in the box says nothing of any.
@@ -124,7 +124,7 @@ def _wrong(session: Session, assignment: Assignment, name: str, seed: int) -> st
     if name not in session.told.found:
         raise Failed(*absent(session.told, name, _judged(session)))
     question, seconds = assignment.questions[name], assignment.seconds[name]
-    asks = asked(question, seed)
+    asks = asks_of(question, seed)
     answers = [_answer(session, question, ask, seconds) for ask in asks]
     return wrong_with(question, asks, answers)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from gdm_course.batching import columns
 from gdm_course.chance import own_chance
 from gdm_course.checkpoints import FOLDER, paths, widen
-from gdm_course.recipes import resolve
+from gdm_course.checkpoints.fingerprint import measure
+from gdm_course.recipes import Metric, resolve
+from gdm_course.scale.data import Splits
 from gdm_course.scale.run import Run
 from gdm_course.scale.state import write_whole
 
@@ -43,30 +46,38 @@ def publish(run: Run, fabric: Any, out: Path) -> dict[str, Any]:
     model.load_state_dict({k: widen(v) for k, v in half.items()})
     data = to_bytes(half)
     kept = run.recipe.keep or out.resolve() != FOLDER
-    card = describe(run, fabric, data) | {"kept": kept, "figures": measure(run, model)}
+    told = figures(run.recipe.metrics, run.recipe.seed, model, run.splits)
+    card = describe(run, fabric, data) | {"kept": kept, "figures": told}
     weights, path = paths(run.recipe.name, out)
     path.unlink(missing_ok=True)
     if kept:
         write_whole(weights, lambda file: file.write(data))
     else:
         weights.unlink(missing_ok=True)
-    text = json.dumps(card, indent=1) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_card(card, path)
     return card
 
 
-def measure(run: Run, model: nn.Module) -> list[dict[str, Any]]:
+def write_card(card: dict[str, Any], path: Path) -> None:
+    """Write a card whole, or leave the old one."""
+    text = json.dumps(card, indent=1) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def figures(
+    metrics: Sequence[Metric], seed: int, model: nn.Module, splits: Splits
+) -> list[dict[str, Any]]:
     """Measure every metric on the test and the validation split, with standard errors."""
-    figures = []
-    for metric in run.recipe.metrics:
+    found = []
+    for metric in metrics:
         for split in ("test", "valid"):
-            x = getattr(run.splits, split)
-            with own_chance(run.recipe.seed):
+            x = getattr(splits, split)
+            with own_chance(seed):
                 value, error = resolve(metric.function)(model, x)
             n = len(columns(x)[0])
             told = {"metric": metric.name, "unit": metric.unit, "split": split, "n": n}
-            figures.append(told | {"value": value, "error": error})
-    return figures
+            found.append(told | {"value": value, "error": error})
+    return found
 
 
 def describe(run: Run, fabric: Any, data: bytes) -> dict[str, Any]:
@@ -76,6 +87,7 @@ def describe(run: Run, fabric: Any, data: bytes) -> dict[str, Any]:
         "name": recipe.name,
         "settings": recipe.settings(),
         "code": run.code,
+        "measured_by": measure(recipe.settings()),
         "data": run.splits.source,
         "seed": recipe.seed,
         "steps": run.step,
