@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from gdm_course.console import forgiving
+from gdm_course.console import forgiving, telling
 
 # Commands that live elsewhere, loaded when they are asked for: where, and what to call.
 ELSEWHERE = {
@@ -22,9 +22,10 @@ class Lazy(TyperGroup):
     """The commands of this file and of ELSEWHERE, which cost nothing until used."""
 
     def main(self, *args, **kwargs):
-        """Run a command; whatever it says fits the console."""
+        """Run a command; whatever it says fits the console, trouble with files too."""
         forgiving()
-        return super().main(*args, **kwargs)
+        with telling():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:
         """All names."""

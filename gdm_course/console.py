@@ -7,10 +7,19 @@ error at the first character that they do not have.
 import codecs
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EACCES, EDQUOT, EEXIST, EISDIR, ENOSPC, ENOTDIR, EPERM, EROFS
 from typing import TextIO
 
 PLAIN = {"✔": "+", "✘": "x", "·": "-", "•": "*", "→": "->", "±": "+-", "≤": "<=", "≥": ">="}
 PLAIN |= {"…": "...", "–": "-", "×": "x"}
+ELSEWHERE, ROOM = (
+    "choose a folder that you may write to",
+    "make room, or choose another disk",
+)
+ADVICE = dict.fromkeys((EACCES, EPERM, EROFS, ENOTDIR, EISDIR, EEXIST), ELSEWHERE)
+ADVICE |= dict.fromkeys((ENOSPC, EDQUOT), ROOM)
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
@@ -64,3 +73,23 @@ def forgiving() -> None:
         stream.reconfigure(
             errors="gdm_plainly", encoding="gdm_ascii" if seven else stream.encoding
         )
+
+
+def told(error: OSError) -> str | None:
+    """Return one sentence on trouble with files, None for what may be a mistake of ours."""
+    if error.errno is None:
+        return str(error) or None  # a sentence already
+    advice = ADVICE.get(error.errno)
+    return advice and f"{error.filename or 'a file'}: {error.strerror}: {advice}"
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """End the process with a sentence where files cannot be written, no traceback."""
+    try:
+        yield
+    except OSError as error:
+        if (sentence := told(error)) is None:
+            raise
+        print(fitting(f"✘ {sentence}", sys.stderr), file=sys.stderr)
+        raise SystemExit(2) from None

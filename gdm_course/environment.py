@@ -8,6 +8,7 @@ checkout, at the current folder.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def data_folder() -> Path:
         )
     checkout = (ROOT / "pyproject.toml").is_file()
     return (ROOT if checkout else Path.cwd()) / path
+
+
+def must_write(folder: Path, instead: str) -> None:
+    """Find out whether files can be put into a folder, before any work is done for them.
+
+    Args:
+        folder: made if it is not there.
+        instead: what to do otherwise, for the message.
+
+    Raises:
+        PermissionError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write to {folder} ({error.strerror}): {instead}"
+        ) from None
 
 
 def cores() -> int:

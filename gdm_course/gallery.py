@@ -25,6 +25,7 @@ from gdm_course import plotting as plot
 from gdm_course.chance import own_chance
 from gdm_course.data import toy
 from gdm_course.divergences import Estimate, kl_estimate
+from gdm_course.environment import must_write
 from gdm_course.protocols import Density
 from gdm_course.training import generator, shifted
 from gdm_course.widgets import progress
@@ -150,6 +151,6 @@ def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float) -> None:
 def draw(path: Path, steps: int | None = None) -> None:
     """Write the figure as a PNG, for the README: `gdm gallery --out docs/gallery.png`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    must_write(path.parent, "give --out a file in a folder that you may write to")
     with plot.style():
         figure(steps=steps or STEPS).savefig(path, dpi=90, pil_kwargs={"optimize": True})

@@ -1,4 +1,4 @@
-"""The look of the course's figures: colours, fonts, and how to put them on and off.
+"""The look of the course's figures: colours, fonts, how to put them on and off, and gaps.
 
 The colours are Okabe and Ito's, which colour-blind readers can tell apart.
 """
@@ -6,6 +6,8 @@ The colours are Okabe and Ito's, which colour-blind readers can tell apart.
 from contextlib import ExitStack
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#8C8C8C"
@@ -50,3 +52,23 @@ def style() -> Restore:
     restore = Restore()
     restore.callback(matplotlib.rcParams.update, before)
     return restore
+
+
+def drawable(values: np.ndarray, ax: Axes) -> np.ndarray:
+    """Return values as floats, NaN for all that are not finite; the axes says how many.
+
+    Matplotlib leaves NaN out, but an infinite value or a scale made of NaN stops it.
+    """
+    values = np.asarray(values, dtype=float)
+    finite = np.isfinite(values)
+    if not finite.all():
+        said = sum("not finite" in text.get_text() for text in ax.texts)
+        text = f"{(~finite).sum():,} of {finite.size:,} values are not finite"
+        place = {"x": 0.02, "y": 0.02 + 0.07 * said, "transform": ax.transAxes}
+        ax.text(s=text, color=RED, fontsize=8, **place)
+    return np.where(finite, values, np.nan)
+
+
+def highest(values: np.ndarray, otherwise: float = 1.0) -> float:
+    """Return the largest finite value, another one if there is none."""
+    return max(values[np.isfinite(values)], default=otherwise)

@@ -31,6 +31,8 @@ from gdm_course.look import (  # noqa: F401
     RED,
     SKY,
     YELLOW,
+    drawable,
+    highest,
     style,
 )
 
@@ -84,7 +86,7 @@ def scatter(
 ) -> Axes:
     """Draw points of the plane, (N, 2); `bounds` fixes the frame."""
     ax = ax or panels("")[0]
-    x = to_numpy(x)
+    x = drawable(to_numpy(x), ax)
     alpha = float(np.clip(30 / max(len(x), 1) ** 0.5, 0.15, 0.8))  # many points: paler ones
     ax.scatter(*x.T, s=size, color=color, alpha=alpha, linewidths=0, label=label)
     ax.set_aspect("equal")
@@ -110,8 +112,9 @@ def density(
             compared the same one; None takes the largest value on the grid.
     """
     ax = ax or panels("")[0]
-    p = to_numpy(log_prob(mesh(bounds, n)).exp()).reshape(n, n)
+    p = drawable(to_numpy(log_prob(mesh(bounds, n)).exp()), ax).reshape(n, n)
     extent = (*bounds[0], *bounds[1])
+    vmax = highest(np.asarray([vmax])) if vmax is not None else highest(p)
     ax.imshow(p, origin="lower", extent=extent, vmin=0, vmax=vmax, interpolation="bilinear")
     return plane(bounds, ax)
 
@@ -129,12 +132,12 @@ def density_1d(
     """Draw a density of the line as a curve: exp(log_prob) at n points, (n,) -> (n,)."""
     ax = ax or panels("")[0]
     x = torch.linspace(*bounds, n)
-    p = to_numpy(log_prob(x).exp())
+    p = drawable(to_numpy(log_prob(x).exp()), ax)
     (line,) = ax.plot(to_numpy(x), p, color=color, label=label)
     if fill:
         ax.fill_between(to_numpy(x), p, color=line.get_color(), alpha=0.15, linewidth=0)
-    highest = max(drawn.get_ydata().max() for drawn in ax.lines)
-    ax.set(xlim=bounds, ylim=(0, 1.05 * highest), xlabel="x", ylabel="density")
+    top = highest(np.concatenate([drawn.get_ydata() for drawn in ax.lines]))
+    ax.set(xlim=bounds, ylim=(0, 1.05 * top), xlabel="x", ylabel="density")
     return ax
 
 
@@ -148,7 +151,7 @@ def curves(
     """Draw named curves over common abscissae (1, 2, ... if None), with a legend."""
     ax = ax or panels("", width=5)[0]
     for name, values in series.items():
-        values = to_numpy(values)
+        values = drawable(to_numpy(values), ax)
         ax.plot(
             np.arange(1, len(values) + 1) if x is None else to_numpy(x), values, label=name
         )
@@ -173,8 +176,11 @@ def vector_field(
     ax = ax or panels("")[0]
     at = mesh(bounds, n)
     v = field(at).detach()
-    v = v / v.norm(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
-    ax.quiver(*to_numpy(at).T, *to_numpy(v).T, color=color, alpha=0.7, width=0.004)
+    v = drawable(to_numpy(v / v.norm(dim=1, keepdim=True).clamp_min(1e-12).sqrt()), ax)
+    whole = np.isfinite(v).all(1)
+    arrows = to_numpy(at)[whole], v[whole]
+    if whole.any():
+        ax.quiver(*arrows[0].T, *arrows[1].T, color=color, alpha=0.7, width=0.004)
     return plane(bounds, ax)
 
 
@@ -194,7 +200,7 @@ def image_grid(
         )[0]
     )
     top = vmax or (1.0 if x.is_floating_point() or x.dtype == torch.bool else 255.0)
-    x = to_numpy(x) / top
+    x = np.nan_to_num(drawable(to_numpy(x), ax) / top, nan=0.5)
     N, C, H, W = x.shape
     tiles = np.ones((math.ceil(N / columns) * columns, C, H + 1, W + 1), dtype=x.dtype)
     tiles[:N] = 0.5  # a grey line between images: white digits must not grow together

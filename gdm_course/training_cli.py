@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from gdm_course import checkpoints, recipes
-from gdm_course.data.download import Missing
-from gdm_course.data.transfer import DownloadError
+from gdm_course.console import told
+from gdm_course.environment import must_write
 
 Option = typer.Option
 
@@ -132,13 +132,16 @@ def _run(
     from gdm_course.scale.run import OtherRun
     from gdm_course.scale.runner import RUNS, fit
 
+    for folder in (out, runs or RUNS):
+        must_write(folder, "give --out and --runs folders that you may write to")
     limit = float("inf") if minutes is None else minutes
     try:
         card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)
-    except (FloatingPointError, OtherRun, Missing, DownloadError) as error:
+    except (FloatingPointError, OtherRun, OSError) as error:
         if fabric.world_size > 1:
             raise  # the other processes wait for this one: all have to end
-        _say(f"✘ {recipe.name}: {error}")
+        sentence = told(error) if isinstance(error, OSError) else None
+        _say(f"✘ {recipe.name}: {sentence or error}")
         return False
     if card:
         _say(_result(recipe, card, out))

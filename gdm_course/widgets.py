@@ -15,6 +15,7 @@ leave exactly one static figure, or one line.
 """
 
 import base64
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ from matplotlib.figure import Figure
 
 from gdm_course import plotting
 from gdm_course.chance import own_chance
+from gdm_course.console import say
 from gdm_course.frontend import live, png, quiet, show
 
 Panels = Mapping[str, Callable[[Axes], Any]]
@@ -154,24 +156,42 @@ def watch(
                 rest = 4 * (last - now)
     finally:
         if losses:
-            show(_progress_figure(losses, panels or {}, unit), handle)
+            _last_figure(losses, panels or {}, unit, handle)
+
+
+def _last_figure(losses: list[float], panels: Panels, unit: str, handle: Any) -> None:
+    """Show the state at the end; if that fails, an error that ended the loop goes first."""
+    ending = sys.exc_info()[0] is not None
+    try:
+        show(_progress_figure(losses, panels, unit), handle)
+    except Exception as error:
+        if not ending:
+            raise
+        say(f"the last figure is missing: {type(error).__name__}: {error}")
 
 
 def _progress_figure(losses: list[float], panels: Panels, unit: str) -> Figure:
     """Draw the loss, pale, its running mean over the last fiftieth, and every panel."""
     first, *others = plotting.panels("", *panels, width=3.4)
-    y = np.asarray(losses)
+    y = plotting.drawable(losses, first)
     k = max(1, len(y) // 50)
     mean = np.convolve(y, np.ones(k) / k, mode="valid")
     first.plot(np.arange(1, len(y) + 1), y, color=plotting.BLUE, alpha=0.25, linewidth=0.8)
     first.plot(np.arange(k, len(y) + 1), mean, color=plotting.BLUE)
-    low, high = np.quantile(y, [0.0, 0.98])  # a wild first loss must not flatten the rest
+    # a wild first loss must not flatten the rest
+    low, high = (
+        np.quantile(y[np.isfinite(y)], [0.0, 0.98]) if np.isfinite(y).any() else (0, 1)
+    )
     first.set_ylim(low - 0.05 * (high - low) - 1e-9, high + 0.2 * (high - low) + 1e-9)
     first.set(xlabel="step", ylabel=f"loss ({unit})")
     first.set_title(f"step {len(y):,}: loss {mean[-1]:.3f}")
-    for ax, draw in zip(others, panels.values()):
-        with torch.no_grad(), own_chance(0):  # the same noise in every frame
-            draw(ax)
+    try:
+        for ax, draw in zip(others, panels.values()):
+            with torch.no_grad(), own_chance(0):  # the same noise in every frame
+                draw(ax)
+    except BaseException:
+        plt.close(first.figure)
+        raise
     return first.figure
 
 

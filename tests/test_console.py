@@ -45,24 +45,28 @@ for command in sys.stdin.read().split("\\n"):
 """
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_every_command_speaks_on_every_console(encoding, tmp_path):
-    env = {"GDM_OFFLINE": "1", "GDM_DATA_DIR": str(tmp_path), "PYTHONIOENCODING": encoding}
+def run_all(commands, place, before="", **env) -> dict[str, str]:
+    """Run command lines, all in one process; what each said, on one line."""
+    words = "\n".join(commands).replace("OUT", str(place))
     done = subprocess.run(
-        [sys.executable, "-c", EVERY],
+        [sys.executable, "-c", before + EVERY],
         cwd=ROOT,
-        env={**os.environ, **env},
-        input="\n".join(COMMANDS).replace("OUT", str(tmp_path)).encode(),
+        env={**os.environ, "GDM_OFFLINE": "1", "GDM_DATA_DIR": str(place), **env},
+        input=words.replace("SOLUTIONS", str(ROOT / "solutions")).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    said = done.stdout.decode(encoding)  # raises if anything else was written
+    said = done.stdout.decode(env["PYTHONIOENCODING"])  # raises on anything else
     assert done.returncode == 0, said
     assert "Traceback" not in said
-    for (command, words), told in zip(
-        COMMANDS.items(), said.split("\n====="), strict=False
-    ):
-        assert words in " ".join(told.split()), f"gdm {command}: {told}"
+    return dict(zip(commands, (" ".join(t.split()) for t in said.split("\n====="))))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_every_command_speaks_on_every_console(encoding, tmp_path):
+    told = run_all(COMMANDS, tmp_path, PYTHONIOENCODING=encoding)
+    for command, words in COMMANDS.items():
+        assert words in told[command], f"gdm {command}: {told[command]}"
 
 
 @pytest.mark.parametrize(
@@ -107,3 +111,68 @@ def test_no_console_at_all(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     console.forgiving()
     console.say("✔")
+
+
+WINDOWS = """
+import ctypes, os, signal, sys
+import torch, typer.rich_utils, rich.console, tqdm.auto, requests, filelock, nbformat
+import asyncio, multiprocessing, shutil, socket, subprocess, tempfile  # these know Windows
+
+for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"):
+    sys.modules[name] = None
+for module, names in [
+    (os, "geteuid getuid getegid getgid getpgid sysconf killpg fork setsid uname chown"),
+    (os, "O_CLOEXEC O_NOFOLLOW O_NONBLOCK O_DIRECTORY sched_getaffinity set_blocking"),
+    (signal, "SIGKILL SIGCHLD SIGALRM SIGHUP SIGUSR1 SIGPIPE alarm setitimer"),
+]:
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+load = ctypes.CDLL.__init__
+
+
+def no_default(self, name, *args, **kwargs):
+    if name is None:
+        raise TypeError("LoadLibrary() argument 1 must be str, not None")
+    load(self, name, *args, **kwargs)
+
+
+ctypes.CDLL.__init__ = no_default
+sys.platform = "win32"
+"""
+ON_WINDOWS = {
+    "--help": "gallery",
+    "check": "agree",
+    "doctor": "grade on Linux or in WSL 2",
+    "doctor --sandbox": "needs Linux, this is win32",
+    "data list": "always here",
+    "train --list": "test figure",
+    "grade --help": "notebooks",
+    "grade SOLUTIONS --out OUT/r": "no sandbox at or above L3u on this machine",
+    "grade SOLUTIONS --out OUT/r --unsandboxed": "needs Linux or macOS, this is Windows",
+    "grade report OUT": "give a folder of results",
+    "grade merge OUT --out OUT/m": "give a folder of results",
+    "release foundations/densities --out OUT/t": "wrote",
+}
+
+
+def test_no_command_ends_at_the_import_of_what_windows_lacks(tmp_path):
+    """The sentence that says where to go instead is worth more than an ImportError."""
+    told = run_all(ON_WINDOWS, tmp_path, WINDOWS, PYTHONIOENCODING="cp1252")
+    for command, words in ON_WINDOWS.items():
+        assert words in told[command], f"gdm {command}: {told[command]}"
+
+
+def test_every_module_of_the_package_imports_on_windows():
+    """But what runs inside of a box, which there is not."""
+    inside = ("guest", "nest", "attempts", "desk", "later", "standin", "__main__")
+    names = [
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for p in sorted((ROOT / "gdm_course").rglob("*.py"))
+        if p.stem not in inside and "checkpoints" not in p.stem
+    ]
+    others = "import matplotlib.pyplot, lightning.fabric, nbclient, nbconvert, IPython\n"
+    code = f"import importlib\nfor name in {names}: importlib.import_module(name)"
+    code = others + WINDOWS + code
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]

@@ -235,3 +235,111 @@ def test_a_smoke_run_leaves_one_still_figure(monkeypatch):
         (output,) = cell.outputs
         assert "image/png" in output.data
         assert widgets.WIDGET not in output.data
+
+
+NAN, INF = float("nan"), float("inf")
+HOLE = torch.tensor([NAN, INF, -INF, 0.0, 1.0, 2.0])
+
+
+def notes(ax):
+    """What an axes says about values that it cannot draw."""
+    return [text.get_text() for text in ax.texts if "not finite" in text.get_text()]
+
+
+def holed(x):
+    """A log-density with a hole: NaN on the left, infinite at the right edge."""
+    value = -x.square().sum(-1) if x.ndim == 2 else -(x**2)
+    first = x[..., 0] if x.ndim == 2 else x
+    return torch.where(first < 1.0, NAN, torch.where(first > 3.5, INF, value))
+
+
+DRAWN = {
+    "scatter": lambda ax: plot.scatter(torch.stack([HOLE, HOLE], 1), ax),
+    "scatter, nothing finite": lambda ax: plot.scatter(torch.full((3, 2), NAN), ax),
+    "density": lambda ax: plot.density(holed, BOX, ax, n=20),
+    "density, nothing finite": lambda ax: plot.density(lambda x: x[:, 0] * NAN, BOX, ax),
+    "density_1d": lambda ax: plot.density_1d(holed, (0, 4), ax),
+    "density_1d, nothing finite": lambda ax: plot.density_1d(lambda x: x * NAN, (0, 4), ax),
+    "curves": lambda ax: plot.curves({"a": HOLE, "b": HOLE}, ax),
+    "curves, nothing finite": lambda ax: plot.curves({"a": HOLE[:2]}, ax),
+    "field": lambda ax: plot.vector_field(lambda x: x * HOLE[:2], BOX, ax),
+    "field, partly": lambda ax: plot.vector_field(lambda x: holed(x)[:, None] * x, BOX, ax),
+    "images": lambda ax: plot.image_grid(HOLE.view(1, 2, 3), ax),
+    "images, colour": lambda ax: plot.image_grid(HOLE.repeat(3).view(1, 3, 2, 3), ax),
+    "progress": lambda ax: widgets._progress_figure(HOLE.tolist(), {}, "nats"),
+    "progress, nothing finite": lambda ax: widgets._progress_figure([NAN], {}, "nats"),
+}
+
+
+@pytest.mark.parametrize("case", DRAWN)
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_finite_is_left_out_and_said(case):
+    made = DRAWN[case](plot.panels("")[0])
+    ax = made.axes[0] if isinstance(made, plt.Figure) else made
+    ax.figure.canvas.draw()
+    assert notes(ax)
+    assert all(" of " in note for note in notes(ax))
+    assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_colour_scale_is_made_of_what_is_finite():
+    ax = plot.density(holed, BOX, n=40)
+    low, high = ax.images[0].get_clim()
+    assert low == 0
+    assert 0 < high < 1  # exp(-1.x) at the edge of the hole
+    other = plot.density(lambda x: -x.square().sum(1), BOX, vmax=NAN)
+    assert np.isfinite(other.images[0].get_clim()).all()
+    assert not notes(other)
+
+
+def test_finite_figures_say_nothing():
+    for ax in (
+        plot.scatter(torch.rand(5, 2)),
+        plot.density(lambda x: -x.square().sum(1), BOX),
+        plot.density_1d(lambda x: -(x**2), (0, 4)),
+        plot.curves({"a": [1, 2]}),
+        plot.vector_field(lambda x: x, BOX),
+        plot.image_grid(torch.rand(2, 3, 3)),
+        widgets._progress_figure([1.0, 0.5], {}, "nats").axes[0],
+    ):
+        assert not notes(ax)
+
+
+def broken(ax):
+    raise ZeroDivisionError("the panel is broken")
+
+
+def test_watch_does_not_hide_the_error_of_the_training(capsys):
+    def diverges():
+        yield 1, 1.0
+        raise FloatingPointError("the loss is nan")
+
+    with pytest.raises(FloatingPointError, match="the loss is nan") as caught:
+        list(widgets.watch(diverges(), panels={"a": broken}))
+    assert caught.value.__context__ is None
+    said = capsys.readouterr().out
+    assert said == "the last figure is missing: ZeroDivisionError: the panel is broken\n"
+    assert not plt.get_fignums()
+
+
+def test_watch_does_not_hide_a_stop_by_hand(capsys, recwarn):
+    def stopped():
+        yield 1, 1.0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(widgets.watch(stopped(), panels={"a": broken}))
+    for _ in widgets.watch([(1, 1.0), (2, 1.0)], panels={"a": broken}):
+        break
+    assert capsys.readouterr().out.count("the last figure is missing") == 2
+    assert not recwarn.list  # no "Exception ignored in generator"
+
+
+def test_a_broken_panel_is_shown_when_nothing_else_went_wrong(monkeypatch, capsys):
+    with pytest.raises(ZeroDivisionError, match="the panel is broken"):
+        list(widgets.watch([(1, 1.0)], panels={"a": broken}))
+    monkeypatch.setattr(widgets, "live", lambda: True)
+    with pytest.raises(ZeroDivisionError, match="the panel is broken"):
+        list(widgets.watch([(1, 1.0), (2, 1.0)], every=1, panels={"a": broken}))
+    assert not plt.get_fignums()

@@ -11,6 +11,8 @@ from gdm_course.authoring.course import Course, Unit, load
 from gdm_course.authoring.fill import fill
 from gdm_course.authoring.percent import AuthoringError, Script, read, write
 
+OWN = "copy the course to a folder of your own"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -65,7 +67,11 @@ def sync(root: Path, force: bool = False) -> tuple[list[str], list[Problem]]:
         if (problem := _theirs(made, path, old, force)) is not None:
             made.problems.append(problem)
             continue
-        replace_file(root / path, text)
+        try:
+            replace_file(root / path, text)
+        except OSError as error:  # the others would not fare better
+            made.problems.append(Problem(_unwritable(path, error)))
+            break
         written.append(path)
     return written, made.problems
 
@@ -86,6 +92,10 @@ def replace_file(path: Path, text: str) -> None:
         file.write(text)
     Path(name).chmod(0o644)
     os.replace(name, path)
+
+
+def _unwritable(path: str, error: OSError) -> str:
+    return f"{path} cannot be written ({error.strerror}): {OWN}"
 
 
 def _theirs(made: Plan, path: str, old: str | None, force: bool) -> Problem | None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gdm_course.authoring.course import Unit, load
+from gdm_course.authoring.derive import OWN
 from gdm_course.authoring.percent import AuthoringError
 
 
@@ -31,12 +32,14 @@ def start(root: Path, name: str) -> tuple[Path, bool]:
             f"{unit.notebook('exercises')} is not there yet: run 'gdm sync'"
         )
     copy = root / "work" / unit.family / f"{unit.slug}.ipynb"
-    copy.parent.mkdir(parents=True, exist_ok=True)
     try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
         with copy.open("xb") as file:  # x: fails if it exists, so nothing is overwritten
             file.write(source.read_bytes())
-    except FileExistsError:
-        return copy, False
+    except OSError as error:
+        if copy.is_file():
+            return copy, False
+        raise AuthoringError(f"{copy} cannot be made ({error.strerror}): {OWN}") from None
     return copy, True
 
 

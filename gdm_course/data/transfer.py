@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from gdm_course.data.registry import File
 from gdm_course.data.stream import Broken, continue_part, size_of
+from gdm_course.environment import must_write
 
 TRIES = 20  # per mirror, as long as each one brings new bytes
 PAUSE = 1.0  # seconds before going on after a dropped line
@@ -37,12 +38,10 @@ def fetch(file: File, root: Path) -> Path:
     """
     place, staging = root / file.path, root / ".downloads" / file.sha256[:16]
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        staging.parent.mkdir(exist_ok=True)
+        for folder in (place.parent, staging.parent):
+            must_write(folder, "set GDM_DATA_DIR to another folder")
     except OSError as error:
-        raise DownloadError(
-            f"cannot write to {root} ({error.strerror}): set GDM_DATA_DIR to another folder"
-        ) from error
+        raise DownloadError(str(error)) from None
     with _lock(staging.with_suffix(".lock"), file.path):
         if not (place.is_file() and checksum(place) == file.sha256):
             staging.mkdir(exist_ok=True)

@@ -85,10 +85,12 @@ def _refused(wrap) -> str | None:
 
 @cache
 def _no_l3() -> str | None:
+    if reason := _not_linux():
+        return reason
     if os.geteuid() != 0:
         return "needs root, who then gives it up; an ordinary user takes L3u"
     programs = ("bwrap", "setpriv", "unshare")
-    return _not_linux() or _lacks(*programs) or _hidden() or _refused(as_nobody)
+    return _lacks(*programs) or _hidden() or _refused(as_nobody)
 
 
 @cache
@@ -119,6 +121,11 @@ def _l0(site: Site) -> list[str]:
     return ["env", home, *guest_command(str(site.stage), {})]
 
 
+def _no_l0() -> str | None:
+    windows = "needs Linux or macOS, this is Windows: use a container, or WSL 2"
+    return windows if sys.platform == "win32" else None
+
+
 def _no_l4() -> str | None:
     return _lacks("runsc") or "this course has no command line for runsc yet"
 
@@ -131,7 +138,7 @@ LADDER = (
     Rung(
         "L2", "Landlock, seccomp", "total disk and memory, stragglers", _no_l2, landlocked
     ),
-    Rung("L0", "nothing", "everything", lambda: None, _l0),
+    Rung("L0", "nothing", "everything", _no_l0, _l0),
 )
 NAMES = tuple(rung.name for rung in LADDER)
 

@@ -49,8 +49,10 @@ def load(path: Path) -> tuple[bytes, str]:
     Raises:
         Rejected: a link, pipe, device or folder, or more than 16 MiB.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    names = ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")  # each where it exists
+    flags = os.O_RDONLY
+    for name in names:
+        flags |= getattr(os, name, 0)
     try:
         handle = os.open(path, flags)
     except OSError as error:

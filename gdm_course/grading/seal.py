@@ -8,10 +8,15 @@ that does not hold ends the process.
 import ctypes
 import os
 import platform
-import resource
 import struct
+import sys
 
 from gdm_course.grading.syscalls import CLONE, CLONE3, DENIED, IOCTL, MMAP, SOCKET
+
+try:
+    import resource
+except ImportError:  # Windows: the ladder says why there is no box
+    resource = None
 
 MIB = 1024 * 1024
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_DUMPABLE = 38, 22, 4
@@ -22,7 +27,7 @@ SHARED, ANONYMOUS = 0x01, 0x20  # MAP_SHARED, MAP_ANONYMOUS
 TTY_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 AF_UNIX = 1
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
 
 
 def _call(what: str, result: int) -> int:

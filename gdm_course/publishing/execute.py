@@ -14,6 +14,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from gdm_course.source import ROOT
 
 BUILD = ROOT / "build"
+OWN = "copy the course to a folder of your own"
 SWITCHES = ("GDM_SMOKE", "GDM_CHECK", "MPLBACKEND")  # the last would hide inline figures
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

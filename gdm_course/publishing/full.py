@@ -12,10 +12,10 @@ from pathlib import Path
 
 import nbformat
 
-from gdm_course.console import forgiving
-from gdm_course.environment import cores
+from gdm_course.console import forgiving, telling
+from gdm_course.environment import cores, must_write
 from gdm_course.publishing.elsewhere import Setting, headline, read, table, used
-from gdm_course.publishing.execute import BUILD, Run, because, execute, notebooks
+from gdm_course.publishing.execute import BUILD, OWN, Run, because, execute, notebooks
 from gdm_course.source import ROOT
 
 
@@ -123,6 +123,7 @@ def main(arguments: list[str]) -> int:
     if not chosen:
         print(f"no lecture or solution has {' or '.join(given.words)} in its path")
         return 1
+    must_write(BUILD, OWN)
     isa = {setting: used(setting) for setting in given.settings}
     print(*[headline(setting, found) for setting, found in isa.items()], sep="\n")
     found = {setting: [] for setting in given.settings}
@@ -149,4 +150,5 @@ def conclude(all_rows: list[tuple[Setting, dict]]) -> int:
 
 if __name__ == "__main__":
     forgiving()
-    sys.exit(main(sys.argv[1:]))
+    with telling():
+        sys.exit(main(sys.argv[1:]))

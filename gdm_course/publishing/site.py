@@ -9,10 +9,12 @@ from pathlib import Path
 
 import nbformat
 
-from gdm_course.console import forgiving
+from gdm_course.console import forgiving, telling
+from gdm_course.environment import must_write
 from gdm_course.publishing import assets
 from gdm_course.publishing.execute import (
     BUILD,
+    OWN,
     Run,
     environment,
     execute,
@@ -100,6 +102,7 @@ def build() -> int:
 
 def main(arguments: list[str]) -> int:
     """Execute the notebooks and build the site; `--smoke` trains briefly."""
+    must_write(BUILD, OWN)
     print("Executing lectures and solutions:")
     failures = lay_out(smoke="--smoke" in arguments)
     for failure in failures:
@@ -112,4 +115,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     forgiving()
-    sys.exit(main(sys.argv[1:]))
+    with telling():
+        sys.exit(main(sys.argv[1:]))

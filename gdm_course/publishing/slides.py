@@ -8,9 +8,10 @@ from pathlib import Path
 
 from nbconvert import SlidesExporter
 
-from gdm_course.console import forgiving
+from gdm_course.console import forgiving, telling
+from gdm_course.environment import must_write
 from gdm_course.publishing import assets
-from gdm_course.publishing.execute import BUILD, Run, environment, execute
+from gdm_course.publishing.execute import BUILD, OWN, Run, environment, execute
 from gdm_course.source import ROOT
 
 
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
             f"no lecture {path.relative_to(ROOT)}; there are: {', '.join(map(str, known))}"
         )
         return 1
+    must_write(BUILD, OWN)
     print(f"Executing {path.relative_to(ROOT)} ...", flush=True)
     run = execute(path, environment(smoke="--smoke" in arguments, CI="true"))
     if run.error:
@@ -70,4 +72,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     forgiving()
-    sys.exit(main(sys.argv[1:]))
+    with telling():
+        sys.exit(main(sys.argv[1:]))
