@@ -1,16 +1,26 @@
-"""Every question accepts its solution on 200 seeds and rejects every control."""
+"""Every question accepts right answers in any style and rejects every control.
+
+For each there are three right answers in other styles, and controls for what its text
+demands, in `tests/right_answers/<family>/<unit>.py`.
+"""
 
 import ast
 import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jupytext
 import pytest
 import torch
 
-from gdm_course.checks.controls import controls
-from gdm_course.checks.question import Ask, Question, close, run, to_arrays
+from gdm_course.checks.controls import careless, controls
+from gdm_course.checks.question import Ask, Question, close, run, to_arrays, wrong_with
+from gdm_course.grading.judge import asked as graders_asks
 
 CHECKS = Path(__file__).parent.parent / "gdm_course" / "checks"
 UNITS = sorted(
@@ -18,6 +28,9 @@ UNITS = sorted(
     for path in CHECKS.glob("*/*.py")
     if path.stem != "__init__"
 )
+STYLES = ("loop", "torch", "numpy")
+MANY, SOME = range(200), range(30)
+FEW = range(11)  # the notebook's seed and ten others
 
 
 def questions(unit: str) -> dict[str, Question]:
@@ -28,19 +41,68 @@ def questions(unit: str) -> dict[str, Question]:
 CASES = [(unit, name) for unit in UNITS for name in questions(unit)]
 
 
+def script(unit: str) -> Path:
+    family, name = unit.split("/")
+    return CHECKS.parent.parent / "solutions" / family / "src" / f"{name}.py"
+
+
+def others(unit: str) -> ModuleType:
+    """Right answers in other styles, and `DEMANDS`."""
+    return importlib.import_module(f"tests.right_answers.{unit.replace('/', '.')}")
+
+
 @cache
 def solution(unit: str) -> dict:
     """What the solution defines: its imports, functions and classes; nothing is run."""
-    family, name = unit.split("/")
-    script = CHECKS.parent.parent / "solutions" / family / "src" / f"{name}.py"
-    notebook = jupytext.read(script, fmt="py:percent")
+    notebook = jupytext.read(script(unit), fmt="py:percent")
     kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
     space: dict = {"__name__": "solution"}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             body = [node for node in ast.parse(cell.source).body if isinstance(node, kinds)]
-            exec(compile(ast.Module(body, []), str(script), "exec"), space)
+            exec(compile(ast.Module(body, []), str(script(unit)), "exec"), space)
     return space
+
+
+def section(unit: str, name: str) -> str:
+    """The text of a question's section up to its check, as one line."""
+    text = script(unit).read_text(encoding="utf-8")
+    before = text[: text.index(f"check.{name}({name})")].rpartition("\n# ## ")[2]
+    prose = re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "", before, flags=re.DOTALL)
+    return " ".join(re.sub(r"(?m)^# ?", "", prose).split())
+
+
+def demanded(unit: str, name: str) -> dict[str, Any]:
+    """What breaks each demand of a question's text."""
+    mistakes = {m.hint: m.answer for m in questions(unit)[name].mistakes}
+    found = {}
+    for words, breaker in others(unit).DEMANDS[name].items():
+        if isinstance(breaker, str):
+            (breaker,) = (a for hint, a in mistakes.items() if hint.startswith(breaker))
+        found[words] = breaker
+    return found
+
+
+def wrong(question: Question, asks: list[Ask], student: Any) -> str | None:
+    """What the judge says of a student's object."""
+    try:
+        return wrong_with(question, asks, [run(ask, student) for ask in asks])
+    except Exception as error:
+        return repr(error)
+
+
+def failures(question: Question, students: dict, seeds: Iterable[int]) -> set[tuple]:
+    """Seed, name and complaint of everybody whose answer is not right; hints left out.
+
+    Seed 0 is the notebook's; under the others the asks are the grader's.
+    """
+    question, found = replace(question, mistakes=()), set()
+    for seed in seeds:
+        asks = graders_asks(question, seed) if seed else question.asks(seed)
+        for who, student in students.items():
+            if said := wrong(question, asks, student):
+                found.add((seed, who, said))
+    return found
 
 
 def test_there_are_questions():
@@ -49,24 +111,49 @@ def test_there_are_questions():
 
 @pytest.mark.parametrize(("unit", "name"), CASES)
 def test_solution_passes_on_200_seeds(unit, name):
-    question, student = questions(unit)[name], solution(unit)[name]
-    wrong = {
-        s: v.message for s in range(200) if not (v := question.grade(student, s)).right
-    }
-    assert not wrong
+    assert not failures(questions(unit)[name], {"solution": solution(unit)[name]}, MANY)
+
+
+@pytest.mark.parametrize(("unit", "name"), CASES)
+def test_right_answers_in_other_styles_pass(unit, name):
+    """Loop, idiomatic torch, numpy or lists: what is right is right in any style."""
+    styles = {style: getattr(others(unit), f"{name}_{style}") for style in STYLES}
+    assert not failures(questions(unit)[name], styles, SOME)
 
 
 @pytest.mark.parametrize(("unit", "name"), CASES)
 def test_controls_and_mistakes_fail_on_every_seed(unit, name):
+    """The notebook's one public seed and ten others give the same verdict."""
     question = questions(unit)[name]
     assert question.name == name
     assert len(question.mistakes) >= 2, "a question ships with plausible wrong answers"
-    wrong = {**controls(question), **{m.hint: m.answer for m in question.mistakes}}
-    for seed in range(20):
-        passed = [
-            what for what, student in wrong.items() if question.grade(student, seed).right
-        ]
-        assert not passed, f"seed {seed}"
+    students = {**controls(question), **careless(question), **demanded(unit, name)}
+    students |= {m.hint: m.answer for m in question.mistakes}
+    failed = {(seed, who) for seed, who, _ in failures(question, students, FEW)}
+    assert {(seed, who) for seed in FEW for who in students} - failed == set()
+
+
+@pytest.mark.parametrize(("unit", "name"), CASES)
+def test_what_the_text_demands_is_tested(unit, name):
+    """Each demand is a quotation: whoever changes the text looks at its control again."""
+    text, demands = section(unit, name), demanded(unit, name)
+    assert demands
+    assert [words for words in demands if words not in text] == []
+
+
+@pytest.mark.parametrize(("unit", "name"), CASES)
+def test_sizes_and_numbers_vary(unit, name):
+    """Else an answer that fits one batch size, window or order passes."""
+    fixed = getattr(others(unit), "FIXED", {}).get(name, ())
+    asks = questions(unit)[name].asks(0)
+    seen: dict[tuple, set] = {}
+    for ask in asks:
+        for i, value in enumerate(ask.args):
+            sizes = value.shape if isinstance(value, torch.Tensor) else [value]
+            for axis, size in enumerate(sizes):
+                seen.setdefault((ask.method, i, axis), set()).add(str(size))
+    same = {(i, axis) for (_, i, axis), sizes in seen.items() if len(sizes) == 1}
+    assert same == {*fixed}
 
 
 @pytest.mark.parametrize(("unit", "name"), CASES)
@@ -74,9 +161,10 @@ def test_a_mistake_gets_its_own_hint(unit, name):
     """A deterministic mistake is recognised; a stub is told that nothing was answered."""
     question = questions(unit)[name]
     assert question.grade(controls(question)["stub"]).message == "not answered yet"
-    for mistake in question.mistakes:
-        message = question.grade(mistake.answer).message
-        assert message == mistake.hint, f"the mistake gets another one's hint: {message}"
+    for seed in (0, 1):
+        for mistake in question.mistakes:
+            message = question.grade(mistake.answer, seed).message
+            assert message == mistake.hint, f"the mistake gets another's hint: {message}"
 
 
 DOUBLE = close("double", lambda x: 2 * x, lambda g: (torch.randn(3, generator=g),))

@@ -40,7 +40,9 @@ class Ask:
         init: constructor arguments if the student's object is a class; None for a function.
         state: weights to load into the built module before the call.
         method: the method of the built object to call.
-        jacobian: return the Jacobian of the call in its first argument, not its value.
+        jacobian: return the Jacobian of the call in one argument, not its value.
+        argument: which one that is, by its place.
+        kept: return the tensors among the arguments, too, as the call left them.
     """
 
     args: tuple = ()
@@ -50,6 +52,8 @@ class Ask:
     state: dict[str, Tensor] | None = None
     method: str = "__call__"
     jacobian: bool = False
+    argument: int = 0
+    kept: bool = False
 
 
 def run(ask: Ask, student: Any) -> Arrays:
@@ -69,10 +73,12 @@ def run(ask: Ask, student: Any) -> Arrays:
     args, kwargs = _made(args), dict(zip(kwargs, _made(tuple(kwargs.values()))))
     torch.manual_seed(ask.seed)
     if ask.jacobian:
-        first, *rest = args
-        f = lambda x: differentiable(call(x, *rest, **kwargs))  # noqa: E731
-        return to_arrays(torch.autograd.functional.jacobian(f, first))
-    return to_arrays(call(*args, **kwargs))
+        at = ask.argument
+        f = lambda x: differentiable(call(*args[:at], x, *args[at + 1 :], **kwargs))  # noqa: E731
+        return to_arrays(torch.autograd.functional.jacobian(f, args[at]))
+    answer = to_arrays(call(*args, **kwargs))
+    left = [a for a in args if ask.kept and isinstance(a, Tensor)]
+    return answer + to_arrays(left)
 
 
 def _constants(built: torch.nn.Module) -> dict[str, Tensor]:

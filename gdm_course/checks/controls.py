@@ -36,6 +36,31 @@ def controls(question: Question) -> dict[str, Any]:
     return {"stub": stub, **students}
 
 
+def careless(question: Question) -> dict[str, Any]:
+    """Return students who leave one argument of a function out of account, by its place.
+
+    A number is taken from the first ask for all of them, as one who writes it into the
+    code does; a tensor is replaced by zeros.
+    """
+    if isinstance(question.reference, type):
+        return {}
+    first = question.asks(0)[0].args
+    kinds = (bool, int, float, str, tuple, Tensor)
+    return {
+        f"argument {i + 1} left out of account": _without(question.reference, i, value)
+        for i, value in enumerate(first)
+        if isinstance(value, kinds)
+    }
+
+
+def _without(reference: Callable, i: int, value: Any) -> Callable:
+    def student(*args: Any) -> Any:
+        left = torch.zeros_like(args[i]) if isinstance(value, Tensor) else value
+        return reference(*args[:i], left, *args[i + 1 :])
+
+    return student
+
+
 def _fill(answer: Any, value: float) -> Any:
     """Replace every number of an answer by one value, keeping the shapes."""
     if isinstance(answer, tuple | list):

@@ -5,8 +5,9 @@ from a secret seed, to a sealed box and judges outside of it. So a `judge` sees 
 never the student's object.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from gdm_course.environment import on
 __all__ = [
     "Arrays",
     "Ask",
+    "Inputs",
     "Make",
     "Mistake",
     "Question",
     "Verdict",
+    "remark",
     "close",
     "describe",
     "run",
@@ -33,13 +36,22 @@ __all__ = [
     "to_arrays",
 ]
 
+Inputs = Callable[[torch.Generator], tuple]
+
 
 @dataclass(frozen=True)
 class Mistake:
-    """A plausible wrong answer and the hint for whoever made it."""
+    """A plausible wrong answer and the hint for whoever made it.
+
+    Attributes:
+        answer: the wrong function or class.
+        hint: what to say to a student whose answers are the same.
+        exact: the same to the last bit; otherwise the same up to rounding.
+    """
 
     answer: Any
     hint: str
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class Question:
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
+        about: what is special in each ask, in its order and over again; "" is nothing.
     """
 
     name: str
@@ -69,12 +82,13 @@ class Question:
     judge: Callable[[list[Ask], list[Arrays]], str | None]
     mistakes: Sequence[Mistake] = ()
     kind: str = "close"
+    about: Sequence[str] = ("",)
 
     @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:
         """Ask and judge in this process: for notebooks and tests, never for marks."""
         asks, answers = self.asks(seed), []
-        for ask in asks:
+        for i, ask in enumerate(asks):
             try:
                 answers.append(run(ask, student))
             except NotImplementedError:
@@ -82,7 +96,8 @@ class Question:
             except Unfit as error:
                 return Verdict(False, str(error))
             except Exception as error:  # any error of the student's is an answer
-                return Verdict(False, f"it raises {type(error).__name__}: {error}")
+                said = f"it raises {type(error).__name__}: {error}"
+                return Verdict(False, said + remark(self.about, i))
         if wrong := wrong_with(self, asks, answers):
             return Verdict(False, wrong)
         return Verdict(True, f"right ({len(asks)} asked)")
@@ -121,6 +136,12 @@ def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[
     return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
 
+def remark(about: Sequence[str], i: int) -> str:
+    """Say what was special in ask number i, as the end of a sentence; "" if nothing."""
+    special = about[i % len(about)]
+    return f" (asked: {special})" if special else ""
+
+
 def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:
     """Return the hint of the mistake that gives these very answers, if there is one."""
     for mistake in mistakes:
@@ -128,9 +149,19 @@ def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) ->
             made = [run(ask, mistake.answer) for ask in asks]
         except Exception:  # this mistake does not run on these inputs: not the one made
             continue
-        if all(same(a, m) for a, m in zip(answers, made)):
+        if all(_alike(a, m, mistake.exact) for a, m in zip(answers, made)):
             return mistake.hint
     return None
+
+
+def _alike(answer: Arrays, made: Arrays, exact: bool) -> bool:
+    """Whether an answer is the one of a mistake, which may well be NaN."""
+    if [a.shape for a in answer] != [m.shape for m in made]:
+        return False
+    pairs = [(a.double(), m.double()) for a, m in zip(answer, made)]
+    if exact:
+        return all(torch.equal(a, m) for a, m in pairs)
+    return all(torch.allclose(a, m, 1e-4, 1e-5, equal_nan=True) for a, m in pairs)
 
 
 def _announce(name: str, verdict: Verdict) -> None:
@@ -144,34 +175,56 @@ def _announce(name: str, verdict: Verdict) -> None:
 def close(
     name: str,
     reference: Callable,
-    inputs: Callable[[torch.Generator], tuple],
+    inputs: Inputs | Mapping[str, Inputs],
     mistakes: Sequence[Mistake] = (),
     n: int = 3,
     rtol: float = 1e-4,
     atol: float = 1e-5,
+    also: Sequence[Callable] = (),
+    slopes: Sequence[int] = (),
 ) -> Question:
     """Make a question whose answer is a function, compared with a reference in float64.
 
     Args:
         name: of the function.
         reference: the package's function.
-        inputs: draws the arguments of one call from a generator.
+        inputs: draws the arguments of one call from a generator. Or several such, each
+            under the words that say what is special: whatever the seed, all are asked.
         mistakes: plausible wrong functions with their hints.
-        n: how many calls, each with fresh inputs.
+        n: how many calls at least, each with fresh inputs.
         rtol, atol: tolerances of the comparison.
+        also: other answers that the text allows.
+        slopes: places of arguments in which the derivative is asked for, too.
     """
+    kinds = inputs if isinstance(inputs, Mapping) else {"": inputs}
+    about = [words for kind in kinds for words in _words(kind, reference, slopes)]
 
     def asks(seed: int) -> list[Ask]:
         g = generator(seed)
-        return [Ask(args=inputs(g), seed=seed + i) for i in range(n)]
+        draws = [*kinds.values()] * -(-n // len(kinds))
+        calls = [Ask(args=draw(g), seed=seed) for draw in draws[: max(n, len(kinds))]]
+        return [ask for call in calls for ask in (call, *_slopes(call, slopes))]
 
     def judge(asks: list[Ask], answers: list[Arrays]) -> str | None:
-        for ask, answer in zip(asks, answers):
-            if wrong := describe(answer, run(_double(ask), reference), rtol, atol):
-                return wrong
+        for i, (ask, answer) in enumerate(zip(asks, answers)):
+            wanted = (run(_double(ask), f) for f in (reference, *also))
+            wrong = [describe(answer, w, rtol, atol) for w in wanted]
+            if all(wrong):
+                return f"{wrong[0]}{remark(about, i)}"
         return None
 
-    return Question(name, reference, asks, judge, mistakes)
+    return Question(name, reference, asks, judge, mistakes, about=about)
+
+
+def _words(kind: str, reference: Callable, slopes: Sequence[int]) -> list[str]:
+    """What is special in one call and in the derivatives that go with it."""
+    names = [*inspect.signature(reference).parameters] if slopes else []
+    of = f", {kind}" if kind else ""
+    return [kind, *(f"the derivative in {names[at]}{of}" for at in slopes)]
+
+
+def _slopes(call: Ask, slopes: Sequence[int]) -> list[Ask]:
+    return [replace(call, jacobian=True, argument=at) for at in slopes]
 
 
 def _double(ask: Ask) -> Ask:
@@ -180,4 +233,4 @@ def _double(ask: Ask) -> Ask:
         a.double() if isinstance(a, Tensor) and a.is_floating_point() else a
         for a in ask.args
     )
-    return Ask(args, ask.kwargs, ask.seed, ask.init, ask.state, ask.method, ask.jacobian)
+    return replace(ask, args=args)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gdm_course.autoregressive import bpe
 from gdm_course.autoregressive.decoding import sharpen
-from gdm_course.checks.question import Mistake, close
+from gdm_course.checks.question import Inputs, Mistake, close
 
 # 1. Attention with a window ---------------------------------------------------------------
 
@@ -30,14 +30,19 @@ def _zeroed_afterwards(scores: Tensor, W: int) -> Tensor:
     return torch.where(_window_weights(scores, W) > 0, scores.softmax(-1), 0.0)
 
 
-def _scores_and_window(g: torch.Generator) -> tuple[Tensor, int]:
-    return 2 * torch.randn(9, 9, generator=g), 3
+def _scores_and_window(T: int, W: int) -> Inputs:
+    return lambda g: (2 * torch.randn(T, T, generator=g), W)
 
 
 window_weights = close(
     "window_weights",
     _window_weights,
-    _scores_and_window,
+    {
+        "": _scores_and_window(9, 3),
+        "W = 5": _scores_and_window(8, 5),
+        "W = 1": _scores_and_window(6, 1),
+        "W larger than T": _scores_and_window(7, 12),
+    },
     [
         Mistake(
             lambda s, W: _softmax_over(s, lambda back: back >= 0),
@@ -58,6 +63,10 @@ window_weights = close(
         Mistake(
             lambda s, W: _softmax_over(s, lambda back: (back >= 0) & (back < W), 0),
             "you normalised columns: row t is the distribution of where t looks",
+        ),
+        Mistake(
+            lambda s, W: _softmax_over(s.tril(), lambda back: back < W),
+            "scores of the future became 0, whose exp is 1: they must become -inf",
         ),
     ],
 )
@@ -81,15 +90,22 @@ def _across_the_batch(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.einsum("bt,btd->bd", scores.softmax(0), values)
 
 
-def _step_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    draw = lambda *shape: torch.randn(shape, generator=g)  # noqa: E731
-    return draw(4, 8), draw(4, 6, 8), draw(4, 6, 8)
+def _step_inputs(B: int, t: int, d: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        keys, values = torch.randn(2, B, t, d, generator=g)
+        return torch.randn(B, d, generator=g), keys, values
+
+    return draw
 
 
 attention_step = close(
     "attention_step",
     _attention_step,
-    _step_inputs,
+    {
+        "": _step_inputs(4, 6, 8),
+        "one sequence, d = 5": _step_inputs(1, 9, 5),
+        "the first position of all": _step_inputs(3, 1, 4),
+    },
     [
         Mistake(
             lambda q, k, v: _attention_step(q, k, v, 0.0),
@@ -105,6 +121,10 @@ attention_step = close(
         ),
         Mistake(_unnormalised, "the softmax is missing: weights are positive, of sum 1"),
         Mistake(_across_the_batch, "softmax over the t positions, not over the batch"),
+        Mistake(
+            lambda q, k, v: _attention_step(q, k, v) / k.shape[1],
+            "the weights sum to 1 already: a sum over positions, not a mean",
+        ),
     ],
 )
 
@@ -132,15 +152,33 @@ def _still_sorted(p: Tensor, top_p: float) -> Tensor:
     return _nucleus(p, top_p).sort(descending=True).values
 
 
-def _nucleus_inputs(g: torch.Generator) -> tuple[Tensor, float]:
-    p = (1.5 * torch.randn(6, 8, generator=g)).softmax(-1)
-    return p, 0.6 + 0.3 * torch.rand((), generator=g).item()
+def _nucleus_inputs(B: int, K: int, low: float, high: float) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, float]:
+        p = (1.5 * torch.randn(B, K, generator=g)).softmax(-1)
+        return p, low + (high - low) * torch.rand((), generator=g).item()
+
+    return draw
+
+
+def _fixed_number(p: Tensor, top_p: float) -> Tensor:
+    order = p.argsort(descending=True)[:, :2]
+    kept = torch.zeros_like(p).scatter(-1, order, p.gather(-1, order))
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def _threshold(p: Tensor, top_p: float) -> Tensor:
+    kept = torch.where(p >= (1 - top_p) * p.amax(-1, keepdim=True), p, 0.0)
+    return kept / kept.sum(-1, keepdim=True)
 
 
 nucleus = close(
     "nucleus",
     _nucleus,
-    _nucleus_inputs,
+    {
+        "": _nucleus_inputs(6, 8, 0.6, 0.9),
+        "a top_p that one token reaches": _nucleus_inputs(3, 5, 0.02, 0.1),
+        "a top_p near 1": _nucleus_inputs(4, 9, 0.97, 0.99),
+    },
     [
         Mistake(_kept, "right tokens, but what is left does not sum to 1: renormalise"),
         Mistake(
@@ -153,6 +191,14 @@ nucleus = close(
         Mistake(
             lambda p, top_p: p**top_p / (p**top_p).sum(-1, keepdim=True),
             "this is a temperature: top-p excludes tokens and keeps the others' ratios",
+        ),
+        Mistake(
+            _fixed_number, "this keeps two tokens everywhere (top-k); top-p may differ"
+        ),
+        Mistake(
+            _threshold,
+            "each token was compared with a limit: what counts is their sum, from the "
+            "likeliest on",
         ),
     ],
 )
@@ -182,6 +228,14 @@ def _backwards(tokens: Tensor) -> tuple[int, int]:
     return _most_frequent_pair(tokens)[::-1]
 
 
+def _without_overlap(tokens: Tensor) -> tuple[int, int]:
+    counts, last = Counter(), None
+    for pair in pairwise(tokens.tolist()):
+        last = None if pair == last else pair  # in 2 2 2, the second one is used up
+        counts[pair] += last is not None
+    return counts.most_common(1)[0][0]
+
+
 _PAIR_MISTAKES = [
     Mistake(
         _two_most_frequent_tokens,
@@ -192,21 +246,42 @@ _PAIR_MISTAKES = [
         "pairs overlap: (x1, x2), (x2, x3), ...; you counted every second one",
     ),
     Mistake(_backwards, "the pair is the wrong way round: the token on the left first"),
+    Mistake(
+        _without_overlap,
+        "2 2 2 holds the pair (2, 2) twice: in counting, pairs overlap",
+    ),
 ]
 
 
-def _tokens_with_one_winner(g: torch.Generator) -> tuple[Tensor]:
-    """Draw tokens until the winner is alone and no mistake finds it by luck."""
-    while True:
-        tokens = torch.randint(1, 7, (60,), generator=g)
-        (best, most), (_, second) = _counts(tokens).most_common(2)
-        lucky = any(m.answer(tokens) == best for m in _PAIR_MISTAKES)
-        if most > second and not lucky:
-            return (tokens,)
+def _tokens_with_one_winner(n: int, first: int) -> Inputs:
+    """Draw tokens until the winner is alone and the first mistakes miss it."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor]:
+        while True:
+            tokens = torch.randint(first, first + 6, (n,), generator=g)
+            (best, most), (_, second) = _counts(tokens).most_common(2)
+            lucky = any(m.answer(tokens) == best for m in _PAIR_MISTAKES[:3])
+            if most > second and not lucky:
+                return (tokens,)
+
+    return draw
+
+
+def _runs(g: torch.Generator) -> tuple[Tensor]:
+    """Tokens in which (a, a) wins by 5 to 4, but by overlaps only."""
+    a, b, c, d = (torch.randperm(9, generator=g)[:4] + 1).tolist()
+    return (torch.tensor([b, a, a, a, d, *[b, c] * 3, d, a, a, a, a, b, c]),)
 
 
 most_frequent_pair = close(
-    "most_frequent_pair", _most_frequent_pair, _tokens_with_one_winner, _PAIR_MISTAKES
+    "most_frequent_pair",
+    _most_frequent_pair,
+    {
+        "": _tokens_with_one_winner(60, 1),
+        "tokens above 255": _tokens_with_one_winner(40, 1000),
+        "runs of one token": _runs,
+    },
+    _PAIR_MISTAKES,
 )
 
 
@@ -223,8 +298,8 @@ def _from_the_right(tokens: Tensor, pair: tuple[int, int], new: int) -> Tensor:
 
 def _only_once(tokens: Tensor, pair: tuple[int, int], new: int) -> Tensor:
     x = tokens.tolist()
-    i = next(i for i in range(len(x)) if tuple(x[i : i + 2]) == pair)
-    return torch.tensor([*x[:i], new, *x[i + 2 :]])
+    i = next((i for i in range(len(x)) if tuple(x[i : i + 2]) == pair), len(x))
+    return torch.tensor([*x[:i], *[new][: len(x) - i], *x[i + 2 :]])
 
 
 def _second_stays(tokens: Tensor, pair: tuple[int, int], new: int) -> Tensor:
@@ -234,23 +309,42 @@ def _second_stays(tokens: Tensor, pair: tuple[int, int], new: int) -> Tensor:
     )
 
 
-def _tokens_with_a_run(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
+def _with_a_run(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
     """Draw tokens with 2 2 2 in them: the order of merging shows."""
     a, b = torch.randint(1, 5, (2, 12), generator=g)
     fixed = torch.tensor([3, 2, 2, 2, 4, 2, 2, 1])
     return torch.cat([a, fixed, b]), (2, 2), 9
 
 
+def _at_both_ends(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
+    """Two tokens in both orders; the pair is the first and the last thing in the text."""
+    tokens = torch.randint(1, 5, (20,), generator=g)
+    ends = torch.tensor([3, 1]), torch.tensor([1, 3, 3, 1])
+    return torch.cat([ends[0], tokens, ends[1]]), (3, 1), 7
+
+
+def _absent(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
+    return torch.randint(1, 5, (9,), generator=g), (5, 6), 300
+
+
 merge_pair = close(
     "merge_pair",
     _merge_pair,
-    _tokens_with_a_run,
+    {
+        "": _with_a_run,
+        "the pair at both ends": _at_both_ends,
+        "a pair that does not occur": _absent,
+    },
     [
         Mistake(_from_the_right, "merge from left to right: 2 2 2 becomes 9 2, not 2 9"),
         Mistake(_only_once, "replace every occurrence of the pair, not the first only"),
         Mistake(
             _second_stays,
             "after a merge both tokens are used up: go on behind the second one",
+        ),
+        Mistake(
+            lambda tokens, pair, new: _merge_pair(tokens[:-1], pair, new),
+            "the last token is lost: it has no right neighbour, but it stays",
         ),
     ],
 )
@@ -263,18 +357,23 @@ def _bits_per_byte(nats: float, tokens: int, text: str) -> float:
     return nats * tokens / (len(text.encode()) * math.log(2))
 
 
-def _measured_text(g: torch.Generator) -> tuple[float, int, str]:
-    letters = "aeiou étàü 漢字Ω"
-    places = torch.randint(len(letters), (200,), generator=g).tolist()
-    tokens = torch.randint(60, 150, (), generator=g).item()
-    nats = 1 + 3 * torch.rand((), generator=g).item()
-    return nats, tokens, "".join(letters[i] for i in places)
+def _measured_text(letters: str, n: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[float, int, str]:
+        places = torch.randint(len(letters), (n,), generator=g).tolist()
+        tokens = torch.randint(n // 3, n, (), generator=g).item()
+        nats = 1 + 3 * torch.rand((), generator=g).item()
+        return nats, tokens, "".join(letters[i] for i in places)
+
+    return draw
 
 
 bits_per_byte = close(
     "bits_per_byte",
     _bits_per_byte,
-    _measured_text,
+    {
+        "": _measured_text("aeiou étàü 漢字Ω", 200),
+        "a text of plain letters": _measured_text("abcdefgh ", 150),
+    },
     [
         Mistake(
             lambda nats, tokens, text: nats * tokens / (len(text) * math.log(2)),

@@ -1,6 +1,5 @@
 """Questions of the unit autoregressive/nade."""
 
-import itertools
 import math
 
 import torch
@@ -8,8 +7,20 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal
 
 from gdm_course.autoregressive import made, nade
+from gdm_course.checks import sample_nade as drawing
 from gdm_course.checks.draws import generator
-from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close, describe, run
+from gdm_course.checks.laws import all_bits
+from gdm_course.checks.question import (
+    Arrays,
+    Ask,
+    Inputs,
+    Mistake,
+    Question,
+    remark,
+    close,
+    describe,
+    run,
+)
 
 
 def _bits(g: torch.Generator, *shape: int) -> Tensor:
@@ -23,15 +34,14 @@ def _log_prob_from_conditionals(p: Tensor, x: Tensor) -> Tensor:
     return Bernoulli(p).log_prob(x.to(p.dtype)).sum(-1)
 
 
-def _conditionals_and_bits(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    p = torch.rand(7, 5, generator=g) * 0.9 + 0.05
-    return p, _bits(g, 7, 5)
+def _conditionals_and_bits(B: int, D: int) -> Inputs:
+    return lambda g: (torch.rand(B, D, generator=g) * 0.9 + 0.05, _bits(g, B, D))
 
 
 log_prob_from_conditionals = close(
     "log_prob_from_conditionals",
     _log_prob_from_conditionals,
-    _conditionals_and_bits,
+    {"": _conditionals_and_bits(7, 5), "one image": _conditionals_and_bits(1, 8)},
     [
         Mistake(
             lambda p, x: Bernoulli(p).log_prob(x).mean(-1),
@@ -49,6 +59,14 @@ log_prob_from_conditionals = close(
             lambda p, x: Bernoulli(p).log_prob(x).sum(-1).exp(),
             "this is the probability; asked for is its logarithm, in nats",
         ),
+        Mistake(
+            lambda p, x: Bernoulli(p).log_prob(x).sum(-1) / math.log(2),
+            "this is in bits; asked for are nats, the natural logarithm",
+        ),
+        Mistake(
+            lambda p, x: -Bernoulli(p).log_prob(x).sum(-1),
+            "this is the loss, -log p(x); asked for is log p(x), which is negative",
+        ),
     ],
 )
 
@@ -64,14 +82,18 @@ def _inclusive(x: Tensor, W: Tensor, c: Tensor) -> Tensor:
     return c + (x[:, :, None] * W).cumsum(1)
 
 
-def _activation_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    return _bits(g, 4, 9), torch.randn(9, 6, generator=g), torch.randn(6, generator=g)
+def _activation_inputs(B: int, D: int, H: int) -> Inputs:
+    return lambda g: (
+        _bits(g, B, D),
+        torch.randn(D, H, generator=g),
+        torch.randn(H, generator=g),
+    )
 
 
 nade_activations = close(
     "nade_activations",
     _nade_activations,
-    _activation_inputs,
+    {"": _activation_inputs(4, 9, 6), "one image of 3 bits": _activation_inputs(1, 3, 4)},
     [
         Mistake(
             _inclusive,
@@ -96,87 +118,12 @@ nade_activations = close(
 # 3. Ancestral sampling --------------------------------------------------------------------
 
 
-def _sample_nade(W: Tensor, V: Tensor, b: Tensor, c: Tensor, n: int) -> Tensor:
-    model = _nade_with(W, V, b, c)
-    return model.sample(n)
-
-
-def _nade_with(W: Tensor, V: Tensor, b: Tensor, c: Tensor) -> nade.NADE:
-    model = nade.NADE(len(W), hidden=W.shape[1]).to(W.dtype)
-    model.load_state_dict({"W": W, "V": V, "c": c, "b": b})
-    return model
-
-
-def _sampling_asks(seed: int) -> list[Ask]:
-    """Four models of 3 bits, with weights so large that forgetting one shows."""
-    g = generator(seed)
-    asks = []
-    for i in range(4):
-        W, V = 4 * torch.randn(3, 8, generator=g), 2 * torch.randn(3, 8, generator=g)
-        b, c = -V.sum(1) / 2, torch.randn(8, generator=g)  # guesses near one half
-        asks.append(Ask(args=(W, V, b, c, 10_000), seed=seed + i))
-    return asks
-
-
-def _judge_sampling(asks: list[Ask], answers: list[Arrays]) -> str | None:
-    states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
-    for ask, answer in zip(asks, answers):
-        *weights, n = ask.args
-        if wrong := _not_bits(answer, n, 3):
-            return wrong
-        p = _nade_with(*weights).log_prob(states).exp().detach().double()
-        codes = (answer[0].double() @ torch.tensor([4.0, 2.0, 1.0]).double()).long()
-        frequency = codes.bincount(minlength=8).double() / n
-        # 6 sigma of a binomial, plus a few counts for states that hardly ever come
-        allowed = 6 * (p * (1 - p) / n).sqrt() + 12 / n
-        if ((frequency - p).abs() > allowed).any():
-            return "the 8 states do not come as often as the model's density says"
-    return None
-
-
-def _not_bits(answer: Arrays, n: int, D: int) -> str | None:
-    if len(answer) != 1 or answer[0].shape != (n, D):
-        return f"expected one tensor of shape ({n}, {D})"
-    if not ((answer[0] == 0) | (answer[0] == 1)).all():
-        return "samples are bits: every entry must be 0 or 1"
-    return None
-
-
-def _most_likely(W, V, b, c, n):
-    a, x = c.expand(n, -1), []
-    for W_d, V_d, b_d in zip(W, V, b):
-        x.append((torch.sigmoid(torch.sigmoid(a) @ V_d + b_d) > 0.5).float())
-        a = a + x[-1][:, None] * W_d
-    return torch.stack(x, 1)
-
-
-def _without_memory(W, V, b, c, n):
-    return torch.sigmoid(b + V @ torch.sigmoid(c)).expand(n, -1).bernoulli()
-
-
-def _fed_with_probabilities(W, V, b, c, n):
-    a, x = c.expand(n, -1), []
-    for W_d, V_d, b_d in zip(W, V, b):
-        p = torch.sigmoid(torch.sigmoid(a) @ V_d + b_d)
-        x.append(p.bernoulli())
-        a = a + p[:, None] * W_d
-    return torch.stack(x, 1)
-
-
 sample_nade = Question(
     "sample_nade",
-    _sample_nade,
-    _sampling_asks,
-    _judge_sampling,
-    [
-        Mistake(
-            _most_likely, "you took the likelier bit each time; draw it: torch.bernoulli"
-        ),
-        Mistake(
-            _without_memory, "the drawn bit must change the next guess: a <- a + x_d W_d"
-        ),
-        Mistake(_fed_with_probabilities, "feed the drawn bit back, not its probability"),
-    ],
+    drawing.sample,
+    drawing.asks,
+    drawing.judge,
+    drawing.mistakes,
     kind="statistical",
 )
 
@@ -192,16 +139,53 @@ def _parts(x, mu, log_sigma):
     return Normal(mu, log_sigma.exp()).log_prob(x[..., None])
 
 
-def _mixture_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _mixture_inputs(g: torch.Generator, B: int = 6, D: int = 3, K: int = 4) -> tuple:
     draw = lambda *shape: torch.randn(shape, generator=g)  # noqa: E731
-    return 2 * draw(6, 3), draw(6, 3, 4), 2 * draw(6, 3, 4), 0.7 * draw(6, 3, 4)
+    x, scale = 2 * draw(B, D), 0.7 * draw(B, D, K).clamp(-2, 2)
+    return x, draw(B, D, K), 2 * draw(B, D, K), scale
+
+
+def _far_points(g: torch.Generator) -> tuple:
+    """Points at a hundred times the largest sigma and more: exp(-5000) is 0 in float64."""
+    x, logits, mu, log_sigma = _mixture_inputs(g, 4, 2, 3)
+    return (600 + 50 * x.abs()) * x.sign(), logits, mu, log_sigma
+
+
+def _tiny_weights(g: torch.Generator) -> tuple:
+    """Each point sits on a component whose weight is e^-1000, with no other one near."""
+    B, D, K = 5, 2, 3
+    place = torch.randint(K, (B, D, 1), generator=g)
+    mu = 60.0 * torch.arange(K) + torch.randn(B, D, K, generator=g)
+    x = mu.gather(-1, place)[..., 0] + torch.randn(B, D, generator=g)
+    logits = torch.randn(B, D, K, generator=g).scatter_add(
+        -1, place, torch.full((B, D, 1), -1000.0)
+    )
+    return x, logits, mu, 0.2 * torch.randn(B, D, K, generator=g)
+
+
+def _naive(x: Tensor, logits: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    weights = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    return (weights * _parts(x, mu, log_sigma).exp()).sum(-1).log()
 
 
 mixture_log_prob = close(
     "mixture_log_prob",
     _mixture_log_prob,
-    _mixture_inputs,
+    {
+        "": _mixture_inputs,
+        "points far from every mean": _far_points,
+        "points on a component of weight e^-1000": _tiny_weights,
+    },
     [
+        Mistake(
+            _naive,
+            "right near the means; far from them exp underflows to 0 and its log is -inf: "
+            "use logsumexp",
+        ),
+        Mistake(
+            lambda x, a, mu, s: (a.softmax(-1).log() + _parts(x, mu, s)).logsumexp(-1),
+            "the weights leave the log domain: a tiny one becomes 0; use log_softmax",
+        ),
         Mistake(
             lambda x, a, mu, s: (a + _parts(x, mu, s)).logsumexp(-1),
             "the logits are not log weights yet: normalise them with log_softmax",
@@ -234,15 +218,17 @@ def _made_masks(inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     return first.float(), last.float()
 
 
-def _degree_inputs(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    inputs = torch.randperm(6, generator=g) + 1
-    return inputs, torch.randint(1, 6, (9,), generator=g).sort().values
+def _degree_inputs(D: int, H: int) -> Inputs:
+    return lambda g: (
+        torch.randperm(D, generator=g) + 1,
+        torch.randint(1, D, (H,), generator=g),
+    )
 
 
 made_masks = close(
     "made_masks",
     _made_masks,
-    _degree_inputs,
+    {"": _degree_inputs(6, 9), "4 inputs": _degree_inputs(4, 7)},
     [
         Mistake(
             lambda m, h: ((h[:, None] >= m).float(), (m[:, None] >= h).float()),
@@ -271,10 +257,23 @@ def _ensemble_log_prob(log_p: Tensor) -> Tensor:
     return log_p.logsumexp(0) - math.log(len(log_p))
 
 
+def _log_p(M: int, *levels: float) -> Inputs:
+    """Log-probabilities under M orders of images at different levels."""
+    level = torch.tensor(levels)
+    return lambda g: (torch.randn(M, len(levels), generator=g) * 3 + level,)
+
+
+def _one_shift(log_p: Tensor) -> Tensor:
+    return (log_p - log_p.max()).exp().mean(0).log() + log_p.max()
+
+
 ensemble_log_prob = close(
     "ensemble_log_prob",
     _ensemble_log_prob,
-    lambda g: (torch.randn(5, 8, generator=g) * 3 - 300,),
+    {
+        "": _log_p(5, *[-90.0] * 8),
+        "log-probabilities from -5,000 to 100": _log_p(3, -5000, 100, -90, -2000),
+    },
     [
         Mistake(
             lambda log_p: log_p.mean(0),
@@ -286,7 +285,15 @@ ensemble_log_prob = close(
         ),
         Mistake(
             lambda log_p: log_p.exp().mean(0).log(),
-            "exp(-300) underflows to 0, and log 0 is -inf: use logsumexp",
+            "exp(-5000) underflows to 0, and log 0 is -inf: use logsumexp",
+        ),
+        Mistake(
+            _one_shift,
+            "one shift for the whole batch is too little: each image needs its own",
+        ),
+        Mistake(
+            lambda log_p: log_p.max(0).values,
+            "this keeps the best order only; all M densities count, each with 1 / M",
         ),
     ],
 )
@@ -323,28 +330,43 @@ class _Upper(_SigmoidBeliefNet):
         return self.W.T.tril(-1)
 
 
+class _WithoutBias(_SigmoidBeliefNet):
+    def log_prob(self, x: Tensor) -> Tensor:
+        return Bernoulli(logits=x @ self.allowed().T).log_prob(x).sum(-1)
+
+
+class _Averaged(_SigmoidBeliefNet):
+    def log_prob(self, x: Tensor) -> Tensor:
+        return super().log_prob(x) / x.shape[-1]
+
+
+_ABOUT = ("", "images of 3 bits", "the parameter W", "the parameter b")
+
+
 def _belief_net_asks(seed: int) -> list[Ask]:
     g = generator(seed)
-    D = 5
-    state = {"W": torch.randn(D, D, generator=g), "b": torch.randn(D, generator=g)}
-    states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=D)))
-    ask = {"seed": seed, "init": (D,), "state": state, "method": "log_prob"}
-    return [Ask(args=(states,), **ask), Ask(args=(_bits(g, 6, D),), **ask)]
+    build, call = [], {"seed": seed, "method": "log_prob"}
+    for D in (5, 3):
+        state = {"W": torch.randn(D, D, generator=g), "b": torch.randn(D, generator=g)}
+        build.append({"init": (D,), "state": state})
+    read = {**build[0], "seed": seed, "method": "get_parameter"}
+    return [
+        Ask(args=(all_bits(5),), **build[0], **call),
+        Ask(args=(_bits(g, 6, 3),), **build[1], **call),
+        *(Ask(args=(name,), **read) for name in ("W", "b")),
+    ]
 
 
 def _judge_belief_net(asks: list[Ask], answers: list[Arrays]) -> str | None:
-    for ask, answer in zip(asks, answers):
+    for i, (ask, answer) in enumerate(zip(asks, answers)):
         wanted = run(ask, _SigmoidBeliefNet)
         wrong = describe(answer, wanted, rtol=1e-4, atol=1e-5)
         if wrong and answer[0].shape == wanted[0].shape == (32,):
             total = answer[0].double().exp().sum().item()
-            return (
-                wrong
-                if abs(total - 1) < 1e-3
-                else "the 32 states' probabilities do not sum to 1"
-            )
+            if abs(total - 1) > 1e-3:
+                return "the 32 states' probabilities do not sum to 1"
         if wrong:
-            return wrong
+            return wrong + remark(_ABOUT, i)
     return None
 
 
@@ -357,6 +379,9 @@ FVSBN = Question(
         Mistake(_Peeking, "the diagonal of W takes part: x_d helps to guess itself"),
         Mistake(_Unmasked, "all of W takes part: keep what is strictly below the diagonal"),
         Mistake(_Upper, "row d of W belongs to guess d: logits = x @ tril(W, -1).T + b"),
+        Mistake(_WithoutBias, "the bias b is missing from the logits"),
+        Mistake(_Averaged, "the log of a product of conditionals is their sum, not a mean"),
     ],
     kind="property",
+    about=_ABOUT,
 )

@@ -1,17 +1,15 @@
 """Questions of the unit autoregressive/pixelcnn."""
 
-import itertools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Categorical
 
 from gdm_course.autoregressive import gated_pixelcnn, pixelcnn
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
-from gdm_course.checks.draws import generator
-from gdm_course.checks.question import Arrays, Ask, Make, Mistake, Question, close
+from gdm_course.checks import complete_image as painting
+from gdm_course.checks.question import Inputs, Mistake, Question, close
 
 # 1. The masks A and B ---------------------------------------------------------------------
 
@@ -52,20 +50,30 @@ def _whole_row(inputs, outputs, size):
     return masks
 
 
-def _mask_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
-    colours = torch.randperm(3, generator=g)
-    features = torch.randint(3, (4,), generator=g)
-    return (
-        colours,
-        torch.cat([features, colours]),
-        int(torch.randint(1, 4, (), generator=g)) * 2 + 1,
-    )
+def _mask_inputs(more_in: int, more_out: int, size: int) -> Inputs:
+    """Three colours in any order, and some features of any colour."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
+        features = torch.randint(3, (more_in + more_out,), generator=g)
+        first, last = torch.randperm(3, generator=g), torch.randperm(3, generator=g)
+        inputs = torch.cat([first, features[:more_in]])
+        return inputs, torch.cat([features[more_in:], last]), size
+
+    return draw
+
+
+def _grey_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    return torch.zeros(1, dtype=torch.long), torch.zeros(2, dtype=torch.long), 3
 
 
 raster_masks = close(
     "raster_masks",
     _masks,
-    _mask_inputs,
+    {
+        "": _mask_inputs(0, 4, 5),
+        "grey images, a window of 3": _grey_inputs,
+        "a window of 7": _mask_inputs(3, 1, 7),
+    },
     [
         Mistake(
             lambda i, o, size: _masks(i, o, size)[::-1],
@@ -115,17 +123,30 @@ def _sums(A, B, layers, side):
     return seen[0, 0]
 
 
-def _field_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, int, int]:
-    one, first = torch.zeros(1, dtype=torch.long), int(torch.randint(1, 3, (), generator=g))
-    A = pixelcnn.raster_mask(one, one, 2 * first + 1, False)[0, 0].float()
-    B = pixelcnn.raster_mask(one, one, 3, True)[0, 0].float()
-    return A, B, int(torch.randint(1, 4, (), generator=g)), 13
+def _field_inputs(first: int, size: int, layers: int, side: int) -> Inputs:
+    one = torch.zeros(1, dtype=torch.long)
+    A = pixelcnn.raster_mask(one, one, first, False)[0, 0].float()
+    B = pixelcnn.raster_mask(one, one, size, True)[0, 0].float()
+    return lambda g: (A, B, layers, side)
+
+
+def _any_masks(g: torch.Generator) -> tuple[Tensor, Tensor, int, int]:
+    A, B = (torch.rand(2, 7, 7, generator=g) < 0.4).float()
+    A, B = A[2:5, 2:5].clone(), B[1:6, 1:6].clone()
+    A[0, 2] = B[0, 1] = 1  # neither is empty, nor its own mirror image
+    A[2, 0] = B[4, 3] = 0
+    return A, B, 2, 11
 
 
 receptive_field = close(
     "receptive_field",
     _field,
-    _field_inputs,
+    {
+        "": _field_inputs(5, 3, 2, 13),
+        "no layer B": _field_inputs(3, 3, 0, 9),
+        "4 layers in a small picture": _field_inputs(7, 3, 4, 7),
+        "masks of any pattern": _any_masks,
+    },
     [
         Mistake(
             _mirrored,
@@ -159,15 +180,22 @@ def _swapped(a: Tensor) -> Tensor:
     return torch.tanh(signal) * torch.sigmoid(valve)
 
 
-def _gate_inputs(g: torch.Generator) -> tuple[Tensor, ...]:
-    draw = lambda *shape: torch.randn(shape, generator=g)  # noqa: E731
-    return draw(5, 4), draw(5, 8), draw(5, 8), draw(8, 8), draw(4, 4)
+def _every_second(a: Tensor) -> Tensor:
+    return torch.tanh(a[:, ::2]) * torch.sigmoid(a[:, 1::2])
+
+
+def _gate_inputs(B: int, C: int) -> Inputs:
+    def inputs(g: torch.Generator) -> tuple[Tensor, ...]:
+        sizes = (B, C), (B, 2 * C), (B, 2 * C), (2 * C, 2 * C), (C, C)
+        return tuple(torch.randn(size, generator=g) for size in sizes)
+
+    return inputs
 
 
 gated_step = close(
     "gated_step",
     _gated,
-    _gate_inputs,
+    {"": _gate_inputs(5, 4), "one pixel with 3 features": _gate_inputs(1, 3)},
     [
         Mistake(
             lambda h, r, d, A, Q: _gated(0 * h, r, d, A, Q),
@@ -191,6 +219,10 @@ gated_step = close(
             lambda h, r, d, A, Q: h + gated_pixelcnn.gate(r + d @ A) @ Q,
             "transposed: a matrix (out, in) acts on rows as x @ A.T",
         ),
+        Mistake(
+            lambda h, r, d, A, Q: h + _every_second(r + d @ A.T) @ Q.T,
+            "a and b are the first and the second half, not every second channel",
+        ),
     ],
 )
 
@@ -201,7 +233,8 @@ gated_step = close(
 def _bin(v: Tensor, mu: Tensor, log_s: Tensor, r: float) -> Tensor:
     K = round(1 / r) + 1
     parameters = torch.stack([torch.zeros_like(mu), mu, log_s], dim=-1)
-    return DiscretisedLogistics(parameters, K).log_prob((v + 1) / (2 * r))
+    codes = ((v + 1) / (2 * r)).round().long()
+    return DiscretisedLogistics(parameters, K).log_prob(codes)
 
 
 def _plain(v, mu, log_s, r, eps=0.0):
@@ -209,26 +242,43 @@ def _plain(v, mu, log_s, r, eps=0.0):
     return torch.log(torch.sigmoid(up) - torch.sigmoid(low) + eps)
 
 
-def _bin_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Inner bins of 256 values, some of them far from the mean of a narrow logistic."""
-    x = torch.randint(1, 255, (12,), generator=g).double()
-    mu = torch.rand(12, generator=g).double() * 2 - 1
-    v = 2 * x / 255 - 1
-    mu[:3] = -v[:3].sign() * 0.9
-    log_s = torch.rand(12, generator=g).double() * 2 - 3
-    log_s[:3] = -6.0
-    return v, mu, log_s, 1 / 255
+def _one_minus_exp(v: Tensor, mu: Tensor, log_s: Tensor, r: float) -> Tensor:
+    up, low = ((v + t - mu) / log_s.exp() for t in (r, -r))
+    return F.logsigmoid(up) + F.logsigmoid(-low) + (1 - torch.exp(low - up)).log()
+
+
+def _bins(n: int, K: int, log_s: float, away: bool = False) -> Inputs:
+    """Inner bins of K values; `away` from the mean by 0.9 at least."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+        x = torch.randint(1, K - 1, (n,), generator=g)
+        v = (2 * x.double() / (K - 1) - 1).float()
+        mu = torch.rand(n, generator=g) * 2 - 1
+        mu = torch.where(v < 0, 0.9, -0.9) if away else mu
+        return v, mu, log_s + torch.rand(n, generator=g), 1 / (K - 1)
+
+    return draw
 
 
 logistic_bin = close(
     "logistic_bin",
     _bin,
-    _bin_inputs,
+    {
+        "": _bins(12, 256, -3.0),
+        "wide bins": _bins(12, 17, -2.0),
+        "bins hundreds of scales away from the mean": _bins(6, 256, -6.5, away=True),
+        "bins far narrower than the scale": _bins(12, 65_536, 2.0),
+    },
     [
         Mistake(
             _plain,
             "right near the mean, but far away both sigmoids round to the same number and "
             "the logarithm of 0 is left: use (7)",
+        ),
+        Mistake(
+            _one_minus_exp,
+            "right for wide bins; where the bin is narrow against s, 1 - exp(-x) keeps few "
+            "digits: use torch.expm1",
         ),
         Mistake(
             lambda v, mu, s, r: _plain(v, mu, s, r, 1e-12),
@@ -254,105 +304,13 @@ logistic_bin = close(
 
 # 5. In-painting ---------------------------------------------------------------------------
 
-SHAPE = (1, 2, 3)
-
-
-class SmallModel:
-    """A model of images of 2x3 bits, each a logistic regression on the bits before it."""
-
-    shape = SHAPE
-
-    def __init__(self, seed: int):
-        g = torch.Generator().manual_seed(seed)
-        self.W = 4 * torch.randn(6, 6, generator=g).tril(-1)  # large: the past decides
-
-    def conditionals(self, x: Tensor) -> Categorical:
-        """Return all conditionals in one pass: codes (n, 1, 2, 3) -> the same shape."""
-        z = (x.flatten(1).float() - 0.5) @ self.W.T
-        logits = torch.stack([torch.zeros_like(z), z], dim=-1).unflatten(1, SHAPE)
-        return Categorical(logits=logits, validate_args=False)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats: (n, 1, 2, 3) -> (n,)."""
-        return self.conditionals(x).log_prob(x).flatten(1).sum(1)
-
-
-def _complete(model: SmallModel, upper: Tensor, pick=Categorical.sample) -> Tensor:
-    n, C, H, W = len(upper), *model.shape
-    x = torch.zeros(n, C, H, W, dtype=torch.long)
-    x[:, :, : upper.shape[2]] = upper
-    for i, j in itertools.product(range(upper.shape[2], H), range(W)):
-        x[:, 0, i, j] = pick(model.conditionals(x))[:, 0, i, j]
-    return x
-
-
-def _at_once(model, upper):
-    x = torch.zeros(len(upper), *model.shape, dtype=torch.long)
-    x[:, :, : upper.shape[2]] = upper
-    drawn = model.conditionals(x).sample()
-    drawn[:, :, : upper.shape[2]] = upper
-    return drawn
-
-
-def _from_nothing(model, upper):
-    x = _complete(model, upper[:, :, :0])
-    x[:, :, : upper.shape[2]] = upper
-    return x
-
-
-def _painting_asks(seed: int) -> list[Ask]:
-    g = generator(seed)
-    asks = []
-    small = "gdm_course.checks.autoregressive.pixelcnn.SmallModel"
-    for i in range(4):
-        upper = torch.randint(2, (1, 1, 1, 3), generator=g).expand(1000, -1, -1, -1)
-        model = Make(small, (int(torch.randint(2**31, (), generator=g)),))
-        asks.append(Ask(args=(model, upper.contiguous()), seed=seed + i))
-    return asks
-
-
-def _judge_painting(asks: list[Ask], answers: list[Arrays]) -> str | None:
-    below = torch.tensor(list(itertools.product([0, 1], repeat=3))).view(-1, 1, 1, 3)
-    for ask, answer in zip(asks, answers):
-        model, upper = ask.args[0].resolve(), ask.args[1]
-        n = len(upper)
-        if len(answer) != 1 or answer[0].shape != (n, *SHAPE):
-            return f"expected one tensor of shape {(n, *SHAPE)}"
-        x = answer[0].double()
-        if not ((x == 0) | (x == 1)).all():
-            return "the images hold codes: every entry must be 0 or 1"
-        if not (x[:, :, :1] == upper).all():
-            return "the given rows must come back unchanged"
-        p = (
-            model.log_prob(torch.cat([upper[:8], below], dim=2))
-            .softmax(0)
-            .detach()
-            .double()
-        )
-        codes = (x[:, 0, 1] @ torch.tensor([4.0, 2.0, 1.0]).double()).long()
-        frequency = codes.bincount(minlength=8).double() / n
-        if ((frequency - p).abs() > 6 * (p * (1 - p) / n).sqrt() + 12 / n).any():
-            return "the 8 lower rows do not come as often as p(lower | upper) says"
-    return None
-
 
 complete_image = Question(
     "complete_image",
-    _complete,
-    _painting_asks,
-    _judge_painting,
-    [
-        Mistake(
-            _at_once, "drawn all at once: each pixel must see the ones drawn before it"
-        ),
-        Mistake(
-            _from_nothing, "the lower rows were drawn without looking at the given ones"
-        ),
-        Mistake(
-            lambda model, upper: _complete(model, upper, lambda d: d.logits.argmax(-1)),
-            "you took the likeliest value each time; draw it: .sample()",
-        ),
-    ],
+    painting.complete,
+    painting.asks,
+    painting.judge,
+    painting.mistakes,
     kind="statistical",
 )
 
@@ -364,11 +322,28 @@ def _posterior(log_p: Tensor) -> tuple[Tensor, Tensor]:
     return log_p.softmax(1), log_p.logsumexp(1) - math.log(log_p.shape[1])
 
 
+def _log_p(Y: int, *levels: float) -> Inputs:
+    level = torch.tensor(levels)[:, None]
+    return lambda g: (torch.randn(len(levels), Y, generator=g) * 2 + level,)
+
+
+def _naive(log_p: Tensor) -> tuple[Tensor, Tensor]:
+    p = log_p.exp()
+    return p / p.sum(1, keepdim=True), p.mean(1).log()
+
+
 label_posterior = close(
     "label_posterior",
     _posterior,
-    lambda g: (torch.randn(6, 4, generator=g) * 2 - 300,),
+    {
+        "": _log_p(4, *[-30.0] * 6),
+        "log-densities down to -1,000": _log_p(10, -1000, -300, -90, -500),
+    },
     [
+        Mistake(
+            _naive,
+            "exp(-300) underflows to 0, and 0 / 0 is no number: softmax and logsumexp",
+        ),
         Mistake(
             lambda log_p: (log_p.softmax(0), _posterior(log_p)[1]),
             "the posterior sums to 1 over the labels y, not over the images",
@@ -380,6 +355,10 @@ label_posterior = close(
         Mistake(
             lambda log_p: (_posterior(log_p)[0], log_p.mean(1)),
             "the mean of the logs is only a lower bound (Jensen): average the densities",
+        ),
+        Mistake(
+            lambda log_p: (log_p.log_softmax(1), _posterior(log_p)[1]),
+            "the first value is log p(y | x); asked for is p(y | x), rows of sum 1",
         ),
     ],
 )

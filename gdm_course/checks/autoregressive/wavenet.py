@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gdm_course.autoregressive import sound, wavenet, wavernn
-from gdm_course.checks.compare import describe
-from gdm_course.checks.draws import generator
-from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close
+from gdm_course.checks.question import Inputs, Mistake, close
 
 # 1. Mu-law --------------------------------------------------------------------------------
 
@@ -18,21 +16,29 @@ def _squash(x: Tensor, mu: float) -> Tensor:
     return x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
 
 
-def _waves(g: torch.Generator) -> tuple[Tensor, int]:
+def _waves(K: int, *shape: int) -> Inputs:
     """Loud and soft samples, none at the edge of a bin, where rounding would decide."""
-    K = int(torch.tensor([64, 128, 256])[torch.randint(3, (), generator=g)])
-    x = 2 * torch.rand(4, 50, generator=g) - 1
-    x = x * 10 ** -(3 * torch.rand(4, 50, generator=g))
-    place = (_squash(x, K - 1) + 1) * (K / 2)
-    inside = ((place - place.round()).abs() > 0.02) | (place.round() % K == 0)
-    x = torch.where(inside, x, torch.full_like(x, 0.3333))
-    return torch.cat([x, torch.tensor([[-1.0, 1.0]]).repeat(4, 25)], dim=1), K
+
+    def draw(g: torch.Generator) -> tuple[Tensor, int]:
+        x = 2 * torch.rand(shape, generator=g) - 1
+        x = x * 10 ** -(3 * torch.rand(shape, generator=g))
+        place = (_squash(x, K - 1) + 1) * (K / 2)
+        inside = (place - place.round()).abs() > 0.02
+        x = torch.where(inside, x, torch.full_like(x, 0.3333))
+        x[..., :3] = torch.tensor([-1.0, 0.0, 1.0])  # 0 begins the bin K/2, exactly
+        return x, K
+
+    return draw
 
 
 mulaw_encode = close(
     "mulaw_encode",
     sound.mulaw_encode,
-    _waves,
+    {
+        "": _waves(256, 4, 50),
+        "16 codes, a single sound": _waves(16, 60),
+        "64 codes, sounds in stereo": _waves(64, 3, 2, 20),
+    },
     [
         Mistake(
             lambda x, K: sound.linear_encode(x, K),
@@ -69,17 +75,14 @@ def _receptive_field(dilations: Tensor, width: int) -> int:
     return 1 + (width - 1) * int(dilations.sum())
 
 
-def _stack_inputs(g: torch.Generator) -> tuple[Tensor, int]:
-    dilations = torch.randint(
-        1, 20, (int(torch.randint(2, 7, (), generator=g)),), generator=g
-    )
-    return dilations, int(torch.randint(3, 6, (), generator=g))
+def _stack(layers: int, width: int) -> Inputs:
+    return lambda g: (torch.randint(2, 20, (layers,), generator=g), width)
 
 
 receptive_field = close(
     "receptive_field",
     _receptive_field,
-    _stack_inputs,
+    {"width 3": _stack(5, 3), "width 2": _stack(3, 2), "one layer": _stack(1, 5)},
     [
         Mistake(
             lambda d, width: (width - 1) * int(d.sum()),
@@ -97,6 +100,10 @@ receptive_field = close(
             lambda d, width: 1 + (width - 1) * int(d.prod()),
             "the reaches of the layers add up, they do not multiply",
         ),
+        Mistake(
+            lambda d, width: 1 + (width - 1) * len(d) * int(d.max()),
+            "each layer reaches back by its own dilation, not by the largest one",
+        ),
     ],
 )
 
@@ -108,9 +115,12 @@ def _causal_convolution(h: Tensor, W_now: Tensor, W_past: Tensor, d: int) -> Ten
     return h @ W_now.T + wavenet.shift(h, d) @ W_past.T
 
 
-def _sound_and_weights(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
-    draw = lambda *shape: torch.randn(shape, generator=g)  # noqa: E731
-    return draw(2, 12, 3), draw(5, 3), draw(5, 3), int(torch.randint(2, 9, (), generator=g))
+def _sound_and_weights(B: int, T: int, wide: tuple[int, int], d: int) -> Inputs:
+    def inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
+        now, past = torch.randn(2, *wide, generator=g)
+        return torch.randn(B, T, wide[1], generator=g), now, past, d
+
+    return inputs
 
 
 def _from_the_future(h: Tensor, W_now: Tensor, W_past: Tensor, d: int) -> Tensor:
@@ -120,7 +130,11 @@ def _from_the_future(h: Tensor, W_now: Tensor, W_past: Tensor, d: int) -> Tensor
 causal_convolution = close(
     "causal_convolution",
     _causal_convolution,
-    _sound_and_weights,
+    {
+        "": _sound_and_weights(2, 12, (5, 3), 4),
+        "dilation 1": _sound_and_weights(3, 10, (4, 4), 1),
+        "a sound shorter than the dilation": _sound_and_weights(1, 5, (2, 3), 7),
+    },
     [
         Mistake(
             _from_the_future,
@@ -158,25 +172,18 @@ def _ends(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> tuple[Tensor, Tensor]
     return a, a + 2 / K * torch.exp(-log_s)
 
 
-def _bin_asks(seed: int) -> list[Ask]:
-    """Codes near the middle of the bump, both ends, and codes far out in the tails."""
-    g, asks = generator(seed), []
-    for spread, low in ((0.1, -2.0), (0.6, -3.0), (0.6, -5.0)):
-        k = torch.randint(1, 255, (40,), generator=g)
-        k[:2] = torch.tensor([0, 255])
-        mu = ((2 * k + 1) / 256 - 1) + spread * (torch.rand(40, generator=g) * 2 - 1)
-        log_s = low + 0.5 * torch.rand(40, generator=g)
-        asks.append(Ask(args=(k, mu, log_s, 256), seed=seed))
-    return asks
+def _bins(K: int, n: int, low: float, spread: float) -> Inputs:
+    """Codes, both ends among them, up to `spread` from the bump, on either side."""
 
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
+        k = torch.randint(1, K - 1, (n,), generator=g)
+        k[:2] = torch.tensor([0, K - 1])
+        away = spread * (0.5 + 0.5 * torch.rand(n, generator=g))
+        away[::2] *= -1
+        mu = (2 * k + 1) / K - 1 + away
+        return k, mu, low + 0.5 * torch.rand(n, generator=g), K
 
-def _judge_bins(asks: list[Ask], answers: list[Arrays]) -> str | None:
-    for ask, answer in zip(asks, answers):
-        k, mu, log_s, K = ask.args
-        wanted = (_logistic_bin(k, mu.double(), log_s.double(), K),)
-        if wrong := describe(answer, wanted, rtol=2e-3, atol=2e-3):
-            return wrong
-    return None
+    return draw
 
 
 def _plain_difference(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> Tensor:
@@ -190,11 +197,14 @@ def _density(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> Tensor:
     return F.logsigmoid(z) + F.logsigmoid(-z) - log_s
 
 
-logistic_bin = Question(
+logistic_bin = close(
     "logistic_bin",
     _logistic_bin,
-    _bin_asks,
-    _judge_bins,
+    {
+        "": _bins(256, 40, -2.0, 0.1),
+        "16 codes": _bins(16, 12, -2.0, 0.3),
+        "bins far out in the tails": _bins(256, 40, -5.5, 0.9),
+    },
     [
         Mistake(
             _plain_difference,
@@ -217,15 +227,20 @@ logistic_bin = Question(
             "s = exp(log_s): divide by s itself, not by its root",
         ),
     ],
+    rtol=2e-3,
+    atol=2e-3,
 )
 
 
 # 5. A gated recurrent unit ----------------------------------------------------------------
 
 
-def _gates(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    draw = lambda *shape: torch.randn(shape, generator=g)  # noqa: E731
-    return 2 * draw(4, 3, 6), 2 * draw(4, 3, 6), draw(4, 6)
+def _gates(B: int, H: int) -> Inputs:
+    def inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        a, r = 2 * torch.randn(2, B, 3, H, generator=g)
+        return a, r, torch.randn(B, H, generator=g)
+
+    return inputs
 
 
 def _keeps_the_rest(a: Tensor, r: Tensor, h: Tensor) -> Tensor:
@@ -246,7 +261,7 @@ def _without_reset(a: Tensor, r: Tensor, h: Tensor) -> Tensor:
 gru_step = close(
     "gru_step",
     wavernn.gru_update,
-    _gates,
+    {"": _gates(4, 6), "one row of 3 units": _gates(1, 3)},
     [
         Mistake(_keeps_the_rest, "u is what is kept: u h + (1 - u) e, not the reverse"),
         Mistake(_resets_all, "s gates what the old state says, r_e, and not the input a_e"),
@@ -254,6 +269,10 @@ gru_step = close(
         Mistake(
             lambda a, r, h: wavernn.gru_update(a[:, [1, 0, 2]], r[:, [1, 0, 2]], h),
             "the order of the parts is update, reset, candidate",
+        ),
+        Mistake(
+            lambda a, r, h: wavernn.gru_update(a, r, torch.zeros_like(h)),
+            "the old state is forgotten: u h is kept of it",
         ),
     ],
 )
@@ -267,10 +286,13 @@ def _two_byte_log_prob(x: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
     return logits.gather(-1, wavernn.split_code(x)[..., None]).sum((-1, -2, -3))
 
 
-def _bytes_and_logits(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    x = torch.randint(65_536, (3, 7), generator=g)
-    coarse, fine = 2 * torch.randn(2, 3, 7, 256, generator=g)
-    return x, coarse, fine
+def _bytes_and_logits(B: int, T: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        x = torch.randint(65_536, (B, T), generator=g)
+        coarse, fine = 2 * torch.randn(2, B, T, 256, generator=g)
+        return x, coarse, fine
+
+    return draw
 
 
 def _unnormalised(x: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
@@ -281,7 +303,7 @@ def _unnormalised(x: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
 two_byte_log_prob = close(
     "two_byte_log_prob",
     _two_byte_log_prob,
-    _bytes_and_logits,
+    {"": _bytes_and_logits(3, 7), "one sound": _bytes_and_logits(1, 12)},
     [
         Mistake(_unnormalised, "logits are not log-probabilities yet: log_softmax"),
         Mistake(
@@ -299,6 +321,10 @@ two_byte_log_prob = close(
         Mistake(
             lambda x, c, f: _two_byte_log_prob(x, c, f) / math.log(2),
             "these are bits; asked for are nats",
+        ),
+        Mistake(
+            lambda x, c, f: _two_byte_log_prob(x, c, f).sum(),
+            "you also summed over the batch: return one number per sound, (B,)",
         ),
     ],
 )

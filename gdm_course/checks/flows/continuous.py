@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from gdm_course.checks.question import Make, Mistake, close
+from gdm_course.checks.question import Inputs, Make, Mistake, close
 
 # 1. The midpoint step ---------------------------------------------------------------------
 
@@ -14,16 +14,19 @@ def _midpoint_step(f, t: float, x: Tensor, h: float) -> Tensor:
     return x + h * f(t + h / 2, x + h / 2 * f(t, x))
 
 
-def _step_inputs(g: torch.Generator) -> tuple:
-    friction, push, t, h = torch.rand(4, generator=g).tolist()
-    field = Make("gdm_course.flows.ode.pendulum", (friction, 1 + push))
-    return field, 3 * t, 2 * torch.randn(6, 2, generator=g), 0.3 + h / 2
+def _step_inputs(B: int, way: float) -> Inputs:
+    def draw(g: torch.Generator) -> tuple:
+        friction, push, t, h = torch.rand(4, generator=g).tolist()
+        field = Make("gdm_course.flows.ode.pendulum", (friction, 1 + push))
+        return field, 3 * t, 2 * torch.randn(B, 2, generator=g), way * (0.3 + h / 2)
+
+    return draw
 
 
 midpoint_step = close(
     "midpoint_step",
     _midpoint_step,
-    _step_inputs,
+    {"": _step_inputs(6, 1.0), "backwards, one pendulum": _step_inputs(1, -1.0)},
     [
         Mistake(
             lambda f, t, x, h: x + h * f(t, x),
@@ -41,6 +44,14 @@ midpoint_step = close(
             lambda f, t, x, h: x + h / 2 * f(t, x) + h * f(t + h / 2, x + h / 2 * f(t, x)),
             "the half step only finds the slope: the step itself starts at x again",
         ),
+        Mistake(
+            lambda f, t, x, h: x + h / 2 * (f(t, x) + f(t + h, x + h * f(t, x))),
+            "this is Heun's step, the mean of two slopes; asked for is the slope halfway",
+        ),
+        Mistake(
+            lambda f, t, x, h: _midpoint_step(f, t, x, abs(h)),
+            "right forwards; a negative h goes backwards in time",
+        ),
     ],
 )
 
@@ -51,16 +62,19 @@ def _next_length(h: Tensor, error: Tensor) -> Tensor:
     return h * (0.9 * error**-0.2).clamp(0.2, 10.0)
 
 
-def _lengths_and_errors(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    h = 0.01 + torch.rand(12, generator=g)
-    power = torch.cat([torch.tensor([-7.0, 5.0]), 2 * torch.randn(10, generator=g)])
-    return h, 10**power  # the first two are beyond both limits
+def _lengths_and_errors(n: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        h = 0.01 + torch.rand(n, generator=g)
+        power = torch.cat([torch.tensor([-7.0, 5.0]), 2 * torch.randn(n - 2, generator=g)])
+        return h, 10**power  # the first two are beyond both limits
+
+    return draw
 
 
 next_length = close(
     "next_length",
     _next_length,
-    _lengths_and_errors,
+    {"": _lengths_and_errors(12), "three steps": _lengths_and_errors(3)},
     [
         Mistake(
             lambda h, error: h * (0.9 * error**0.2).clamp(0.2, 10.0),
@@ -82,6 +96,10 @@ next_length = close(
             lambda h, error: h * (error**-0.2).clamp(0.2, 10.0),
             "the safety factor 0.9 is missing",
         ),
+        Mistake(
+            lambda h, error: torch.where(error > 1, _next_length(h, error), h),
+            "accepted steps change their length, too: a small error makes the next longer",
+        ),
     ],
 )
 
@@ -96,15 +114,19 @@ def _linear_flow_log_prob(x: Tensor, A: Tensor) -> Tensor:
     return _log_normal(x @ torch.linalg.matrix_exp(A).T) + A.trace()
 
 
-def _points_and_matrix(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    A = 0.6 * torch.randn(3, 3, generator=g)
-    return torch.randn(7, 3, generator=g), A + 0.5 * torch.eye(3)  # a trace to be missed
+def _points_and_matrix(B: int, D: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        A = 0.6 * torch.randn(D, D, generator=g)
+        A += 0.5 * torch.eye(D) + 0.7 * torch.diag(torch.ones(D - 1), 1)
+        return torch.randn(B, D, generator=g), A  # a trace to be missed, not symmetric
+
+    return draw
 
 
 linear_flow_log_prob = close(
     "linear_flow_log_prob",
     _linear_flow_log_prob,
-    _points_and_matrix,
+    {"": _points_and_matrix(7, 3), "one point of the plane": _points_and_matrix(1, 2)},
     [
         Mistake(
             lambda x, A: _log_normal(x @ torch.linalg.matrix_exp(A).T),
@@ -148,7 +170,10 @@ def _squared_diagonal(J: Tensor) -> Tensor:
 hutchinson_variance = close(
     "hutchinson_variance",
     _hutchinson_variance,
-    lambda g: (torch.randn(5, 4, 4, generator=g),),
+    {
+        "": lambda g: (torch.randn(5, 4, 4, generator=g),),
+        "one Jacobian": lambda g: (torch.randn(1, 6, 6, generator=g),),
+    },
     [
         Mistake(
             lambda J: 2 * (J.square().sum((1, 2)) - _squared_diagonal(J)),
@@ -202,24 +227,34 @@ def _linear(x: Tensor, a: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.tanh(x @ W.T), -a @ W, -a.T @ x
 
 
+def _averaged(x: Tensor, a: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    v, slope, g = _adjoint_slopes(x, a, W)
+    return v, slope, g / len(x)
+
+
 def _wrong_shape(x: Tensor, a: Tensor, W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     v, slope, g = _adjoint_slopes(x, a, W)
     return v, slope, g.T
 
 
+def _adjoint_inputs(B: int, D: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        x, a = torch.randn(2, B, D, generator=g)
+        return x, a, torch.randn(D, D, generator=g)
+
+    return draw
+
+
 adjoint_slopes = close(
     "adjoint_slopes",
     _adjoint_slopes,
-    lambda g: (
-        torch.randn(6, 3, generator=g),
-        torch.randn(6, 3, generator=g),
-        torch.randn(3, 3, generator=g),
-    ),
+    {"": _adjoint_inputs(6, 3), "one point, 4 numbers": _adjoint_inputs(1, 4)},
     [
         Mistake(_forwards, "both slopes of the adjoint have a minus sign, equation (8)"),
         Mistake(_one_sign, "the slope of the gradient has a minus sign too"),
         Mistake(_transposed, "a' dv/dx is s @ W: v = tanh(x @ W.T) has the Jacobian W"),
         Mistake(_linear, "the derivative of tanh is missing: s = a (1 - v^2)"),
         Mistake(_wrong_shape, "W is (out, in), so its gradient is s.T @ x, not x.T @ s"),
+        Mistake(_averaged, "the slope of the gradient sums over the points, it is no mean"),
     ],
 )

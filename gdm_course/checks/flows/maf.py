@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gdm_course.checks.question import Mistake, close
+from gdm_course.checks.question import Inputs, Mistake, close
 
 Pair = tuple[Tensor, Tensor]
 
@@ -16,15 +16,18 @@ def _affine_layer(x: Tensor, mu: Tensor, log_sigma: Tensor) -> Pair:
     return (x - mu) * torch.exp(-log_sigma), -log_sigma.sum(-1)
 
 
-def _affine_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    x, mu, log_sigma = torch.randn(3, 6, 4, generator=g)
-    return 2 * x, mu, 0.7 * log_sigma
+def _affine_inputs(B: int, D: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        x, mu, log_sigma = torch.randn(3, B, D, generator=g)
+        return 2 * x, mu, 0.7 * log_sigma
+
+    return draw
 
 
 affine_layer = close(
     "affine_layer",
     _affine_layer,
-    _affine_inputs,
+    {"": _affine_inputs(6, 4), "one point of the plane": _affine_inputs(1, 2)},
     [
         Mistake(
             lambda x, mu, a: ((x - mu) * torch.exp(-a), a.sum(-1)),
@@ -46,6 +49,10 @@ affine_layer = close(
             lambda x, mu, a: ((x - mu) * torch.exp(-a), -a),
             "one log-determinant per point is asked for, (B,): sum over dimensions",
         ),
+        Mistake(
+            lambda x, mu, a: ((x - mu) * torch.exp(-2 * a), -2 * a.sum(-1)),
+            "divide by the standard deviation sigma, not by the variance",
+        ),
     ],
 )
 
@@ -65,10 +72,16 @@ def _invert_layer(z: Tensor, A: Tensor, C: Tensor, passes: int | None = None) ->
     return x
 
 
-def _inverse_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    D = 5
-    A, C = 0.7 * torch.randn(2, D, D, generator=g)
-    return torch.randn(6, D, generator=g), A.tril(-1), C.tril(-1)
+def _inverse_inputs(B: int, D: int) -> Inputs:
+    """Every dimension leans on the one before it, so that one pass fewer shows."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        A, C = 0.7 * torch.randn(2, D, D, generator=g).tril(-1)
+        last = A.diagonal(-1)
+        last += 0.7 * last.sign()
+        return torch.randn(B, D, generator=g), A, C
+
+    return draw
 
 
 def _network_of_noise(z: Tensor, A: Tensor, C: Tensor) -> Tensor:
@@ -84,7 +97,7 @@ def _forward(x: Tensor, A: Tensor, C: Tensor) -> Tensor:
 invert_layer = close(
     "invert_layer",
     _invert_layer,
-    _inverse_inputs,
+    {"": _inverse_inputs(6, 5), "one point of the plane": _inverse_inputs(1, 2)},
     [
         Mistake(
             _network_of_noise,
@@ -96,9 +109,14 @@ invert_layer = close(
         ),
         Mistake(
             lambda z, A, C: _invert_layer(z, A, C, 1),
-            "after one pass only x_1 is right: repeat until the last dimension is",
+            "this is z, as after one pass, where only x_1 is right: repeat until the last "
+            "dimension is",
         ),
         Mistake(_forward, "this maps data to noise; asked for is x = mu + sigma z"),
+        Mistake(
+            lambda z, A, C: _invert_layer(torch.zeros_like(z), A, C),
+            "everything is 0: x = mu + exp(log_sigma) z, with the noise z",
+        ),
     ],
 )
 
@@ -120,6 +138,12 @@ def _from_zero(a: Tensor, bound: float) -> Pair:
     return tuple(knot + bound for knot in _knots(a, bound))
 
 
+def _naive_softmax(a: Tensor, bound: float) -> Pair:
+    e = a.unflatten(-1, (2, -1)).exp()
+    parts = e / e.sum(-1, keepdim=True)
+    return tuple((2 * bound * F.pad(parts.cumsum(-1), (1, 0)) - bound).unbind(-2))
+
+
 def _half(a: Tensor, bound: float) -> Pair:
     return tuple((knot - bound) / 2 for knot in _knots(a, bound))
 
@@ -127,8 +151,16 @@ def _half(a: Tensor, bound: float) -> Pair:
 knots = close(
     "knots",
     _knots,
-    lambda g: (1.5 * torch.randn(6, 10, generator=g), 3.0),
+    {
+        "": lambda g: (1.5 * torch.randn(6, 10, generator=g), 3.0),
+        "3 bins": lambda g: (torch.randn(1, 6, generator=g), 5.0),
+        "numbers up to 300": lambda g: (100 * torch.randn(4, 8, generator=g), 2.0),
+    },
     [
+        Mistake(
+            _naive_softmax,
+            "exp of a number near 100 is infinite: torch.softmax takes any numbers",
+        ),
         Mistake(
             _one_softmax,
             "widths and heights each fill the whole side: one softmax for each half",
@@ -157,9 +189,16 @@ def _rational_quadratic(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Pair:
     return (s * t * t + d0 * u) / below, torch.log(s * s * above / below**2)
 
 
-def _bin_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    s, d0, d1 = torch.exp(0.7 * torch.randn(3, 12, generator=g))
-    return torch.rand(12, generator=g), s, d0, d1
+def _bins(n: int) -> Inputs:
+    """Positions in bins of any shape, the ends among them."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        s, d0, d1 = torch.exp(0.7 * torch.randn(3, n, generator=g))
+        t = torch.rand(n, generator=g)
+        t[:2] = torch.tensor([0.0, 1.0])
+        return t, s, d0, d1
+
+    return draw
 
 
 def _by_t(t, s, d0, d1):
@@ -170,7 +209,7 @@ def _by_t(t, s, d0, d1):
 rational_quadratic = close(
     "rational_quadratic",
     _rational_quadratic,
-    _bin_inputs,
+    {"": _bins(12), "three bins": _bins(3)},
     [
         Mistake(
             lambda t, s, d0, d1: _rational_quadratic(t, s, d1, d0),
@@ -188,6 +227,10 @@ rational_quadratic = close(
             lambda *a: (_rational_quadratic(*a)[0], -_rational_quadratic(*a)[1]),
             "this is the log slope of the inverse: dx/dy. Asked for is dy/dx",
         ),
+        Mistake(
+            lambda t, s, d0, d1: (t * 1.0, _rational_quadratic(t, s, d0, d1)[1]),
+            "the first value is where the curve is, (y - y0) / h, not t itself",
+        ),
     ],
 )
 
@@ -195,10 +238,15 @@ rational_quadratic = close(
 # 5. The inverse ---------------------------------------------------------------------------
 
 
-def _solve_bin(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+def _other_form(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
     e = d0 + d1 - 2 * s
     a, b = s - d0 + e * v, d0 - e * v
     return 2 * s * v / (b + torch.sqrt(b * b + 4 * a * s * v))
+
+
+def _solve_bin(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    b = d0 - (d0 + d1 - 2 * s) * v
+    return torch.where(b < 0, _root(v, s, d0, d1, 1.0), _other_form(v, s, d0, d1))
 
 
 def _root(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor, sign: float) -> Tensor:
@@ -208,27 +256,38 @@ def _root(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor, sign: float) -> Tensor:
     return (-b + sign * torch.sqrt(b * b + 4 * a * s * v)) / (2 * a)
 
 
-def _values_of_bins(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ordinary bins, and bins whose slopes are within 1e-5 of straight."""
-    t, s, d0, d1 = _bin_inputs(g)
+def _nearly_straight(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bins whose slopes are within 1e-5 of straight: a is almost 0."""
+    v, s, _, _ = _bins(12)(g)
     e0, e1 = 1e-5 * torch.randn(2, 12, generator=g)
-    t, s, d0, d1 = (
-        torch.cat(pair).double()
-        for pair in ((t, t), (s, s), (d0, s * (1 + e0)), (d1, s * (1 + e1)))
-    )
-    v = _rational_quadratic(t, s, d0, d1)[0]
-    return v.float(), s.float(), d0.float(), d1.float()
+    return v, s, s * (1 + e0), s * (1 + e1)
+
+
+def _steep_at_the_end(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The slope at the right end is thousands of times s: b is far below 0."""
+    v = 0.05 + 0.85 * torch.rand(8, generator=g)
+    s, d0 = torch.exp(0.3 * torch.randn(2, 8, generator=g))
+    return v, s, d0, s * 10 ** (4 + torch.rand(8, generator=g))
 
 
 solve_bin = close(
     "solve_bin",
     _solve_bin,
-    _values_of_bins,
+    {
+        "": _bins(12),
+        "bins that are nearly straight": _nearly_straight,
+        "bins that end a thousand times steeper than they are": _steep_at_the_end,
+    },
     [
         Mistake(
+            _other_form,
+            "right where b is positive; where b < 0, b + sqrt(...) cancels: there take the "
+            "schoolbook's (-b + sqrt(...)) / (2 a)",
+        ),
+        Mistake(
             lambda *a: _root(*a, 1.0),
-            "right on paper; in nearly straight bins a is almost 0, and this form cancels: "
-            "multiply by b + sqrt(...) above and below",
+            "right where b < 0; in nearly straight bins a is almost 0, and -b + sqrt(...) "
+            "cancels: there multiply by b + sqrt(...) above and below",
         ),
         Mistake(
             lambda *a: _root(*a, -1.0),

@@ -4,9 +4,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import LogNormal
+from torch.distributions import LogNormal, Normal
 
-from gdm_course.checks.question import Mistake, close
+from gdm_course.checks.question import Inputs, Mistake, close
 from gdm_course.flows.planar import allowed, newton
 
 
@@ -26,15 +26,18 @@ def _at_log(x: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
     return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
 
 
-def _positive(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    x = torch.exp(0.3 + 0.8 * _normal(g, 9))
-    return x, _normal(g), torch.rand((), generator=g) + 0.3
+def _positive(B: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        x = torch.exp(0.3 + 0.8 * _normal(g, B))
+        return x, _normal(g), torch.rand((), generator=g) + 0.3
+
+    return draw
 
 
 lognormal_log_prob = close(
     "lognormal_log_prob",
     _lognormal,
-    _positive,
+    {"": _positive(9), "one number": _positive(1)},
     [
         Mistake(
             _at_log,
@@ -52,6 +55,10 @@ lognormal_log_prob = close(
             lambda x, mu, sigma: _at_log(x, mu, sigma) - x.log(),
             "f(x) = (log x - mu) / sigma has the slope 1 / (sigma x): sigma is missing",
         ),
+        Mistake(
+            lambda x, mu, sigma: Normal(mu, sigma).log_prob(x),
+            "this is a Gaussian for x itself: Gaussian is log x, and its slope counts",
+        ),
     ],
 )
 
@@ -59,12 +66,24 @@ lognormal_log_prob = close(
 # 2. The log-determinant of a planar step --------------------------------------------------
 
 
-def _plane(g: torch.Generator, B: int = 6, D: int = 5) -> tuple[Tensor, ...]:
-    """Points, and a step that is invertible: z, w, u, b with 1 + w.u between 0.15 and 5."""
-    w, u = _normal(g, D) * 0.7, _normal(g, D)
-    slope = 0.15 + 4.85 * torch.rand((), generator=g)
-    u = u + (slope - 1 - w @ u) / (w @ w) * w
-    return _normal(g, B, D), w, u, _normal(g)
+def _plane(B: int, D: int, low: float, high: float, far: float = 1.0) -> Inputs:
+    """Points, and a step that is invertible: z, w, u, b with 1 + w.u from low to high."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        w, u = torch.nn.functional.normalize(_normal(g, D), dim=0), _normal(g, D)
+        w = w * (0.7 + 0.7 * torch.rand((), generator=g))
+        slope = low + (high - low) * torch.rand((), generator=g)
+        u = u + (slope - 1 - w @ u) / (w @ w) * w
+        return far * _normal(g, B, D), w, u, _normal(g)
+
+    return draw
+
+
+_PLANES = {
+    "": _plane(6, 5, 1.5, 5.0),
+    "w.u below 0": _plane(4, 3, 0.15, 0.7),
+    "one point of the plane": _plane(1, 2, 1.5, 3.0),
+}
 
 
 def _planar_log_det(z: Tensor, w: Tensor, u: Tensor, b: Tensor) -> Tensor:
@@ -74,7 +93,7 @@ def _planar_log_det(z: Tensor, w: Tensor, u: Tensor, b: Tensor) -> Tensor:
 planar_log_det = close(
     "planar_log_det",
     _planar_log_det,
-    _plane,
+    _PLANES,
     [
         Mistake(
             lambda z, w, u, b: torch.log((1 + torch.tanh(z @ w + b) * (w @ u)).abs()),
@@ -92,6 +111,10 @@ planar_log_det = close(
             lambda z, w, u, b: _planar_log_det(z, w, u, 0 * b),
             "the offset b is missing: tanh' is taken at w.z + b",
         ),
+        Mistake(
+            lambda z, w, u, b: _planar_log_det(z, w, u, b) / math.log(10),
+            "this is the logarithm to base 10; the natural one is meant, torch.log",
+        ),
     ],
 )
 
@@ -99,8 +122,16 @@ planar_log_det = close(
 # 3. The repair ----------------------------------------------------------------------------
 
 
-def _free(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    return 2 * _normal(g, 4), _normal(g, 4)
+def _free(D: int, low: float, high: float) -> Inputs:
+    """Vectors u, w with w.u from low to high; the step is invertible above -1."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        u, w = 2 * _normal(g, D), _normal(g, D)
+        w = w * (0.6 + torch.rand((), generator=g)) / w.norm()
+        s = low + (high - low) * torch.rand((), generator=g)
+        return u + (s - w @ u) / (w @ w) * w, w
+
+    return draw
 
 
 def _other_growth(u: Tensor, w: Tensor) -> Tensor:
@@ -111,7 +142,11 @@ def _other_growth(u: Tensor, w: Tensor) -> Tensor:
 repaired = close(
     "repaired",
     lambda u, w: allowed(u, w)[0],
-    _free,
+    {
+        "": _free(4, 0.5, 3.0),
+        "w.u far below -1": _free(3, -8.0, -3.0),
+        "w.u between -1 and 0": _free(2, -0.8, -0.2),
+    },
     [
         Mistake(
             _other_growth,
@@ -129,6 +164,10 @@ repaired = close(
             lambda u, w: u + (allowed(u, w)[0] - u) + w / (w @ w),
             "now w.u_hat is g; it should be g - 1",
         ),
+        Mistake(
+            lambda u, w: torch.where(w @ u > -1, u, allowed(u, w)[0]),
+            "every u is moved, also one that is allowed: else the map has a jump",
+        ),
     ],
 )
 
@@ -141,9 +180,34 @@ def _invert(x: Tensor, w: Tensor, u: Tensor, b: Tensor) -> Tensor:
     return x - torch.tanh(a)[:, None] * u
 
 
-def _moved(g: torch.Generator) -> tuple[Tensor, ...]:
-    z, w, u, b = _plane(g)
-    return z + torch.tanh(z @ w + b)[:, None] * u, w, u, b
+def _far_out(g: torch.Generator) -> tuple[Tensor, ...]:
+    """Points up to 100 in front of the plane and behind it."""
+    x, w, u, b = _plane(6, 4, 1.5, 5.0)(g)
+    return x + torch.linspace(-100, 100, 6)[:, None] * w / (w @ w), w, u, b
+
+
+def _plain_newton(steps: int = 40):
+    """Newton's steps from y on, which swing for ever between two points if w.u is large."""
+
+    def guess(x: Tensor, w: Tensor, u: Tensor, b: Tensor) -> Tensor:
+        y, s = x @ w + b, w @ u
+        a = y
+        for _ in range(steps):
+            t = torch.tanh(a)
+            a = a - (a + s * t - y) / (1 + s * (1 - t**2))
+        return x - torch.tanh(a)[:, None] * u
+
+    return guess
+
+
+def _rough(x: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: int = 8) -> Tensor:
+    y, s = x @ w + b, w @ u
+    low, high = y - s.abs(), y + s.abs()
+    for _ in range(steps):
+        a = (low + high) / 2
+        above = a + s * torch.tanh(a) > y
+        low, high = torch.where(above, low, a), torch.where(above, a, high)
+    return x - torch.tanh(a)[:, None] * u
 
 
 def _fixed_point(steps: int):
@@ -159,8 +223,22 @@ def _fixed_point(steps: int):
 invert_planar = close(
     "invert_planar",
     _invert,
-    _moved,
+    {  # the map is one to one and onto: any x will do, and no z is hidden behind it
+        "": _plane(6, 5, 1.5, 5.0),
+        "w.u near -1": _plane(8, 3, 0.03, 0.06),
+        "w.u near 30": _plane(20, 2, 28.0, 33.0, far=6.0),
+        "points far out": _far_out,
+    },
     [
+        Mistake(
+            _plain_newton(),
+            "Newton's steps from a = y do not always arrive: for large w.u they swing to "
+            "and fro. Start at a = 0, or halve a bracket that holds the root",
+        ),
+        Mistake(
+            _rough,
+            "eight halvings leave an error of |w.u| / 256: each gains one bit, go on",
+        ),
         Mistake(
             _fixed_point(1),
             "you took tanh at w.x + b; it belongs at w.z + b, which has to be found first",
@@ -190,15 +268,18 @@ def _objective(log_p_z: Tensor, log_det: Tensor, U: Tensor, beta: float) -> Tens
     return (log_p_z - log_det + beta * U).mean()
 
 
-def _terms(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
-    beta = 0.1 + 0.8 * torch.rand((), generator=g).item()
-    return -2 + _normal(g, 8), 1 + _normal(g, 8), 3 + _normal(g, 8), beta
+def _terms(B: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+        beta = 0.1 + 0.8 * torch.rand((), generator=g).item()
+        return -2 + _normal(g, B), 1 + _normal(g, B), 3 + _normal(g, B), beta
+
+    return draw
 
 
 reverse_kl_loss = close(
     "reverse_kl_loss",
     _objective,
-    _terms,
+    {"": _terms(8), "three points": _terms(3)},
     [
         Mistake(
             lambda log_p_z, log_det, U, beta: (log_p_z + log_det + beta * U).mean(),
@@ -216,6 +297,10 @@ reverse_kl_loss = close(
             lambda log_p_z, log_det, U, beta: (log_p_z - log_det + beta * U).sum(),
             "an expectation is a mean over the batch, not a sum",
         ),
+        Mistake(
+            lambda log_p_z, log_det, U, beta: beta * (log_p_z - log_det + U).mean(),
+            "beta multiplies the energy only, not log q",
+        ),
     ],
 )
 
@@ -229,16 +314,25 @@ def _radial_log_det(z: Tensor, c: Tensor, alpha: Tensor, beta: Tensor) -> Tensor
     return (z.shape[1] - 1) * around.log() + (1 + alpha * beta / (alpha + r) ** 2).log()
 
 
-def _ball(g: torch.Generator) -> tuple[Tensor, ...]:
-    alpha = 0.3 + torch.rand((), generator=g)
-    beta = alpha * (0.1 + 3 * torch.rand((), generator=g) - 1)
-    return _normal(g, 7, 4), _normal(g, 4), alpha, beta
+def _ball(B: int, D: int, low: float, high: float) -> Inputs:
+    """Points and a step with beta / alpha from low to high; above -1 it is invertible."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        alpha = 0.3 + torch.rand((), generator=g)
+        beta = alpha * (low + (high - low) * torch.rand((), generator=g))
+        return _normal(g, B, D), _normal(g, D), alpha, beta
+
+    return draw
 
 
 radial_log_det = close(
     "radial_log_det",
     _radial_log_det,
-    _ball,
+    {
+        "": _ball(7, 4, 0.5, 3.0),
+        "beta below 0": _ball(5, 3, -0.9, -0.4),
+        "one point of the plane": _ball(1, 2, 0.5, 2.0),
+    },
     [
         Mistake(
             lambda z, c, alpha, beta: (
@@ -257,6 +351,10 @@ radial_log_det = close(
         Mistake(
             lambda z, c, alpha, beta: _radial_log_det(z, 0 * c, alpha, beta),
             "r is the distance from the centre c, not from 0",
+        ),
+        Mistake(
+            lambda z, c, alpha, beta: -_radial_log_det(z, c, alpha, beta),
+            "this is the log-determinant of the way back; asked for is dx / dz",
         ),
         Mistake(
             lambda z, c, alpha, beta: _radial_log_det(z, c, alpha, beta).exp(),

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from gdm_course.checks.question import Mistake, close
+from gdm_course.checks.question import Inputs, Mistake, close
 
 # 1. and 2. A coupling under a mask --------------------------------------------------------
 
@@ -20,17 +20,26 @@ def _inverse(z: Tensor, mask: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Ten
     return (z - free * t) * (-free * s).exp(), -(free * s).sum(-1)
 
 
-def _coupling_inputs(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mask = torch.zeros(7)
-    mask[torch.randperm(7, generator=g)[:3]] = 1
-    x, s, t = torch.randn(3, 5, 7, generator=g)
-    return x, mask, 0.7 * s, t
+def _coupling_inputs(B: int, D: int, kept: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mask = torch.zeros(D)
+        mask[torch.randperm(D, generator=g)[:kept]] = 1
+        x, s, t = torch.randn(3, B, D, generator=g)
+        return x, mask, 0.7 * s, t
+
+    return draw
+
+
+_COUPLINGS = {
+    "": _coupling_inputs(5, 7, 3),
+    "one point of the plane": _coupling_inputs(1, 2, 1),
+}
 
 
 coupling_forward = close(
     "coupling_forward",
     _forward,
-    _coupling_inputs,
+    _COUPLINGS,
     [
         Mistake(
             lambda x, m, s, t: (_forward(x, m, s, t)[0], s.sum(-1)),
@@ -59,13 +68,20 @@ coupling_forward = close(
             ),
             "first the scale, then the shift: z = x e^s + t",
         ),
+        Mistake(
+            lambda x, m, s, t: (
+                m * x + (1 - m) * (x * s + t),
+                _forward(x, m, s, t)[1],
+            ),
+            "s is the logarithm of the scale: multiply by e^s",
+        ),
     ],
 )
 
 coupling_inverse = close(
     "coupling_inverse",
     _inverse,
-    _coupling_inputs,
+    _COUPLINGS,
     [
         Mistake(
             lambda z, m, s, t: (
@@ -86,6 +102,11 @@ coupling_inverse = close(
             lambda z, m, s, t: ((z - t) * (-s).exp(), _inverse(z, m, s, t)[1]),
             "what the mask keeps must come back as it was: no shift, no scale there",
         ),
+        Mistake(_forward, "this is the way there; asked for is the way back, from z to x"),
+        Mistake(
+            lambda z, m, s, t: _inverse(z, 1 - m, s, t),
+            "the mask is the wrong way round: where it is 1, x passed unchanged",
+        ),
     ],
 )
 
@@ -100,15 +121,18 @@ def _floor(p: Tensor, area: float, rank: bool = True, unit: bool = True) -> Tens
     return 1 + ((p * A).sum() * area).log() - entropy
 
 
-def _floor_inputs(g: torch.Generator) -> tuple[Tensor, float]:
-    p, area = (1.5 * torch.randn(60, generator=g)).exp(), 0.05
-    return p / (p.sum() * area), area
+def _cells(n: int, area: float) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, float]:
+        p = (1.5 * torch.randn(n, generator=g)).exp()
+        return p / (p.sum() * area), area
+
+    return draw
 
 
 additive_floor = close(
     "additive_floor",
     _floor,
-    _floor_inputs,
+    {"": _cells(60, 0.05), "few large cells": _cells(12, 0.3)},
     [
         Mistake(
             lambda p, area: _floor(p, area, rank=False),
@@ -126,6 +150,10 @@ additive_floor = close(
             lambda p, area: _floor(p, area) - 2 * (p * p.log()).sum() * area,
             "the entropy is -E log p: mind its sign",
         ),
+        Mistake(
+            lambda p, area: _floor(p, area) + (1 - area) * -(p * p.log()).sum(),
+            "an integral is a sum times the cell's area: the entropy lacks it",
+        ),
     ],
 )
 
@@ -138,15 +166,23 @@ def _start(x: Tensor) -> tuple[Tensor, Tensor]:
     return flat.mean(1), -flat.std(1).log()
 
 
-def _images(g: torch.Generator) -> tuple[Tensor]:
-    scale, mean = torch.rand(2, 3, 1, 1, generator=g)
-    return ((0.3 + 3 * scale) * torch.randn(6, 3, 4, 5, generator=g) + 5 * mean,)
+def _population(x: Tensor) -> tuple[Tensor, Tensor]:
+    flat = x.transpose(0, 1).flatten(1)
+    return flat.mean(1), -flat.std(1, correction=0).log()
+
+
+def _images(*shape: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor]:
+        scale, mean = torch.rand(2, shape[1], 1, 1, generator=g)
+        return ((0.3 + 3 * scale) * torch.randn(shape, generator=g) + 5 * mean,)
+
+    return draw
 
 
 actnorm_start = close(
     "actnorm_start",
     _start,
-    _images,
+    {"": _images(6, 3, 4, 5), "two images": _images(2, 4, 6, 3)},
     [
         Mistake(
             lambda x: (_start(x)[0], -_start(x)[1]),
@@ -164,8 +200,20 @@ actnorm_start = close(
             lambda x: (_start(x)[0], (-_start(x)[1]).exp() ** -1),
             "that is the scale; asked for is its logarithm",
         ),
+        Mistake(
+            lambda x: (
+                _start(x)[0],
+                -x.transpose(0, 1).flatten(1).square().mean(1).log() / 2,
+            ),
+            "the variance is taken around the mean: subtract it before you square",
+        ),
+        Mistake(
+            lambda x: (x.mean(), -x.std().log()),
+            "every channel has a mean and a scale of its own: (C,) each",
+        ),
     ],
     rtol=1e-3,
+    also=[_population],  # the text does not say by how many to divide
 )
 
 
@@ -178,19 +226,23 @@ def _lu(P, lower, upper, sign, log_d, H, W):
     return P @ L @ U, H * W * log_d.sum()
 
 
-def _lu_inputs(g: torch.Generator) -> tuple:
-    C = 4
-    turn = 1 + 2 * int(torch.randint(2, (), generator=g))  # never its own inverse
-    P = torch.eye(C).roll(turn, 0)
-    lower, upper = torch.randn(2, C, C, generator=g)
-    sign = torch.randint(2, (C,), generator=g).float() * 2 - 1
-    return P, lower, upper, sign, 0.5 * torch.randn(C, generator=g), 3, 5
+def _lu_inputs(C: int, H: int, W: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple:
+        P = torch.eye(C)
+        while torch.equal(P, P.T):  # it must not be its own inverse
+            P = torch.eye(C)[torch.randperm(C, generator=g)]
+        lower, upper = torch.randn(2, C, C, generator=g)
+        sign = torch.randint(2, (C,), generator=g).float() * 2 - 1
+        sign[0] = -1
+        return P, lower, upper, sign, 0.5 * torch.randn(C, generator=g), H, W
+
+    return draw
 
 
 lu_matrix = close(
     "lu_matrix",
     _lu,
-    _lu_inputs,
+    {"": _lu_inputs(4, 3, 5), "3 channels": _lu_inputs(3, 4, 2)},
     [
         Mistake(
             lambda P, lo, u, s, d, H, W: (_lu(P, lo, u, s, d, H, W)[0], d.sum()),
@@ -205,14 +257,16 @@ lu_matrix = close(
         ),
         Mistake(
             lambda P, lo, u, s, d, H, W: (
-                P @ (lo.tril(-1) + torch.eye(4)) @ (u.triu() + torch.diag(s * d.exp())),
+                P
+                @ (lo.tril(-1) + torch.eye(len(P)))
+                @ (u.triu() + torch.diag(s * d.exp())),
                 H * W * d.sum(),
             ),
             "U's own diagonal is still there: triu(1) leaves it out",
         ),
         Mistake(
             lambda P, lo, u, s, d, H, W: (
-                P @ (lo.tril(-1) + torch.eye(4)) @ (u.triu(1) + torch.diag(s * d)),
+                P @ (lo.tril(-1) + torch.eye(len(P))) @ (u.triu(1) + torch.diag(s * d)),
                 H * W * d.sum(),
             ),
             "the diagonal is sign times e^log_d, so that it is never 0",
@@ -228,20 +282,33 @@ lu_matrix = close(
 # 6. Bounds for codes ----------------------------------------------------------------------
 
 
+def _log_weights(log_p: Tensor, log_q: Tensor, K: int, D: int) -> Tensor:
+    return log_p - D * math.log(K) - log_q
+
+
 def _bounds(log_p: Tensor, log_q: Tensor, K: int, D: int) -> tuple[Tensor, Tensor]:
-    draws = log_p - D * math.log(K) - log_q
-    return draws.mean(0), draws.logsumexp(0) - math.log(len(draws))
+    w = _log_weights(log_p, log_q, K, D)
+    return w.mean(0), w.logsumexp(0) - math.log(len(w))
 
 
-def _draws(g: torch.Generator) -> tuple[Tensor, Tensor, int, int]:
-    log_p, log_q = torch.randn(2, 8, 6, generator=g)
-    return 3 * log_p - 200, log_q, 17, 64
+def _draws(k: int, K: int, D: int, *levels: float) -> Inputs:
+    level = torch.tensor(levels)
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int, int]:
+        log_p, log_q = torch.randn(2, k, len(levels), generator=g)
+        return 3 * log_p + level, log_q, K, D
+
+    return draw
 
 
 code_bounds = close(
     "code_bounds",
     _bounds,
-    _draws,
+    {
+        "": _draws(8, 17, 6, *[4.0] * 6),
+        "one draw": _draws(1, 5, 10, 1.0, -3.0),
+        "log-densities from -4,000 to 2,000": _draws(5, 256, 300, -4000, 2000, -90),
+    },
     [
         Mistake(
             lambda p, q, K, D: _bounds(p, -q, K, D),
@@ -269,9 +336,9 @@ code_bounds = close(
         Mistake(
             lambda p, q, K, D: (
                 _bounds(p, q, K, D)[0],
-                (p - q - D * math.log(K)).exp().mean(0).log(),
+                _log_weights(p, q, K, D).exp().mean(0).log(),
             ),
-            "exp of -380 underflows to 0, and log 0 is -inf: use logsumexp",
+            "exp of a large negative w underflows to 0, and log 0 is -inf: use logsumexp",
         ),
     ],
 )

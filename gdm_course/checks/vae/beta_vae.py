@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from gdm_course.checks.question import Mistake, close
+from gdm_course.checks.question import Inputs, Mistake, close
 from gdm_course.vae import beta_vae
 from gdm_course.vae.vae import gaussian_kl
 
@@ -21,15 +21,18 @@ def _priced_loss(log_p: Tensor, mu: Tensor, log_sigma: Tensor, beta: float) -> T
     return (beta * gaussian_kl(mu, log_sigma).sum(-1) - log_p).mean()
 
 
-def _batch_inputs(g: torch.Generator) -> tuple:
-    beta = 2 + 3 * torch.rand((), generator=g).item()
-    return _randn(g, 6) - 9, _randn(g, 6, 3), 0.5 * _randn(g, 6, 3) - 0.5, beta
+def _batch_inputs(B: int, K: int, low: float) -> Inputs:
+    def draw(g: torch.Generator) -> tuple:
+        beta = low * (1 + torch.rand((), generator=g).item())
+        return _randn(g, B) - 9, _randn(g, B, K), 0.5 * _randn(g, B, K) - 0.5, beta
+
+    return draw
 
 
 priced_loss = close(
     "priced_loss",
     _priced_loss,
-    _batch_inputs,
+    {"": _batch_inputs(6, 3, 2.0), "a price below 1": _batch_inputs(4, 5, 0.2)},
     [
         Mistake(
             lambda p, m, s, b: (b * gaussian_kl(m, s).mean(-1) - p).mean(),
@@ -51,6 +54,10 @@ priced_loss = close(
             lambda p, m, s, b: (p + b * gaussian_kl(m, s).sum(-1)).mean(),
             "the distortion is -log p(x | z): mind the sign",
         ),
+        Mistake(
+            lambda p, m, s, b: (b * 2 * gaussian_kl(m, s).sum(-1) - p).mean(),
+            "the rate is twice too large: the bracket has a factor 1/2",
+        ),
     ],
 )
 
@@ -62,9 +69,15 @@ def _water_filling(v: Tensor, theta: float) -> tuple[Tensor, Tensor]:
     return tuple(beta_vae.gaussian_rate_distortion(v, theta))
 
 
-def _levels(g: torch.Generator) -> tuple:
-    v = torch.tensor([0.05, 0.3, 1.0, 2.0, 6.0]) * (0.5 + torch.rand(5, generator=g))
-    return v[torch.randperm(5, generator=g)], 0.2 + 0.6 * torch.rand((), generator=g).item()
+def _levels(low: float, *variances: float) -> Inputs:
+    v, n = torch.tensor(variances), len(variances)
+
+    def draw(g: torch.Generator) -> tuple:
+        theta = low * (1 + 3 * torch.rand((), generator=g).item())
+        drawn = v * (0.5 + torch.rand(n, generator=g))
+        return drawn[torch.randperm(n, generator=g)], theta
+
+    return draw
 
 
 def _told(v: Tensor, theta: float) -> Tensor:
@@ -74,7 +87,10 @@ def _told(v: Tensor, theta: float) -> Tensor:
 water_filling = close(
     "water_filling",
     _water_filling,
-    _levels,
+    {
+        "": _levels(0.2, 0.05, 0.3, 1.0, 2.0, 6.0),
+        "everything under water": _levels(3.0, 0.1, 1.0, 1.5),
+    },
     [
         Mistake(
             lambda v, t: ((v / t).log().sum() / 2, v.clamp_max(t).sum()),
@@ -91,6 +107,10 @@ water_filling = close(
         Mistake(
             lambda v, t: (_told(v, t), torch.as_tensor(t * len(v))),
             "a direction under water has its own variance as error, not theta",
+        ),
+        Mistake(
+            lambda v, t: (_told(v, t), v[v <= t].sum()),
+            "a direction that is told keeps an error, too: theta",
         ),
     ],
 )
@@ -111,9 +131,12 @@ def _kl(p: Tensor, q: Tensor) -> Tensor:
     return torch.xlogy(p, p / q).sum()
 
 
-def _tables(g: torch.Generator) -> tuple[Tensor, ...]:
-    q = (1.5 * _randn(g, 5, 12)).softmax(-1).view(5, 3, 4)
-    return q, _randn(g, 3).softmax(-1), _randn(g, 4).softmax(-1)
+def _tables(N: int, A: int, B: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        q = (1.5 * _randn(g, N, A * B)).softmax(-1).view(N, A, B)
+        return q, _randn(g, A).softmax(-1), _randn(g, B).softmax(-1)
+
+    return draw
 
 
 def _against_the_prior(q, p_a, p_b):
@@ -140,7 +163,7 @@ def _summed(q, p_a, p_b):
 kl_parts = close(
     "kl_parts",
     _kl_parts,
-    _tables,
+    {"": _tables(5, 3, 4), "two examples": _tables(2, 4, 2)},
     [
         Mistake(
             _against_the_prior,
@@ -163,9 +186,14 @@ def _log_aggregate(log_q: Tensor, N: int) -> Tensor:
     return beta_vae.log_aggregate(log_q, torch.arange(len(log_q)), N)
 
 
-def _pairs(g: torch.Generator) -> tuple:
-    N = int(torch.randint(20, 60, (), generator=g))
-    return 2 * _randn(g, 6, 6) + 3 * torch.eye(6), N
+def _pairs(B: int, N: int, level: float = 0.0) -> Inputs:
+    return lambda g: (2 * _randn(g, B, B) + 3 * torch.eye(B) + level, N)
+
+
+def _naive(log_q: Tensor, N: int) -> Tensor:
+    B = len(log_q)
+    w = torch.full((B, B), (N - 1) / (N * (B - 1))).to(log_q)
+    return (w.fill_diagonal_(1 / N) * log_q.exp()).sum(1).log()
 
 
 def _others_only(log_q, N):
@@ -177,8 +205,18 @@ def _others_only(log_q, N):
 log_aggregate = close(
     "log_aggregate",
     _log_aggregate,
-    _pairs,
+    {
+        "": _pairs(6, 40),
+        "log-densities near -1,000": _pairs(4, 25, -1000.0),
+        "log-densities near 900": _pairs(3, 60, 900.0),
+        "all examples in the batch": _pairs(5, 5),
+    },
     [
+        Mistake(
+            _naive,
+            "exp of a log-density near -1000 is 0, near 900 it is infinite: add the logs "
+            "of the weights, then logsumexp",
+        ),
         Mistake(
             lambda q, N: q.logsumexp(1) - math.log(len(q)),
             "the own example has weight 1 / N, not 1 / B: it is in every such batch",
@@ -214,16 +252,32 @@ def _factor_gap(counts: Tensor) -> Tensor:
     return (told[0] - told[1]) / _entropy(counts[0].sum(0))
 
 
-def _counts(g: torch.Generator) -> tuple[Tensor]:
-    n, A, V = 600, 6, 4
-    weights = torch.tensor([0.5, 0.25, 0.15, 0.1])
+def _counts(g: torch.Generator, A: int, weights: Tensor, *noises: float) -> Tensor:
+    """How often each of A bins met each value, for dimensions of different noise."""
+    n, V = 600, len(weights)
     v = torch.multinomial(weights, n, replacement=True, generator=g)
     tables = []
-    for noise in torch.tensor([0.1, 0.4, 0.7, 0.9])[torch.randperm(4, generator=g)]:
+    for noise in torch.tensor(noises):
         wrong = torch.rand(n, generator=g) < noise
         code = torch.where(wrong, torch.randint(A, (n,), generator=g), v)
-        tables.append(torch.bincount(code * V + v, minlength=A * V).view(A, V))
-    return (torch.stack(tables),)
+        # one bin more, which nothing falls into
+        tables.append(torch.bincount(code * V + v, minlength=(A + 1) * V).view(-1, V))
+    return torch.stack(tables)
+
+
+def _mixed(A: int, V: int, *noises: float) -> Inputs:
+    """Dimensions in the given order, the most telling one not always first."""
+    return lambda g: (_counts(g, A, torch.linspace(1, 4, V), *noises),)
+
+
+def _without_zeros(counts: Tensor) -> Tensor:
+    def entropy(counts: Tensor) -> Tensor:
+        p = counts.double() / counts.sum()
+        return -(p * p.log()).sum()
+
+    H = entropy(counts[0].sum(0))
+    told = torch.stack([entropy(t.sum(1)) + H - entropy(t) for t in counts])
+    return (told.max() - told.sort().values[-2]) / H
 
 
 def _over_log_values(counts):
@@ -242,8 +296,16 @@ def _over_code(counts):
 factor_gap = close(
     "factor_gap",
     _factor_gap,
-    _counts,
+    {
+        "": _mixed(6, 4, 0.4, 0.1, 0.9, 0.7),
+        "the first dimension tells most": _mixed(3, 3, 0.05, 0.8, 0.5),
+        "the last dimension tells most": _mixed(5, 2, 0.6, 0.2),
+    },
     [
+        Mistake(
+            _without_zeros,
+            "this is not a number: a count of 0 gives 0 log 0, which is 0 by torch.xlogy",
+        ),
         Mistake(
             lambda c: _information(c)[0] - _information(c)[1],
             "this is in nats: divide by the entropy of the factor to get a number up to 1",
@@ -271,15 +333,23 @@ def _diagonal_gap(P: Tensor) -> Tensor:
     return (P.diagonal().log().sum() - P.logdet()) / 2
 
 
-def _precision(g: torch.Generator) -> tuple[Tensor]:
-    W = _randn(g, 5, 3)
-    return (torch.eye(3) + W.T @ W,)
+def _precision(K: int, correlated: bool = True) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor]:
+        W = _randn(g, K + 2, K)
+        P = torch.eye(K) + W.T @ W
+        return (P if correlated else torch.diag(P.diagonal()),)
+
+    return draw
 
 
 diagonal_gap = close(
     "diagonal_gap",
     _diagonal_gap,
-    _precision,
+    {
+        "": _precision(3),
+        "two numbers": _precision(2),
+        "nothing to lose": _precision(4, correlated=False),
+    },
     [
         Mistake(
             lambda P: 2 * _diagonal_gap(P),
@@ -292,6 +362,10 @@ diagonal_gap = close(
         Mistake(
             lambda P: -_diagonal_gap(P),
             "a KL is not negative: log det P is at most the sum of the logs (Hadamard)",
+        ),
+        Mistake(
+            lambda P: (P.diagonal().log().sum() - P.det()) / 2,
+            "the logarithm of the determinant is missing: torch.logdet",
         ),
     ],
 )

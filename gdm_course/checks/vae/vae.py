@@ -4,10 +4,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from gdm_course.checks.draws import generator
-from gdm_course.checks.question import Arrays, Ask, Mistake, Question, close
+from gdm_course.checks.question import Inputs, Mistake, close
 from gdm_course.vae import vae
 from gdm_course.vae.decoders import logistic_bin as binned
 from gdm_course.vae.mixture import Mixture
@@ -24,9 +22,27 @@ def _responsibilities(x: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) 
     return Mixture(log_pi, mu, log_sigma).posterior(x)
 
 
-def _mixture_inputs(g: torch.Generator) -> tuple[Tensor, ...]:
-    log_pi = _randn(g, 3).log_softmax(0)
-    return 2 * _randn(g, 7, 2), log_pi, 2 * _randn(g, 3, 2), 0.4 * _randn(g, 3)
+def _mixture_inputs(B: int, K: int, D: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        log_pi = _randn(g, K).log_softmax(0)
+        return 2 * _randn(g, B, D), log_pi, 2 * _randn(g, K, D), 0.4 * _randn(g, K)
+
+    return draw
+
+
+def _alike(g: torch.Generator) -> tuple[Tensor, ...]:
+    """Points 60 away from components that differ little: no answer is near 0.
+
+    In double precision: in single, the logs of e^-2000 and its like keep too few digits.
+    """
+    mu, log_pi = 0.02 * _randn(g, 4, 2), _randn(g, 4).log_softmax(0)
+    x, log_sigma = 0.1 * _randn(g, 5, 2), -0.2 + 0.0003 * _randn(g, 4)
+    return tuple(a.double() for a in (x + 42 * x.sign(), log_pi, mu, log_sigma))
+
+
+def _naive(x: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    p = Mixture(log_pi, mu, log_sigma).log_joint(x).exp()
+    return p / p.sum(-1, keepdim=True)
 
 
 def _uniform(x, log_pi, mu, log_sigma):
@@ -50,8 +66,17 @@ def _one_scale(x, log_pi, mu, log_sigma):
 responsibilities = close(
     "responsibilities",
     _responsibilities,
-    _mixture_inputs,
+    {
+        "": _mixture_inputs(7, 3, 2),
+        "3 dimensions, 4 components": _mixture_inputs(2, 4, 3),
+        "points far from all centres": _alike,
+    },
     [
+        Mistake(
+            _naive,
+            "right near the centres; far from all of them every p(x, z) underflows, and "
+            "0 / 0 is no number: softmax of the logs",
+        ),
         Mistake(_uniform, "the prior weights are missing: p(z | x) ~ pi_z p(x | z)"),
         Mistake(
             _over_points, "normalise over the components (last dimension), not the points"
@@ -72,14 +97,14 @@ def _gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
     return vae.gaussian_kl(mu, log_sigma).sum(-1)
 
 
-def _kl_inputs(g: torch.Generator) -> tuple[Tensor, Tensor]:
-    return _randn(g, 6, 4), 0.7 * _randn(g, 6, 4)
+def _kl_inputs(B: int, K: int) -> Inputs:
+    return lambda g: (_randn(g, B, K), 0.7 * _randn(g, B, K))
 
 
 gaussian_kl = close(
     "gaussian_kl",
     _gaussian_kl,
-    _kl_inputs,
+    {"": _kl_inputs(6, 4), "one row": _kl_inputs(1, 3)},
     [
         Mistake(
             lambda mu, s: vae.gaussian_kl(mu, s).mean(-1),
@@ -101,6 +126,14 @@ gaussian_kl = close(
             lambda mu, s: (vae.gaussian_kl(mu, s) + s).sum(-1),
             "the term - log sigma is missing",
         ),
+        Mistake(
+            lambda mu, s: 2 * vae.gaussian_kl(mu, s).sum(-1),
+            "twice the KL: the bracket has a factor 1/2, and log sigma^2 = 2 log sigma",
+        ),
+        Mistake(
+            lambda mu, s: vae.gaussian_kl(mu, s).sum(-1) / math.log(2),
+            "this is in bits; asked for are nats, the natural logarithm",
+        ),
     ],
 )
 
@@ -112,34 +145,19 @@ def _score_function(z: Tensor, f: Tensor, mu: Tensor, log_sigma: Tensor) -> Tens
     return (f[:, None] * (z - mu) * torch.exp(-2 * log_sigma)).mean(0)
 
 
-def _score_asks(seed: int) -> list[Ask]:
-    g = generator(seed)
-    asks = []
-    for i in range(3):
-        mu, log_sigma = _randn(g, 3), 0.4 * _randn(g, 3)
-        z = mu + log_sigma.exp() * _randn(g, 50, 3)
-        asks.append(Ask(args=(z, _randn(g, 50), mu, log_sigma), seed=seed + i))
-    return asks
+def _draws(n: int, K: int) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        mu, log_sigma = _randn(g, K), 0.4 * _randn(g, K)
+        z = mu + log_sigma.exp() * _randn(g, n, K)
+        return z, 1 + _randn(g, n), mu, log_sigma
+
+    return draw
 
 
-def _judge_score(asks: list[Ask], answers: list[Arrays]) -> str | None:
-    for ask, answer in zip(asks, answers):
-        z, f, mu, log_sigma = (a.double() for a in ask.args)
-        mu = mu.requires_grad_()
-        log_q = Normal(mu, log_sigma.exp()).log_prob(z).sum(-1)
-        (wanted,) = torch.autograd.grad((f * log_q).mean(), mu)
-        if len(answer) != 1 or answer[0].shape != wanted.shape:
-            return f"expected one tensor of shape {tuple(wanted.shape)}"
-        if not torch.allclose(answer[0].double(), wanted, rtol=1e-3, atol=1e-5):
-            return "it is not the mean of f(z) times the gradient of log q(z) in mu"
-    return None
-
-
-score_function = Question(
+score_function = close(
     "score_function",
     _score_function,
-    _score_asks,
-    _judge_score,
+    {"": _draws(50, 3), "a single draw": _draws(1, 4)},
     [
         Mistake(
             lambda z, f, mu, s: (f[:, None] * (z - mu) * torch.exp(-s)).mean(0),
@@ -157,7 +175,12 @@ score_function = Question(
             lambda z, f, mu, s: f.mean() * ((z - mu) * torch.exp(-2 * s)).mean(0),
             "average the product: the mean of f times the mean of the score is about 0",
         ),
+        Mistake(
+            lambda z, f, mu, s: _score_function(z, f - f.mean(), mu, s),
+            "f was changed: a baseline is the next step, here f is taken as it is",
+        ),
     ],
+    rtol=1e-3,
 )
 
 
@@ -169,16 +192,45 @@ def _elbo(logits: Tensor, x: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
     return log_p.sum(-1) - _gaussian_kl(mu, log_sigma)
 
 
-def _elbo_inputs(g: torch.Generator) -> tuple[Tensor, ...]:
-    x = (torch.rand(6, 9, generator=g) < 0.5).float()
-    return 2 * _randn(g, 6, 9), x, _randn(g, 6, 4), 0.5 * _randn(g, 6, 4)
+def _elbo_inputs(B: int, D: int, K: int, sure: float = 1.0) -> Inputs:
+    def draw(g: torch.Generator) -> tuple[Tensor, ...]:
+        x = (torch.rand(B, D, generator=g) < 0.5).float()
+        logits = 2 * _randn(g, B, D) * sure
+        logits[0, :2], x[0, :2] = 3.0 * sure, torch.tensor([0.0, 1.0])  # wrong and right
+        return logits, x, _randn(g, B, K), 0.5 * _randn(g, B, K)
+
+    return draw
+
+
+def _by_probabilities(logits: Tensor, x: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    p = torch.sigmoid(logits)
+    log_p = x * p.log() + (1 - x) * (1 - p).log()
+    return log_p.sum(-1) - _gaussian_kl(mu, log_sigma)
+
+
+def _by_exp(logits: Tensor, x: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    log_p = x * logits - torch.log(1 + logits.exp())
+    return log_p.sum(-1) - _gaussian_kl(mu, log_sigma)
 
 
 elbo = close(
     "elbo",
     _elbo,
-    _elbo_inputs,
+    {
+        "": _elbo_inputs(6, 9, 4),
+        "one image": _elbo_inputs(1, 5, 3),
+        "logits in the hundreds": _elbo_inputs(4, 6, 2, sure=300.0),
+    },
     [
+        Mistake(
+            _by_probabilities,
+            "a sure decoder's probabilities round to 0 or 1, and log 0 is -inf: use "
+            "softplus of the logits",
+        ),
+        Mistake(
+            _by_exp,
+            "exp of a large logit is infinite: log(1 + exp(a)) is softplus(a)",
+        ),
         Mistake(
             lambda a, x, mu, s: _elbo(a, x, mu, s) + 2 * _gaussian_kl(mu, s),
             "the KL is a charge: subtract it",
@@ -215,10 +267,24 @@ def _iwae_bound(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 
+def _log_weights(k: int, *levels: float) -> Inputs:
+    """Log weights of k draws for images at different levels."""
+    level = torch.tensor(levels)
+    return lambda g: (4 * _randn(g, k, len(levels)) + level,)
+
+
+def _one_shift(log_w: Tensor) -> Tensor:
+    return (log_w - log_w.max()).exp().mean(0).log() + log_w.max()
+
+
 iwae_bound = close(
     "iwae_bound",
     _iwae_bound,
-    lambda g: (4 * _randn(g, 6, 5) - 300,),
+    {
+        "": _log_weights(6, *[-90.0] * 5),
+        "a single draw": _log_weights(1, -90, -80),
+        "log weights from -4,000 to 900": _log_weights(4, -4000, 900, -90),
+    },
     [
         Mistake(
             lambda log_w: log_w.mean(0),
@@ -230,7 +296,11 @@ iwae_bound = close(
         ),
         Mistake(
             lambda log_w: log_w.exp().mean(0).log(),
-            "exp(-300) underflows to 0, and log 0 is -inf: use logsumexp",
+            "exp of a large negative log weight is 0, and log 0 is -inf: use logsumexp",
+        ),
+        Mistake(
+            _one_shift,
+            "one shift for the whole batch is too little: each image needs its own",
         ),
         Mistake(
             lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
@@ -247,12 +317,16 @@ def _logistic_bin(x: Tensor, mu: Tensor, log_s: Tensor, levels: int) -> Tensor:
     return binned(x, mu, log_s, levels)
 
 
-def _bin_inputs(g: torch.Generator) -> tuple:
+def _bins(n: int, levels: int) -> Inputs:
     """Codes, both ends among them; no probability so small that float32 cancels it."""
-    x = torch.randint(9, (40,), generator=g).float()
-    x[:4] = torch.tensor([0.0, 8.0, 0.0, 8.0])
-    mu, log_s = 8 * torch.rand(40, generator=g), torch.rand(40, generator=g)
-    return x, mu, log_s + 0.3, 9
+
+    def draw(g: torch.Generator) -> tuple:
+        x = torch.randint(levels, (n,), generator=g).float()
+        x[:4] = torch.tensor([0.0, levels - 1, 0.0, levels - 1])
+        mu, log_s = (levels - 1) * torch.rand(n, generator=g), torch.rand(n, generator=g)
+        return x, mu, log_s + math.log(levels / 7), levels
+
+    return draw
 
 
 def _without_tails(x, mu, log_s, levels):
@@ -272,7 +346,7 @@ def _probability(x, mu, log_s, levels):
 logistic_bin = close(
     "logistic_bin",
     _logistic_bin,
-    _bin_inputs,
+    {"": _bins(40, 9), "17 grey levels": _bins(30, 17), "black and white": _bins(8, 2)},
     [
         Mistake(
             _without_tails,
@@ -286,6 +360,10 @@ logistic_bin = close(
         Mistake(
             lambda x, mu, s, n: binned(x, mu, -s, n),
             "divide by s = exp(log_s), not multiply",
+        ),
+        Mistake(
+            lambda x, mu, s, n: binned(x, mu - 0.5, s, n),
+            "the bin of code x goes from x - 1/2 to x + 1/2, not from x to x + 1",
         ),
     ],
     rtol=1e-3,

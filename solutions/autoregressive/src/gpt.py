@@ -203,8 +203,8 @@ print(f"from {kept.min()} to {kept.max()}, median {kept.median()}")
 # ## 4. The most frequent pair
 #
 # One round of byte-pair encoding has two parts. First: which pair of neighbours is the most
-# frequent? In $1\,2\,1\,2\,3$ the pairs are $(1,2),(2,1),(1,2),(2,3)$: they overlap. You
-# may assume that the winner is alone.
+# frequent? In $1\,2\,1\,2\,3$ the pairs are $(1,2),(2,1),(1,2),(2,3)$: they overlap, and
+# $2\,2\,2$ holds $(2,2)$ twice. You may assume that the winner is alone.
 
 
 # %%

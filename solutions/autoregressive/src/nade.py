@@ -158,9 +158,9 @@ for name, model in models.items():
 #
 # $$a_d = c + \sum_{k<d} x_k W_k.$$
 #
-# Return all of them at once, without a Python loop over $d$. A hint on shapes: $x_k W_k$
-# for all $k$ is a tensor $(B, D, H)$, and `torch.cumsum` sums it along $k$. But a
-# cumulative sum *includes* its own position...
+# Can you return all of them at once, without a Python loop over $d$? (The check takes a
+# loop, too.) A hint on shapes: $x_k W_k$ for all $k$ is a tensor $(B, D, H)$, and
+# `torch.cumsum` sums it along $k$. But a cumulative sum *includes* its own position...
 
 
 # %%
@@ -168,7 +168,7 @@ def nade_activations(x, W, c):
     """Return a_d = c + sum_{k<d} x_k W_k for all d.
 
     Args:
-        x: (B, D).
+        x: bits (B, D).
         W: (D, H).
         c: (H,).
 
@@ -194,13 +194,14 @@ check.nade_activations(nade_activations)
 # ## 4. Ancestral sampling
 #
 # Sampling uses the recurrence $a_{d+1} = a_d + x_d W_d$. Draw $n$ points from a NADE whose
-# weights you are given:
+# weights you are given, each one anew and independently of the others:
 #
 # $$h_d=\sigma(a_d),\qquad p_d = \sigma(b_d + V_d\cdot h_d),
 #   \qquad x_d\sim\mathrm{Bernoulli}(p_d).$$
 #
-# The check draws 10,000 points from four models of three bits and counts all eight states:
-# each must come as often as the density says, within six standard errors.
+# The check draws 10,000 points from each of three models of three bits and counts all eight
+# states: each must come as often as the density says, within six standard errors. From a
+# model of twelve bits it draws 1,000 and counts how many are equal: copies would show.
 
 
 # %%
@@ -253,8 +254,8 @@ _ = plot.image_grid(x.view(-1, 8, 8), columns=20)
 # RNADE's conditional density is $\sum_j \pi_j\,\mathcal N(x;\mu_j,\sigma_j^2)$, and the
 # network delivers unnormalised `logits` and `log_sigma`. Compute its logarithm **without
 # leaving the log domain** (`torch.logsumexp`): for a point far from every mean all
-# densities underflow to 0, while their logarithms are ordinary numbers. Write the Gaussian
-# out yourself:
+# densities underflow to 0, and so does a small weight, while their logarithms are ordinary
+# numbers. Write the Gaussian out yourself:
 #
 # $$\log\mathcal N(x;\mu,\sigma^2)
 #   = -\tfrac12\Bigl(\tfrac{x-\mu}{\sigma}\Bigr)^2 - \log\sigma - \tfrac12\log 2\pi.$$

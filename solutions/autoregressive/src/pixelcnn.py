@@ -194,8 +194,9 @@ check.gated_step(gated_step)
 #   + \log\bigl(1-e^{-2r/s}\bigr).$$
 #
 # Use `F.logsigmoid` and `torch.expm1`. The check asks for bins that are hundreds of scales
-# away from the mean, where the difference of the sigmoids is exactly 0 in floating point.
-# All bins are inner ones.
+# away from the mean, where the difference of the sigmoids is exactly 0 in floating point,
+# and for bins far narrower than the scale, where $1-e^{-2r/s}$ keeps few digits if it is
+# written like that. All bins are inner ones.
 
 
 # %%
@@ -247,9 +248,9 @@ except NotImplementedError:
 # codes $(n, 1, H, W)$, all conditionals at once. Speed does not count: one full pass per
 # pixel is allowed.
 #
-# The check draws the lower row of a two-row image 1,000 times from each of four models, and
-# counts all eight outcomes: each must come as often as the density says, within six
-# standard errors.
+# The check completes 600 images of six bits with each of two models, and counts all outcomes
+# for each upper row: each must come as often as the density says, within six standard
+# errors. Of larger images it counts how many are equal: every image is to be drawn anew.
 
 
 # %%
@@ -261,7 +262,7 @@ def complete_image(model, upper):
         upper: codes of the first R rows, (n, 1, R, W).
 
     Returns:
-        Codes (n, 1, H, W), int64; the first R rows are `upper`.
+        Codes (n, 1, H, W); the first R rows are `upper`.
     """
     ### BEGIN SOLUTION
     (n, _, R, _), (_, H, W) = upper.shape, model.shape
@@ -321,8 +322,8 @@ for ax, x in zip(plot.panels(*titles, width=2.5, height=1.6), [digits.x_test[:8]
 # $$p(y\mid x) = \frac{p(x\mid y)}{\sum_{y'}p(x\mid y')},\qquad
 #   p(x) = \frac1{|Y|}\sum_{y}p(x\mid y).$$
 #
-# Return the first, and the logarithm of the second. The numbers are about $-300$ nats,
-# whose `exp` is 0.
+# Return the first, and the logarithm of the second. The numbers are between $-30$ and
+# $-1{,}000$ nats: the `exp` of most is 0.
 
 
 # %%

@@ -57,7 +57,7 @@ def mulaw_encode(x, K):
         K: number of codes.
 
     Returns:
-        Whole numbers 0..K-1, int64, of the same shape.
+        Whole numbers 0..K-1, of the same shape.
     """
     ### BEGIN SOLUTION
     mu = K - 1
@@ -104,7 +104,7 @@ def receptive_field(dilations, width):
     """Return the number of inputs from the first to the last that an output can see.
 
     Args:
-        dilations: of the layers, int64 (L,).
+        dilations: of the layers, whole numbers (L,).
         width: of every layer.
 
     Returns:
@@ -146,8 +146,8 @@ except NotImplementedError:
 # $$a_t = W_\text{now}\,h_t + W_\text{past}\,h_{t-d},\qquad h_t = 0\ \text{ before the
 #   sound}.$$
 #
-# Without a loop over $t$. `F.pad(h, (0, 0, d, 0))` puts $d$ zeros in front of the second
-# axis from the end.
+# Can you do it without a loop over $t$? (The check takes a loop, too.) `F.pad(h, (0, 0, d, 0))`
+# puts $d$ zeros in front of the second axis from the end. A sound may be shorter than $d$.
 
 
 # %%

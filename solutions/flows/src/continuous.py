@@ -228,8 +228,8 @@ except NotImplementedError:
 # ## 5. The adjoint by hand
 #
 # The adjoint method solves one ODE backwards, with the state
-# $(x, a, \partial L/\partial W)$. For one layer, $v = \tanh(Wx)$ for every point, write the
-# three slopes without autograd:
+# $(x, a, \partial L/\partial W)$. For one layer, $v = \tanh(Wx)$ for every point, find the
+# three slopes on paper, and write them down without autograd (which would be right, too):
 #
 # $$\dot x = v,\qquad \dot a = -a^\top\frac{\partial v}{\partial x},\qquad
 #   \dot g = -\sum_\text{points}a^\top\frac{\partial v}{\partial W}.$$

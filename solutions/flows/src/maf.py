@@ -157,7 +157,7 @@ def knots(a, bound):
     """Return the positions and the values of the knots.
 
     Args:
-        a: any numbers (N, 2 K).
+        a: any numbers, large ones too, (N, 2 K).
         bound: B, half of the side of the box.
 
     Returns:
@@ -232,8 +232,10 @@ else:
 #
 # $$a\,t^2+b\,t-s\,v=0,\qquad a=s-\delta_0+e\,v,\qquad b=\delta_0-e\,v$$
 #
-# for the root in $[0,1]$. Many bins are nearly straight, and there $a$ is almost 0 (the
-# check asks for that, in single precision). Which form of the quadratic formula survives?
+# for the root in $[0,1]$. Many bins are nearly straight, and there $a$ is almost 0; others
+# end so steeply that $b$ is far below 0 (the check asks for both, in single precision). The
+# quadratic formula has two forms, $(-b+\sqrt{\cdot})/2a$ and, multiplied by $b+\sqrt\cdot$
+# above and below, $2sv/(b+\sqrt\cdot)$. Which one survives where?
 
 
 # %%
@@ -251,7 +253,8 @@ def solve_bin(v, s, d0, d1):
     ### BEGIN SOLUTION
     e = d0 + d1 - 2 * s
     a, b = s - d0 + e * v, d0 - e * v
-    return 2 * s * v / (b + torch.sqrt(b**2 + 4 * a * s * v))
+    root = torch.sqrt(b**2 + 4 * a * s * v)  # neither sum below cancels
+    return torch.where(b < 0, (root - b) / (2 * a), 2 * s * v / (b + root))
     ### END SOLUTION
 
 

@@ -185,7 +185,8 @@ except NotImplementedError:
 #
 # ActNorm computes $z = (x - m)\,e^{\ell}$ with one $m$ and one $\ell$ per *channel*, and
 # takes both from the first batch, such that each channel of $z$ has mean 0 and variance 1
-# over all images and pixels.
+# over all images and pixels. (Whether a variance of $n$ numbers divides by $n$ or $n-1$
+# makes no difference here: the check takes both.)
 
 
 # %%
@@ -270,7 +271,8 @@ except NotImplementedError:
 # $$w = \log p - D\log K - \log q,$$
 #
 # the mean of $w$ over draws is the bound of the lecture, and $\log\frac1k\sum_i e^{w_i}$ is
-# the tighter one. Return both, in the log domain.
+# the tighter one. Return both, in the log domain: $w$ may be $-4{,}000$ for one image and
+# $2{,}000$ for the next.
 
 
 # %%

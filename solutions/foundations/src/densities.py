@@ -54,7 +54,7 @@ plot.style()
 #    its mean.
 #
 # **Write** `kl_gaussian`: four tensors of shape $(B, D)$ to $\mathrm{KL}(p\,\|\,q)$ of
-# each row, shape $(B,)$.
+# each row, shape $(B,)$, in nats.
 
 
 # %%
@@ -97,8 +97,9 @@ for ax, values in zip(plot.panels("KL(p‖q), nats", "KL(q‖p), nats", width=4.
 # integral is then a sum times $dx$. With $m = \frac12(p + q)$,
 # $\mathrm{JS} = \frac12\mathrm{KL}(p\,\|\,m) + \frac12\mathrm{KL}(q\,\|\,m)$.
 #
-# Stepping stones: you need $\log m$, and $p$ and $q$ may be as small as $e^{-200}$. What
-# does `torch.logaddexp` do? And what has to be subtracted from it?
+# Stepping stones: you need $\log m$, and $p$ and $q$ may both be as small as $e^{-200}$,
+# which is 0 in single precision. What does `torch.logaddexp` do? And what has to be
+# subtracted from it?
 #
 # **Write** `js_divergence`: $(n,)$, $(n,)$ and a number to one number.
 
@@ -145,11 +146,9 @@ assert max(js) < math.log(2)
 #    plain gradient descent, no momentum, no Adam.
 #
 # Stepping stones: `torch.zeros(D, requires_grad=True)`, `torch.optim.SGD`, and the three
-# calls that belong together: `zero_grad`, `backward`, `step`. Give the parameters the
-# dtype of `x`.
+# calls that belong together: `zero_grad`, `backward`, `step`.
 #
-# **Write** `fit_by_descent`: points $(N, D)$ to $(\mu, \log\sigma)$, each $(D,)$ and
-# detached.
+# **Write** `fit_by_descent`: points $(N, D)$ to $(\mu, \log\sigma)$, each $(D,)$.
 
 
 # %%
@@ -203,9 +202,9 @@ print(f"mean and standard deviation of the data {x.mean():.3f}, {x.std(correctio
 # $$\hat m = \frac{\sum_i w_i v_i}{\sum_i w_i}, \qquad
 #   \text{error} = \frac{\sqrt{\sum_i w_i^2 (v_i - \hat m)^2}}{\sum_i w_i}.$$
 #
-# Stepping stones: $\log w$ may be 200, and $e^{200}$ is infinite in single precision.
-# Nothing changes if all weights are divided by their sum first. Which function of torch
-# turns $\log w$ into weights with sum one, safely?
+# Stepping stones: $\log w$ may be 200, and $e^{200}$ is infinite in single precision, or
+# $-300$, and $e^{-300}$ is 0. Nothing changes if all weights are divided by their sum
+# first. Which function of torch turns $\log w$ into weights with sum one, safely?
 #
 # **Write** `importance_estimate`: $(n,)$ and $(n,)$ to a pair of scalars.
 
@@ -276,9 +275,9 @@ assert share[0] < 70 < 85 < share[8]
 # %% [markdown]
 # ## 5. Wasserstein on the line
 #
-# Two samples of equal size $n$, and an order $k \ge 1$. In the lecture you saw that paths
-# must not cross: the smallest goes to the smallest, and so on. Every point carries the
-# mass $1/n$, and carrying over a distance $d$ costs $d^k$:
+# Two samples of equal size $n$, and an order $k \ge 1$, not always whole. In the lecture you
+# saw that paths must not cross: the smallest goes to the smallest, and so on. Every point
+# carries the mass $1/n$, and carrying over a distance $d$ costs $d^k$:
 #
 # $$W_k = \Bigl(\frac1n \sum_i |x_{(i)} - y_{(i)}|^k\Bigr)^{1/k}.$$
 #

@@ -201,7 +201,8 @@ for name, q in {"binary number": binary, "first digit twice": twice}.items():
 # $$q(z_i)\approx\frac1N\,q(z_i\mid x_i)
 #   + \frac{N-1}{N\,(B-1)}\sum_{k\ne i}q(z_i\mid x_k).$$
 #
-# Stay in the log domain: add the logs of the weights, then `logsumexp`.
+# Stay in the log domain: add the logs of the weights, then `logsumexp`. In many dimensions
+# log-densities of $-1{,}000$ and of 900 are ordinary.
 
 
 # %%
@@ -263,7 +264,7 @@ def factor_gap(counts):
     """Return the gap of one factor, from 0 to 1.
 
     Args:
-        counts: how often bin a of dimension k met value v, int64 (K, A, V).
+        counts: how often bin a of dimension k met value v, whole numbers (K, A, V).
 
     Returns:
         A scalar.

@@ -181,7 +181,9 @@ for name, draws in rows.items():
 # $$\log p(x\mid z) - \mathrm{KL}(q(z\mid x)\,\|\,p(z))$$
 #
 # for every image: two **sums**, over $D$ pixels and over $K$ latent dimensions. Use
-# `torch.nn.functional.softplus`: $\log(1-p)=-\mathrm{softplus}(\text{logit})$.
+# `torch.nn.functional.softplus`: $\log(1-p)=-\mathrm{softplus}(\text{logit})$. A decoder may be
+# very sure: with a logit of 600, $p$ rounds to 1, and $e^{600}$ is infinite in single
+# precision.
 
 
 # %%
@@ -243,6 +245,8 @@ _ = plot.image_grid(model.sample(40).view(-1, 8, 8), columns=20)
 # the importance weighted bound
 #
 # $$\mathcal L_k = \log\frac1k\sum_{i=1}^k w_i.$$
+#
+# Stay in the log domain: $\log w$ may be $-4{,}000$ for one image and 900 for the next.
 
 
 # %%

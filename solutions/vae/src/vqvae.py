@@ -41,8 +41,9 @@ plot.style()
 # ## 1. The nearest code
 #
 # Given vectors $z_n$ and codes $e_k$, return for every vector
-# $\arg\min_k\lVert z_n-e_k\rVert^2$. Do it without a tensor of shape $(N,K,D)$: expand the
-# square and use one product of matrices. Which of the three terms may you leave out?
+# $\arg\min_k\lVert z_n-e_k\rVert^2$. Can you do it without a tensor of shape $(N,K,D)$?
+# (The check cannot see it.) Expand the square and use one product of matrices. Which of the
+# three terms may you leave out?
 
 
 # %%
@@ -78,7 +79,8 @@ print(f"one product (N, K):        {4e-9 * N * K:.3f} GB")
 # ## 2. Straight through
 #
 # Return something whose *value* is $q$ and whose derivative in $z$ is that of $z$: the
-# identity. The check asks for both. You need `detach` and nothing else.
+# identity. Its derivative in $q$ is to be 0: codes learn in another way. The check asks for
+# all three. You need `detach` and nothing else.
 
 
 # %%
@@ -121,8 +123,8 @@ assert quantise.straight_through(z, q).equal(q)
 #   + \beta\sum_n \lVert z_n-\mathrm{sg}[e_n]\rVert^2 .$$
 #
 # The first moves the codes towards the vectors, the second is the commitment. Here $e_n$ is
-# the code that $z_n$ has been given. The check looks at the value and at the derivative in
-# $z$.
+# the code that $z_n$ has been given. The check looks at the value and at the derivatives in
+# $z$ and in $e$.
 
 
 # %%
@@ -212,8 +214,8 @@ _ = ax.scatter(*book.T, s=14, color=plot.ORANGE)
 # ## 5. Rounding instead of looking up
 #
 # Finite scalar quantisation squashes each number, $u_d = L_d\,\sigma(2z_d)-\frac12$, and
-# rounds it to a digit $0,\dots,L_d-1$. The digits are one number in mixed radix, the first
-# digit the smallest place:
+# rounds it to a digit $0,\dots,L_d-1$, whatever $z_d$ is. The digits are one number in mixed
+# radix, the first digit the smallest place:
 #
 # $$\text{code} = \text{digit}_1 + L_1\,\text{digit}_2 + L_1L_2\,\text{digit}_3+\dots$$
 
@@ -224,7 +226,7 @@ def fsq_code(z, levels):
 
     Args:
         z: (N, D).
-        levels: number of values of each digit (D,), int64.
+        levels: number of values of each digit (D,), whole numbers.
 
     Returns:
         Codes 0..K-1 with K the product of the levels, (N,).
