@@ -374,7 +374,7 @@ sizes, n = (1, 2, 4, 8, 16, 32, 64), 20_000
 measured = {"score (3)": [], "score, f less its mean": [], "through z (4)": []}
 for K in sizes:
     f = lambda z: -0.5 * (z - 1).square().sum(-1)  # up to a constant, log N(z; 1, I)
-    level = lambda z, K=K: f(z) + K  # here E[f] = -K
+    level = lambda z, f=f, K=K: f(z) + K  # here E[f] = -K
     at = torch.zeros(K), torch.zeros(K)  # mu = 0, sigma = 1: the exact gradient is 1
     draws = (
         score_gradient(f, *at, n),
