@@ -20,7 +20,7 @@ from gdm_course.source import ROOT, unix
 
 # Rooms of tools that students may use: never withheld, whatever a check file imports.
 TOOLS = {"data", "nets", "training", "protocols", "checks", "source"}
-TOOLS |= {"chance", "environment"}
+TOOLS |= {"batching", "chance", "environment", "learning"}
 
 
 @dataclass(frozen=True)
