@@ -83,7 +83,7 @@ class AdditiveCoupling(nn.Module):
 
 
 def bounded(log_scale: Tensor, bound: float = 2.0) -> Tensor:
-    """Squeeze a log scale into (-bound, bound): s = raw / (1 + |raw| / bound), (6)."""
+    """Squeeze a log scale into (-bound, bound): s = raw / (1 + |raw| / bound), (7)."""
     return log_scale / (1 + log_scale.abs() / bound)
 
 
@@ -130,7 +130,7 @@ def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ActNorm(nn.Module):
-    """z = (x - mean) exp(log_scale), per dimension or channel: (7).
+    """z = (x - mean) exp(log_scale), per dimension or channel: (6).
 
     Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
     learned from there. `ready` is in the state dict: loaded weights do not start over.
