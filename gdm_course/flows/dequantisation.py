@@ -143,11 +143,7 @@ class Dequantised(nn.Module):
         return draws.logsumexp(0) - math.log(k)
 
     def sample(self, n: int) -> Tensor:
-        """Draw codes: real numbers from the flow, cut down to integers, (n, *D) int64.
-
-        What falls below 0 or above K is given to the first or last code. `elbo` leaves it
-        out, so it bounds the probability of these draws, too.
-        """
+        """Draw codes (n, *D): what falls outside of the cells goes to the nearest."""
         x = self.logit.inverse(self.flow.sample(n))[0]
         return (x * self.K).floor().clamp(0, self.K - 1).long()
 

@@ -960,11 +960,7 @@ class Dequantised(nn.Module):
         return draws.logsumexp(0) - math.log(k)
 
     def sample(self, n: int) -> Tensor:
-        """Draw codes: real numbers from the flow, cut down to integers, (n, *D) int64.
-
-        What falls below 0 or above K is given to the first or last code. `elbo` leaves it
-        out, so it bounds the probability of these draws, too.
-        """
+        """Draw codes (n, *D): what falls outside of the cells goes to the nearest."""
         x = self.logit.inverse(self.flow.sample(n))[0]
         return (x * self.K).floor().clamp(0, self.K - 1).long()
 
@@ -1108,8 +1104,7 @@ ax.legend()
 _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, vmax=16)
 
 # %% [markdown]
-# Test digits first, then blur; inversion and noise are far below. The *all-black* image is not
-# a digit either, and yet it is as likely as digits are, or likelier. What is plotted bounds
+# Noise, inversion and blur get less than digits. The *all-black* image is not a digit either, and yet it is as likely as digits are, or likelier. What is plotted bounds
 # $\log P(x)$, the probability of *this one* image. There is one black image and there are very
 # many digits: together the digits have nearly all of the probability, each for itself has
 # very little, and so has the black one, which will hardly ever be drawn ($e^{-60}$ is no
