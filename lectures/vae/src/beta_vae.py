@@ -698,10 +698,10 @@ if budget(True, False):
     assert correlation["VAE"] > correlation["beta-VAE"] > correlation["beta-TC"]
 
 # %% [markdown]
-# Look at the last row first: a code without any correlation shows a lot of it when only a
-# thousand pictures are known, as much as the VAE. Such tables fill papers. Over *all*
-# pictures most of it is gone. What is left is small, beta-VAE has less of it than the VAE, and
-# beta-TC, which was told to, least. Then look at $D$: how much distortion each paid for that.
+# Look at the last two rows first: of a thousand pictures, a code without any correlation shows
+# nearly as much of it as the VAE. That figure says nothing. Over *all* pictures the figures
+# mean something: the VAE has a nat or two of correlation, beta-VAE a fraction of that, and
+# beta-TC, which was told to, least. Then look at $D$: how much distortion each paid for it.
 #
 # ## 8. Play: turn one knob at a time
 #
