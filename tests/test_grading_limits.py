@@ -22,7 +22,7 @@ HOME, WHY = cgroup.home()
 grouped = pytest.mark.skipif(HOME is None, reason=f"no group can be made: {WHY}")
 MEANS = {  # the limit, and what is taken, in MiB; a box shares 100 with its nursery
     "counted": (600, 800),
-    "grouped": (200, 300),
+    "grouped": (150, 200),
 }
 
 
