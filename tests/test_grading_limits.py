@@ -22,7 +22,7 @@ HOME, WHY = cgroup.home()
 grouped = pytest.mark.skipif(HOME is None, reason=f"no group can be made: {WHY}")
 MEANS = {  # the limit, and what is taken, in MiB; a box shares 100 with its nursery
     "counted": (600, 800),
-    "grouped": (100, 200),
+    "grouped": (150, 200),
 }
 
 
@@ -107,14 +107,22 @@ def test_what_is_below_the_limit_is_left_alone(stock, monkeypatch, means):
     monkeypatch.setattr(limits, "MAX_MEMORY", limit << 20)
     with stock.make() as made:
         made.ready(120)
-        again = f"import subprocess, sys\nx = bytearray(b'x' * ({taken // 4} << 20))\n"
+        again = f"import subprocess, sys\nx = bytearray(b'x' * ({taken // 6} << 20))\n"
         again += "for _ in range(5):\n    subprocess.run(['true'])"  # vfork: twice as much
         assert run(made, again) == {"id": 1, "ok": True, "found": ["x"], "failed": 0}
         made.limits.look()
-        assert taken // 4 << 20 <= made.limits.peak <= limit << 20
+        assert taken // 6 << 20 <= made.limits.peak <= limit << 20
 
 
 # Groups of the kernel ---------------------------------------------------------------------
+
+
+BURN = """
+import time
+end = time.process_time() + 1
+while time.process_time() < end:
+    pass
+"""
 
 
 @boxed
@@ -130,7 +138,7 @@ def test_a_group_goes_with_its_box_and_all_that_is_in_it(stock):
         assert int((group.path / "memory.max").read_text()) == limits.MAX_MEMORY
         assert int((group.path / "pids.max").read_text()) == limits.MAX_PROCESSES
         before = cgroup.cpu(group)
-        run(made, "import time\nwhile time.process_time() < 1: pass")
+        run(made, BURN)
         assert cgroup.cpu(group) - before > 0.5
         assert made.cpu >= cgroup.cpu(group) or made.limits.look() is None
     assert not group.path.exists()
