@@ -154,7 +154,9 @@ def credible(result: Result, key: str, points: dict[str, float]) -> bool:
         return result.status is Status.MALFORMED and not result.assignment
     judged = (Status.UNSANDBOXED,) if result.rung == "L0" else (Status.GRADED,)
     return len(result.marks) == len(points) and all(
-        m.earned == 0 or (m.earned == m.points and m.status in judged) for m in result.marks
+        type(m.earned) in (int, float)
+        and (m.earned == 0 or (m.earned == m.points and m.status in judged))
+        for m in result.marks
     )
 
 
