@@ -375,7 +375,7 @@ DECIDING = [
 def fingerprint(root: Path, key: str = "foundations/densities") -> str:
     made = MAPS[key]
     computed = Assignment(key, made.points, made.known, root)
-    computed.__dict__["made"] = made.made
+    computed.__dict__.update(made=made.made, withheld=made.withheld)
     return computed.fingerprint
 
 
@@ -412,6 +412,13 @@ def test_what_judges_nothing_here_changes_no_mark(name, course_copy):
         name == "grading/pages.py"
     )
     path.write_text(text, encoding="utf-8")
+
+
+def test_what_is_withheld_counts():
+    made = MAPS["foundations/densities"]
+    other = Assignment(made.key, made.points, made.known)
+    other.__dict__.update(made=made.made, withheld=made.withheld | {"gdm_course.nets"})
+    assert other.fingerprint != made.fingerprint
 
 
 def test_what_an_ask_builds_counts(course_copy):

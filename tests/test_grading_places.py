@@ -200,8 +200,19 @@ def test_landlock_leaves_out_what_bubblewrap_covers(host, monkeypatch):
     for path in (host / "bound", host / "bound/src", root, root / "solutions"):
         assert str(path) not in seen
     how = json.loads(rungs.landlocked(rungs.Site(host, host, 1))[-1])
-    assert {f"{host}/bound", f"{host}/bound/src"} <= {*how["landlock"]["folders"]}
     assert str(root) not in how["landlock"]["read"]
+    assert how["landlock"]["folders"] == [], "names of submissions would show"
+
+
+def test_landlock_lets_python_list_what_holds_a_copy(host, monkeypatch):
+    course_at(host / "home/course", monkeypatch)
+    packages = host / "python/lib/python3.12/site-packages"
+    (packages / "gdm_course").mkdir(parents=True)
+    (packages / "torch").mkdir()
+    monkeypatch.setattr(sys, "path", [str(packages.parent), str(packages), "/elsewhere"])
+    assert places.around() == [str(packages.parent), str(packages)]
+    assert str(packages / "torch") in places.readable()
+    assert str(packages / "gdm_course") not in places.readable()
 
 
 def test_a_container_sees_no_course_of_its_image(host, monkeypatch):

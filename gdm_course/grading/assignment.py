@@ -96,6 +96,7 @@ def _fingerprint(assignment: Assignment) -> str:
     check = f"gdm_course.checks.{assignment.key.replace('/', '.')}"
     code = deciding({check, *built}, assignment.root)
     decides = f"{code}{assignment.points}{sorted(assignment.known)}"
+    decides += f"{sorted(assignment.withheld)}"  # what a student could copy from
     return sha256(decides.encode()).hexdigest()[:16]
 
 

@@ -79,11 +79,12 @@ def readable() -> list[str]:
 
 
 def around() -> list[str]:
-    """Folders that hold something covered: such a box may list them, nothing more."""
-    reals = [real for real, _ in _answers()]
+    """Folders on Python's path that hold a copy: it has to list them, nothing more."""
+    path = {Path(p).resolve() for p in sys.path if p}
+    copies = [real for real, copy in _answers() if copy]
     tops = [source for _, source in _shown()]
-    found = {p for r in reals for p in r.parents if any(p.is_relative_to(t) for t in tops)}
-    return sorted(map(str, found))
+    found = {p for real in copies for p in real.parents if p in path}
+    return sorted(str(p) for p in found if any(p.is_relative_to(t) for t in tops))
 
 
 def exposed(place: Path) -> str:
