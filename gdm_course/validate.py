@@ -87,13 +87,11 @@ def bits(
     return x.to(usual if like is None else dtype_of(like))
 
 
-def between(x: Tensor, low: float, high: float | Tensor, name: str = "x") -> Tensor:
-    """Return x if all its numbers lie in [low, high]."""
+def between(x: Tensor, low: float, high: float | Tensor, name="x", do="rescale it"):
+    """Return x if all its numbers lie in [low, high], or say what to `do`."""
     if _cheap(x) and not ((x >= low) & (x <= high)).all():
         up_to = high.tolist() if isinstance(high, Tensor) else high
-        raise ValueError(
-            f"{name} has values {_range(x)}: expected {low} to {up_to}; rescale it"
-        )
+        raise ValueError(f"{name} has values {_range(x)}: expected {low} to {up_to}; {do}")
     return x
 
 
@@ -176,7 +174,8 @@ def shaped(x: Tensor, shape: Shape | None, name: str = "x", least: int = 1) -> T
             f"{_advice(x, sizes, name)}"
         )
     if x.ndim == len(sizes) or len(x) < least:
-        raise ValueError(f"{name} has no rows: expected at least {least} example")
+        rows = len(x) if x.ndim else "no"
+        raise ValueError(f"{name} has length {rows}: expected {least} or more rows")
     return x
 
 

@@ -67,7 +67,7 @@ def test_standard_error_of_a_mean():
     assert estimate(torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx(
         (2.5, math.sqrt(5 / 3 / 4))  # unbiased variance 5/3, four examples
     )
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="values has length 1: expected 2 or more rows"):
         estimate(torch.tensor([1.0]))
 
 

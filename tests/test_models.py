@@ -9,16 +9,19 @@ import inspect
 import pickle
 import pkgutil
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from gdm_course import recipes
 from gdm_course.authoring.course import load
 from gdm_course.autoregressive.nade import Quantised
 from gdm_course.data import images, toy
 from gdm_course.examples import Example
 from gdm_course.flows.flow import Flow
+from gdm_course.scale import codes
 from gdm_course.source import PACKAGE, ROOT
 from gdm_course.training import batches, forever
 
@@ -37,6 +40,19 @@ SWEPT = {
     f"{family}: {name}": example
     for family in FAMILIES
     for name, example in importlib.import_module(f"gdm_course.{family}").models().items()
+}
+SMALL = {"halvings": 1, "features": 4, "blocks": 0}
+GPT = {"layers": 1, "heads": 1, "width": 8}
+COMPOSED = {  # of several families, for recipes
+    "SentenceModel": partial(codes.SentenceModel, K=5, D=3, **SMALL, **GPT),
+    "DenseSentenceModel": partial(
+        codes.DenseSentenceModel, words=3, K=5, D=3, hidden=(6,), **GPT
+    ),
+    "DigitModel": partial(codes.DigitModel, digits=2, values=3, channels=6, **SMALL),
+}
+SWEPT |= {
+    f"scale: {name}": Example(partial(build, (1, 4, 4), 2), (1, 4, 4), K=2)
+    for name, build in COMPOSED.items()
 }
 every = pytest.mark.parametrize("example", SWEPT.values(), ids=SWEPT)
 
@@ -105,6 +121,12 @@ def public_classes(family: str) -> set[str]:
     return found
 
 
+def test_every_model_of_recipes_is_swept():
+    classes = {*map(recipes.resolve, {recipe.model for recipe in recipes.RECIPES})}
+    swept = {type(example.build()) for example in SWEPT.values()}
+    assert classes <= swept
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_public_class_is_swept_or_says_why_not(family):
     package = importlib.import_module(f"gdm_course.{family}")
@@ -171,7 +193,7 @@ def test_an_empty_batch_is_refused_and_no_samples_are_none(example):
     empty = tuple(r[:0] if isinstance(r, torch.Tensor) and r.ndim else r for r in rest)
     for name, entry in entries(model, empty).items():
         if name != "inverse":  # from noise to data, none may become none
-            with pytest.raises(ValueError, match=r"no rows|expected"):
+            with pytest.raises(ValueError, match="expected"):
                 entry(x[:0])
     if hasattr(model, "sample"):
         some, none = (model.sample(n, **example.draw) for n in (2, 0))

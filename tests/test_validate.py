@@ -9,22 +9,29 @@ from test_models import SWEPT
 from torch import nn
 
 from gdm_course import validate
+from gdm_course.autoregressive.bpe import BPE
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.nade import Quantised, SoftmaxNADE
 from gdm_course.autoregressive.pixelcnn import PixelCNN
 from gdm_course.autoregressive.sound import linear_decode, mulaw_decode, mulaw_encode
 from gdm_course.autoregressive.wavernn import split_code
-from gdm_course.data import shapes
+from gdm_course.data import shapes, text
 from gdm_course.evaluation.disentanglement import mutual_information
-from gdm_course.flows.glow import InvertibleConv
-from gdm_course.flows.ode import DormandPrince, Fixed
+from gdm_course.evaluation.likelihood import estimate, kl_to_truth
+from gdm_course.flows.dequantisation import Logit
+from gdm_course.flows.glow import InvertibleConv, MaskedCoupling, checkerboard
+from gdm_course.flows.ode import Fixed
 from gdm_course.flows.planar import Affine, Planar
 from gdm_course.flows.radial import Radial
+from gdm_course.flows.realnvp import ActNorm
+from gdm_course.nets import conv_net, mlp
+from gdm_course.vae.beta_vae import log_aggregate
 from gdm_course.vae.decoders import DiscretisedLogistic, GaussianPixels, LogisticPixels
 from gdm_course.vae.fsq import FiniteScalarQuantiser
 from gdm_course.vae.mixture import Mixture
 from gdm_course.vae.quantise import VectorQuantiser, perplexity
-from gdm_course.vae.vae import VAE
+from gdm_course.vae.refine import refine
+from gdm_course.vae.vae import VAE, StandardNormal
 
 MODEL = nn.Linear(2, 2)
 
@@ -44,7 +51,7 @@ MODEL = nn.Linear(2, 2)
         ),
         (
             lambda: validate.points(torch.randn(0, 2), 2),
-            "x has no rows: expected at least 1 example",
+            "x has length 0: expected 1 or more rows",
         ),
         (
             lambda: validate.points(torch.ones(3, 2).byte(), 2),
@@ -180,7 +187,6 @@ def test_sizes_that_no_model_can_have_are_refused(cls, bound, argument):
     "build",
     [
         lambda n: Fixed(steps=n),
-        lambda n: DormandPrince(max_steps=n),
         lambda n: LogisticPixels(n),
         lambda n: FiniteScalarQuantiser((4, n)),
         lambda n: VectorQuantiser(n, 2),
@@ -223,8 +229,9 @@ def test_a_lookup_does_not_wrap(wrong):
     for book in (VectorQuantiser(8, 2), FiniteScalarQuantiser((4, 2))):
         with pytest.raises(ValueError, match="expected codes 0 to 7"):
             book.lookup(torch.tensor([0, wrong]))
-    with pytest.raises(ValueError, match="expected codes 0 to 1"):
-        FiniteScalarQuantiser((4, 2)).code(torch.tensor([[3, 2]]))
+    for digits in ([[3, 2]], [[-1, 0]], [[0.5, 0]]):
+        with pytest.raises(ValueError, match=r"digits has .*: expected"):
+            FiniteScalarQuantiser((4, 2)).code(torch.tensor(digits))
     with pytest.raises(ValueError, match=r"expected \(B, 2\)"):
         FiniteScalarQuantiser((4, 2)).code(torch.tensor([[3, 1, 0]]))
 
@@ -246,6 +253,26 @@ def test_sound_is_encoded_from_real_numbers():
         mulaw_encode(torch.tensor([0, 300, -300], dtype=torch.int16))
 
 
+def test_lists_of_tokens_do_not_count_from_their_end():
+    bpe, played = BPE([(97, 98)]), text.Text("a play", "abc", "ab", "c", "a test")
+    assert bpe.decode([256, 97]) == b"aba"
+    assert played.decode(torch.tensor([0, 2], dtype=torch.uint8)) == "ac"
+    for wrong in (-1, 257):
+        with pytest.raises(ValueError, match="expected 0 to 256"):
+            bpe.decode([97, wrong])
+        with pytest.raises(ValueError, match="expected codes 0 to 2"):
+            played.decode(torch.tensor([0, wrong]))
+
+
+def test_bytes_name_examples_they_do_not_mask_them():
+    log_q, own = torch.randn(3, 3), torch.arange(3)
+    assert torch.equal(log_aggregate(log_q, own.byte(), 9), log_aggregate(log_q, own, 9))
+    with pytest.raises(ValueError, match="expected codes 0 to 2"):
+        log_aggregate(log_q, own - 1, 9)
+    with pytest.raises(ValueError, match="N is 1: expected a whole number, 2 or more"):
+        log_aggregate(log_q, own, 1)
+
+
 # Entries of parts -------------------------------------------------------------------------
 
 
@@ -257,6 +284,45 @@ def test_layers_do_not_broadcast(layer, wrong):
     for entry in (layer, layer.inverse):
         with pytest.raises(ValueError, match=r"expected \(B, 2\)"):
             entry(wrong)
+
+
+@pytest.mark.parametrize("wrong", [torch.randn(3), torch.randn(4, 1), torch.randn(4, 2)])
+def test_actnorm_and_masks_do_not_broadcast(wrong):
+    coupling = MaskedCoupling(torch.tensor([1.0, 0, 1]), mlp((3, 4, 6)))
+    for layer in (ActNorm(3), coupling):
+        for entry in (layer, layer.inverse):
+            with pytest.raises(ValueError, match=r"expected \(B, 3\)"):
+                entry(wrong)
+    images = MaskedCoupling(checkerboard(4, 4), conv_net(2, 4, hidden=4))
+    assert images(torch.randn(3, 2, 4, 4))[0].shape == (3, 2, 4, 4)
+    with pytest.raises(ValueError, match=r"expected \(B, 1, 4, 4\)"):
+        images(torch.randn(3, 2, 4, 1))
+
+
+def test_a_logit_wants_numbers_between_0_and_1():
+    with pytest.raises(ValueError, match=r"from -0\.5 to 2: expected 0 to 1"):
+        Logit()(torch.tensor([[-0.5, 2.0]]))
+    for alpha in (0.0, -0.1, 0.5):
+        with pytest.raises(ValueError, match="alpha is"):
+            Logit(alpha)
+
+
+def test_measures_do_not_broadcast():
+    x, log_p = torch.randn(5, 2), torch.randn(5)
+    for call in (
+        lambda: estimate(log_p[:, None]),
+        lambda: estimate(log_p[:1]),
+        lambda: kl_to_truth(StandardNormal(2), (x, log_p[:, None])),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+
+
+def test_no_steps_and_no_draws_refine_nothing():
+    model, x = VAE(3, latent=2, hidden=(4,)), torch.ones(2, 3)
+    for how in ({"steps": 0}, {"draws": 0}, {"draws": -3}):
+        with pytest.raises(ValueError, match="expected a whole number, 1 or more"):
+            refine(model, x, **how)
 
 
 def test_a_convolution_is_given_a_batch():

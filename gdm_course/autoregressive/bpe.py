@@ -68,6 +68,14 @@ def learn(data: bytes, size: int) -> list[Pair]:
     return merges
 
 
+def known(tokens: Sequence[int], K: int) -> Sequence[int]:
+    """Return tokens, if all are from 0 to K - 1: a list counts -1 from its end."""
+    for token in tokens:
+        if not 0 <= token < K:
+            raise ValueError(f"token {token}: expected 0 to {K - 1}, as there are {K}")
+    return tokens
+
+
 class BPE:
     """A tokeniser: bytes -> tokens 0..K-1 -> the same bytes, whatever they are.
 
@@ -104,4 +112,4 @@ class BPE:
 
     def decode(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes of any tokens."""
-        return b"".join(self.vocabulary[token] for token in tokens)
+        return b"".join(self.vocabulary[token] for token in known(tokens, self.K))

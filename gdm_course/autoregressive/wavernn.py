@@ -178,6 +178,7 @@ class Truncated(nn.Module):
 
 def spans(x: Tensor, B: int, S: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw B sounds from x (N, T) and hand them out S samples at a time, without end."""
+    validate.at_least(1, B=B, S=S, sounds=len(x))
     while True:
         chosen = x[torch.randperm(len(x), device=x.device)[:B]]
         for i, piece in enumerate(chosen.split(S, dim=1)):

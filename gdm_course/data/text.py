@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gdm_course import validate
 from gdm_course.data import download
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,6 +54,7 @@ class Text:
 
     def decode(self, codes: Tensor) -> str:
         """Return the characters of codes (T,)."""
+        codes = validate.codes(codes, len(self.alphabet), name="codes")
         return "".join(self.alphabet[i] for i in codes.tolist())
 
 

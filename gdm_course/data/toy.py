@@ -86,6 +86,7 @@ def cells(bounds: Bounds, n: int, margin: float = 0.0) -> tuple[Tensor, float]:
         n: cells per axis.
         margin: widens the rectangle on every side, as a fraction of its width.
     """
+    validate.at_least(1, n=n)
     axes, area = [], 1.0
     for low, high in bounds:
         low, width = low - margin * (high - low), (1 + 2 * margin) * (high - low)

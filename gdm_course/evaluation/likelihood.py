@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.batching import Batch, columns, whole
 from gdm_course.learning import evaluating
 from gdm_course.protocols import Density
@@ -65,9 +66,7 @@ def log_probs(model: Density, x: Batch, batch: int = 1000) -> Tensor:
 
 def estimate(values: Tensor) -> Estimate:
     """Return the mean of independent values (N,) and its standard error sigma / sqrt(N)."""
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} example: a standard error needs at least 2")
-    values = values.double()
+    values = validate.points(values, (), name="values", least=2).double()
     return Estimate(values.mean().item(), values.std().item() / math.sqrt(len(values)))
 
 
@@ -153,4 +152,5 @@ def kl_to_truth(model: Density, x: tuple[Tensor, Tensor], batch: int = 5000) -> 
         batch: rows at a time.
     """
     points, log_p = columns(x)
+    validate.one_each(log_p, len(points), "the truth's log p")
     return estimate(log_p.double().cpu() - log_probs(model, points, batch))

@@ -43,6 +43,18 @@ def checkerboard(H: int, W: int, odd: bool = False) -> Tensor:
     return ((row + column + odd) % 2 == 0).float()[None]
 
 
+def not_wider(x: Tensor, mask: Tensor) -> Tensor:
+    """Return x (B, *D) if a mask of its dimensions does not broadcast it to more."""
+    pairs = [*zip(mask.shape[::-1], x.shape[:0:-1])]
+    if x.ndim != 1 + mask.ndim or any(m not in (1, n) for m, n in pairs):
+        wanted = ", ".join(map(str, ("B", *mask.shape)))
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}: expected ({wanted}), as the mask is, where "
+            "a 1 stands for any size"
+        )
+    return x
+
+
 class MaskedCoupling(nn.Module):
     """An affine coupling under any mask: where it is 1, x passes, equation (8).
 
@@ -61,7 +73,7 @@ class MaskedCoupling(nn.Module):
 
     def shift_and_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return t and the bounded log scale s: both 0 where the mask is 1."""
-        seen = x * self.mask
+        seen = not_wider(x, self.mask) * self.mask
         seen = seen if context is None else torch.cat((seen, context), dim=1)
         t, s = self.net(seen).chunk(2, dim=1)
         return (1 - self.mask) * t, (1 - self.mask) * bounded(s)

@@ -141,12 +141,14 @@ class ActNorm(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
+        validate.at_least(1, C=C)
         self.mean = nn.Parameter(torch.zeros(C))
         self.log_scale = nn.Parameter(torch.zeros(C))
         self.register_buffer("ready", torch.tensor(False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
+        x = validate.points(x, (len(self.mean), *x.shape[2:]), self.mean)
         mean, log_scale = self.mean, self.log_scale
         if taught(self) and not self.ready:  # a loss decides, in training
             mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
@@ -156,6 +158,7 @@ class ActNorm(nn.Module):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
+        z = validate.points(z, (len(self.mean), *z.shape[2:]), self.mean, name="z", least=0)
         rows, pixels = (-1, *[1] * (z.ndim - 2)), math.prod(z.shape[2:])
         log_det = -self.log_scale.sum() * pixels
         x = z * (-self.log_scale.view(rows)).exp() + self.mean.view(rows)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gdm_course import validate
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.evaluation.likelihood import (
@@ -69,16 +70,19 @@ def dense(
     shape: Sequence[int], codes: nn.Module, words: int, hidden: Sequence[int], levels: int
 ) -> CodedAutoencoder:
     """Make an autoencoder of perceptrons, each of whose words sees the whole picture."""
+    validate.at_least(1, shape=shape, words=words, hidden=hidden)
     (C, H, W), seen = shape, pixels(levels)
     inside = words * codes.D
     encoder = mlp((C * H * W, *hidden, inside))
     decoder = mlp((inside, *reversed(hidden), seen.outputs * C * H * W))
-    return CodedAutoencoder(
+    model = CodedAutoencoder(
         nn.Sequential(nn.Flatten(), encoder, nn.Unflatten(1, (codes.D, 1, words))),
         codes,
         nn.Sequential(nn.Flatten(), decoder, nn.Unflatten(1, (seen.outputs * C, H, W))),
         seen,
     )
+    model.shape, model.grid = (C, H, W), (1, words)
+    return model
 
 
 class DenseSentenceModel(CodedModel):
@@ -136,7 +140,7 @@ class DigitModel(CodedModel):
         dropout: float = 0.0,
     ):
         sizes = {"features": features, "blocks": blocks, "halvings": halvings}
-        codes = FiniteScalarQuantiser((values,) * digits)
+        codes = FiniteScalarQuantiser((values,) * validate.count(digits, "digits", 1))
         vqvae = VQVAE(shape, quantiser=codes, observation=pixels(levels), **sizes)
         options = {"features": channels, "dilations": dilations, "dropout": dropout}
         pixelcnn = GatedPixelCNN((digits, *vqvae.grid), values, **options)

@@ -31,7 +31,8 @@ def whole_digits(digits: Tensor, levels: Tensor) -> Tensor:
     """Return digits (*B, D) as int64, if each is below its number of levels (D,)."""
     validate.vectors(digits.float(), len(levels), name="digits")
     digits = validate.codes(digits, int(levels.max()), name="digits")
-    return validate.between(digits, 0, levels - 1, "digits")
+    advice = "give the digits of codes, one for every level"
+    return validate.between(digits, 0, levels - 1, "digits", advice)
 
 
 class FiniteScalarQuantiser(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
+from gdm_course import validate
 from gdm_course.training import adam
 from gdm_course.vae.vae import LatentModel, diagonal_gaussian, gaussian_kl
 
@@ -31,6 +32,7 @@ def refine(
     Returns:
         q, batch shape (B,), event shape (K,).
     """
+    validate.at_least(1, steps=steps, draws=draws)
     with torch.no_grad():
         q = model.encode(x).base_dist
         start = torch.cat([q.loc, q.scale.log()], dim=-1)
@@ -49,5 +51,6 @@ def refine(
 @torch.no_grad()
 def bound_of(model: LatentModel, x: Tensor, q: Independent, draws: int = 100) -> Tensor:
     """Return the bound (2) of any q, averaged over draws of z, in nats: (B,)."""
+    validate.at_least(1, draws=draws)
     log_p = sum(model.log_likelihood(x, q.rsample()) for _ in range(draws)) / draws
     return log_p - gaussian_kl(q.base_dist.loc, q.base_dist.scale.log()).sum(-1)

@@ -372,11 +372,12 @@ class DilatedStack(nn.Module):
 
 
 # %% tags=["from:autoregressive.sound.log_logistic_interval"]
-def log_logistic_interval(a: Tensor, b: Tensor, size: Tensor) -> Tensor:
-    """Return log(sigmoid(b) - sigmoid(a)) for b = a + size, far out too: (6).
+def log_logistic_interval(a: Tensor, b: Tensor, size: Tensor | None = None) -> Tensor:
+    """Return log(sigmoid(b) - sigmoid(a)) for a < b, far out in the tails too: (6).
 
-    The size is an argument of its own: far out, b - a has lost its digits.
+    Give the size of the bin if it is known: far out, b - a has lost its digits.
     """
+    size = b - a if size is None else size
     return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(-size))
 
 

@@ -51,7 +51,7 @@ from gdm_course.flows.dequantisation import (
     noise_like,
 )
 from gdm_course.flows.flow import Chain, Flow
-from gdm_course.flows.glow import checkerboard, mix, squeeze, unsqueeze
+from gdm_course.flows.glow import checkerboard, mix, not_wider, squeeze, unsqueeze
 from gdm_course.flows.realnvp import coupling_net, half_sizes, halves, join
 from gdm_course.learning import moments, started, taught, teaching
 from gdm_course.nets import conv_net, mlp, zero_last
@@ -212,12 +212,14 @@ class ActNorm(nn.Module):
 
     def __init__(self, C: int):
         super().__init__()
+        validate.at_least(1, C=C)
         self.mean = nn.Parameter(torch.zeros(C))
         self.log_scale = nn.Parameter(torch.zeros(C))
         self.register_buffer("ready", torch.tensor(False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalise: x (B, C, ...) -> z (same), pixels times sum log_scale (B,)."""
+        x = validate.points(x, (len(self.mean), *x.shape[2:]), self.mean)
         mean, log_scale = self.mean, self.log_scale
         if taught(self) and not self.ready:  # a loss decides, in training
             mean, log_scale = started((mean, log_scale), standardising(x), self.ready)
@@ -227,6 +229,7 @@ class ActNorm(nn.Module):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: z (B, C, ...) -> x (same), minus the log_det of forward (B,)."""
+        z = validate.points(z, (len(self.mean), *z.shape[2:]), self.mean, name="z", least=0)
         rows, pixels = (-1, *[1] * (z.ndim - 2)), math.prod(z.shape[2:])
         log_det = -self.log_scale.sum() * pixels
         x = z * (-self.log_scale.view(rows)).exp() + self.mean.view(rows)
@@ -622,7 +625,7 @@ class MaskedCoupling(nn.Module):
 
     def shift_and_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return t and the bounded log scale s: both 0 where the mask is 1."""
-        seen = x * self.mask
+        seen = not_wider(x, self.mask) * self.mask
         seen = seen if context is None else torch.cat((seen, context), dim=1)
         t, s = self.net(seen).chunk(2, dim=1)
         return (1 - self.mask) * t, (1 - self.mask) * bounded(s)

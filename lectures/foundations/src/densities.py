@@ -173,7 +173,10 @@ assert max(scores, key=scores.get) == 0.2
 # The dimension of $x$ appears nowhere: that is why Monte Carlo works for images, where a
 # grid would not. The price is the root: one more digit costs a hundred times the samples.
 #
-# An estimate without its **standard error** is not a result. Ours always come as a pair:
+# An estimate without its **standard error** is not a result. Ours always come as a pair.
+# (The course's code looks at what it is given, by `validate`, and refuses in one sentence
+# what does not fit: here, anything but $n$ numbers in a row. A column, $(n,1)$, beside a row
+# would broadcast to all $n^2$ pairs, without a word.)
 
 
 # %% tags=["from:divergences.estimates.monte_carlo"]

@@ -461,7 +461,8 @@ def log_aggregate(log_q: Tensor, own: Tensor, N: int) -> Tensor:
     Returns:
         (M, *K)
     """
-    M, B = log_q.shape[:2]
+    (M, B), own = log_q.shape[:2], validate.codes(own, log_q.shape[1], name="own")
+    validate.at_least(min(B, 2), N=N)
     others = math.log(N - 1) - math.log(N * (B - 1)) if B > 1 else 0.0
     log_w = log_q.new_full((M, B), others)
     log_w[torch.arange(M, device=log_q.device), own] = -math.log(N) if B > 1 else 0.0

@@ -845,6 +845,7 @@ def refine(
     Returns:
         q, batch shape (B,), event shape (K,).
     """
+    validate.at_least(1, steps=steps, draws=draws)
     with torch.no_grad():
         q = model.encode(x).base_dist
         start = torch.cat([q.loc, q.scale.log()], dim=-1)
