@@ -66,8 +66,8 @@ def to_arrays(value: Any) -> Arrays:
 def fitted(given: Arrays, shapes: list[tuple[int, ...]]) -> Arrays:
     """The same numbers in the form that is wanted, where only the packing differs.
 
-    A list of numbers is a vector, and a stack of two arrays is a pair of them. Shapes are
-    not changed otherwise: (B, 1) is not (B,).
+    A list of numbers is a vector, also of a single one, and a stack of two arrays is a pair
+    of them. Shapes are not changed otherwise: (B, 1) is not (B,).
 
     Args:
         given: an answer.
@@ -88,7 +88,7 @@ def _packed(given: Arrays, shapes: list[tuple[int, ...]]) -> Arrays | None:
     n, inner = len(shapes), {tuple(part.shape) for part in given}
     if n > 1 and len({*shapes}) == 1 and [p.shape for p in given] == [(n, *shapes[0])]:
         return tuple(given[0])
-    if n == 1 < len(given) and len(inner) == 1 and shapes == [(len(given), *inner.pop())]:
+    if n == 1 and len(inner) == 1 and shapes == [(len(given), *inner.pop())]:
         return (_stacked(given),)
     return None
 

@@ -16,9 +16,9 @@ from gdm_course.checks.question import (
     Inputs,
     Mistake,
     Question,
-    remark,
     close,
     describe,
+    remark,
     run,
 )
 

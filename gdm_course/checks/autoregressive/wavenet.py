@@ -186,6 +186,11 @@ def _bins(K: int, n: int, low: float, spread: float) -> Inputs:
     return draw
 
 
+def _closed(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> Tensor:
+    a, b = _ends(k, mu, log_s, K)
+    return sound.log_logistic_interval(a, b, b - a)
+
+
 def _plain_difference(k: Tensor, mu: Tensor, log_s: Tensor, K: int) -> Tensor:
     a, b = _ends(k, mu, log_s, K)
     b, a = torch.where(k == K - 1, 1e6, b), torch.where(k == 0, -1e6, a)
@@ -211,7 +216,7 @@ logistic_bin = close(
             "right where the bump is, -inf far from it: take the logs of the three factors",
         ),
         Mistake(
-            lambda k, mu, log_s, K: sound.log_logistic_interval(*_ends(k, mu, log_s, K)),
+            _closed,
             "the first and the last bin are open: they reach to -inf and to +inf",
         ),
         Mistake(

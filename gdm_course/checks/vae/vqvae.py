@@ -13,9 +13,9 @@ from gdm_course.checks.question import (
     Inputs,
     Mistake,
     Question,
-    remark,
     close,
     describe,
+    remark,
 )
 from gdm_course.vae import fsq, quantise
 

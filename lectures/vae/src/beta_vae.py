@@ -573,9 +573,10 @@ _ = axes[0].legend()
 # %% [markdown]
 # The null has no correlation, and shows as much of it as the models do. So the orange in the
 # left picture is mostly the ceiling of the estimate: what a talkative code says beyond
-# $\log N$ is booked as correlation. From 256 digits we learn that at $\beta\le 1$ every test
-# digit is told apart from every other, and nothing about how its dimensions depend. For that
-# we need data of which we have *all*.
+# $\log N$ is booked as correlation. From 256 digits we learn that at $\beta\le 0.3$ every test
+# digit is told apart from every other, and nothing about how dimensions depend. For that we
+# need data of which we have *all*. Only the grey at $\beta = 0.1$ is more than the null's: there
+# single dimensions do not look like the prior.
 #
 # ## 7. A price on dependence alone
 #
