@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -269,3 +270,16 @@ def test_the_probes_can_fail(tmp_path):
         assert attempts.host_file(str(secret), host.port) == 0 or os.geteuid() != 0
         assert attempts.host_loopback(str(secret), host.port) == 0
         assert not host.intact(), "somebody knocked"
+
+
+def test_a_process_cannot_hide_behind_its_name(tmp_path):
+    """/proc/PID/status shows a carriage return of a name as it is: it ends no line."""
+    code = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'x\\rUid:\\t7\\t7', 0, 0, 0)\n"
+    code += "print('named', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == b"named\n"
+        found = watch.of_uid(os.getuid())
+        process.stdin.close()
+    assert process.pid in found

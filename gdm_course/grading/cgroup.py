@@ -12,6 +12,8 @@ import time
 from functools import cache
 from pathlib import Path
 
+from gdm_course.source import lines
+
 NEEDED, WANTED = {"memory", "pids"}, {"memory", "pids", "cpu"}
 numbers = itertools.count()
 
@@ -76,8 +78,8 @@ def weighs(group: Group) -> bool:
 
 
 def _counts(group: Group, name: str) -> dict[str, int]:
-    lines = (group.path / name).read_text().splitlines()
-    return {key: int(value) for key, value in map(str.split, lines)}
+    rows = lines((group.path / name).read_text())
+    return {key: int(value) for key, value in map(str.split, rows)}
 
 
 def group(pids: list[int], memory: int, processes: int) -> Group | None:
@@ -123,12 +125,12 @@ def home() -> tuple[Path | None, str]:
 
 def _own() -> tuple[Path, Path]:
     """This process's group as a folder, and the highest that can be seen."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    mount = next(line for line in lines if " - cgroup2 " in line).split()
+    rows = lines(Path("/proc/self/mountinfo").read_text())
+    mount = next(line for line in rows if " - cgroup2 " in line).split()
     top = Path(mount[4])
     own = next(
         line[3:]
-        for line in Path("/proc/self/cgroup").read_text().splitlines()
+        for line in lines(Path("/proc/self/cgroup").read_text())
         if line.startswith("0::/")
     )
     below = os.path.relpath(own, mount[3])

@@ -58,7 +58,7 @@ def _fields(path: str) -> dict[str, int]:
     """The numbers, in bytes, of a file with lines such as `VmPTE: 40 kB`."""
     found = {}
     with contextlib.suppress(OSError):
-        for line in Path(path).read_text(errors="replace").splitlines():
+        for line in Path(path).read_bytes().decode(errors="replace").split("\n"):
             name, _, value = line.partition(":")
             if value.endswith(" kB"):
                 found[name] = int(value.split()[0]) * KIB
@@ -148,7 +148,7 @@ def device() -> bytes:
     """
     with contextlib.suppress(OSError), mmap.mmap(-1, mmap.PAGESIZE) as page:
         page[0] = 1
-        for line in Path("/proc/self/maps").read_bytes().splitlines():
+        for line in Path("/proc/self/maps").read_bytes().split(b"\n"):
             if line.endswith(b"/dev/zero (deleted)"):
                 addresses, _, _, place, _ = line.split(maxsplit=5)[:5]
                 return place if _allocated("self", addresses) else b""

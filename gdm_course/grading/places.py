@@ -161,10 +161,10 @@ def mounted(place: Path) -> list[Path]:
 def _mounts() -> list[tuple[str, Path, Path]]:
     """Device, folder of it, and where that is mounted; nothing where Linux is not."""
     try:
-        lines = Path(MOUNTS).read_text(encoding="utf-8", errors="surrogateescape")
+        lines = os.fsdecode(Path(MOUNTS).read_bytes())  # as text, \r would end a line
     except OSError:
         return []
-    fields = [line.split(" ") for line in lines.splitlines()]
+    fields = [line.split(" ") for line in lines.split("\n")]
     return [(f[2], _path(f[3]), _path(f[4])) for f in fields if len(f) > 4]
 
 

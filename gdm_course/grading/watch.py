@@ -92,7 +92,7 @@ def of_uid(uid: int) -> list[int]:
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path(f"/proc/{entry}/status").read_bytes().splitlines()
+            lines = Path(f"/proc/{entry}/status").read_bytes().split(b"\n")  # not at \r
             # the folder's owner is root's as soon as a process says that it is secret
             mine = next(line for line in lines if line.startswith(b"Uid:")).split()[1]
             if int(mine) == uid and living(int(entry)) is not None:
