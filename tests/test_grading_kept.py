@@ -360,13 +360,13 @@ def test_a_folder_goes_with_its_process_however_it_ends(tmp_path):
         )
         folder = Path(process.stdout.readline().strip())
         (folder / "deep" / "er").mkdir(parents=True)
-        held.sweep("gdm-test-", tmp_path)
+        held.sweep("gdm-test-", where=tmp_path)
         assert folder.is_dir(), "its process lives"
         if kill:
             process.kill()
         process.communicate()
         assert folder.is_dir() == kill
-        held.sweep("gdm-test-", tmp_path)
+        held.sweep("gdm-test-", where=tmp_path)
         assert not folder.exists()
 
 
@@ -377,7 +377,7 @@ def test_a_sweep_touches_nothing_else(tmp_path):
     (tmp_path / "gdm-test-file").write_text("mine")
     (tmp_path / "gdm-other-x").mkdir()
     own = held.make("gdm-test-", tmp_path)
-    held.sweep("gdm-test-", tmp_path)
+    held.sweep("gdm-test-", where=tmp_path)
     left = {"kept", "gdm-test-link", "gdm-test-file", "gdm-other-x", own.name}
     assert {path.name for path in tmp_path.iterdir()} == left
     assert (tmp_path / "kept" / "file").read_text() == "mine"

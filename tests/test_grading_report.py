@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -488,6 +489,44 @@ def test_marks_reach_an_nbgrader_gradebook(tmp_path):
     assert f"ann 2.0 5.0 False {cells}" in first
     folder(place, {**results, "ann/maf.ipynb": result("a", 0, 3)})  # regraded
     assert "ann 3.0 5.0 False [('check-first', 0.0), ('check-second', 3.0)]" in lines()
+
+
+LOCKED = """
+import sqlite3, sys
+from pathlib import Path
+from gdm_course.grading.collect import collect
+from gdm_course.grading.gradebook import NoGradebook, enter
+out, db = map(Path, sys.argv[1:])
+[*enter(collect(out), db)]
+other = sqlite3.connect(db)
+other.execute("BEGIN EXCLUSIVE")  # somebody has it open, and writes
+try:
+    [*enter(collect(out), db)]
+except NoGradebook as error:
+    print(error)
+"""
+
+
+def test_a_gradebook_that_somebody_else_writes_to_is_one_sentence(tmp_path):
+    python = nbgrader_python()
+    place = folder(tmp_path / "out", {"ann/maf.ipynb": result("a", 2, 0)})
+    command = [python, "-W", "ignore", "-c", LOCKED, place, tmp_path / "gradebook.db"]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("gradebook.db is no gradebook: database is locked\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gradebook_that_takes_no_marks_is_one_sentence(tmp_path, monkeypatch):
+    class Refused(Exception):
+        __module__, orig = "sqlalchemy.exc", "attempt to write a readonly database"
+
+    def refuse(*_):
+        raise Refused
+
+    monkeypatch.setattr("gdm_course.grading.gradebook._open", lambda path: nullcontext())
+    monkeypatch.setattr("gdm_course.grading.gradebook._prepare", refuse)
+    with pytest.raises(NoGradebook, match="takes no marks: attempt to write a readonly"):
+        [*enter([Entry("x", result("x", 2, 0))], tmp_path / "gradebook.db")]
 
 
 def test_without_nbgrader_one_sentence_says_so(tmp_path, monkeypatch):

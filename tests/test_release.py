@@ -203,7 +203,8 @@ def test_a_release_that_is_ended_leaves_nothing(tmp_path, name):
         assert command(SOLVED, "--out", str(tmp_path / "out"))[0] == 0
         assert {path.name for path in tmp_path.iterdir()} == {".mine", "out"}
     else:
-        assert (done.returncode, done.stderr) == (130, "interrupted: nothing was written\n")
+        said = "interrupted: nothing was written; to go on, run the same command again\n"
+        assert (done.returncode, done.stderr) == (130, said)
         assert [*tmp_path.iterdir()] == []
 
 

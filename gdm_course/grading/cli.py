@@ -64,7 +64,7 @@ def grade_command(
     nbgrader: Gradebook = None,
 ) -> None:
     """Grade notebooks in a sealed box: one JSON per submission, then the reports."""
-    with stoppable(out), writing(out):
+    with writing(out), stoppable(out):
         rung = _rung(submissions, unit, floor, unsandboxed)
         if wrong := misplaced(submissions, out, rung.name):
             fail(wrong)

@@ -1,7 +1,7 @@
 """`gdm grade report` and `gdm grade merge`: what can be made from stored verdicts."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -14,6 +14,7 @@ Gradebook = Annotated[
 Folders = Annotated[list[Path], typer.Argument(help="Folders of results.")]
 Results = Annotated[Path, typer.Argument(help="A folder of results.")]
 Merged = Annotated[Path, typer.Option(help="Where the merged results go.")]
+KEPT = "what was judged is kept"
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
@@ -24,7 +25,8 @@ ADVICE = {
 
 def report_command(results: Results, nbgrader: Gradebook = None) -> None:
     """Write the reports of stored verdicts again: tables, pages, Gradescope."""
-    write_reports(results, nbgrader)
+    with interruptible(lambda: KEPT):
+        write_reports(results, nbgrader)
 
 
 def merge_command(
@@ -33,14 +35,14 @@ def merge_command(
     """Make one folder of several: tasks of an array job, or several machines."""
     from gdm_course.grading import batch
     from gdm_course.grading.ledger import NoResults
-    from gdm_course.grading.merge import RULE, merge, save
+    from gdm_course.grading.merge import merge, save
     from gdm_course.grading.turns import alone
 
     def now(unit: str) -> str | None:
         known = batch._maps().get(unit)
         return known.fingerprint if known else None
 
-    with writing(out):
+    with writing(out), interruptible(lambda: KEPT):
         try:
             merged = merge(results, now)
             out.mkdir(parents=True, exist_ok=True)
@@ -48,11 +50,17 @@ def merge_command(
                 save(merged, out)
         except NoResults as error:
             fail(str(error))
+        _told(merged, out)
+        write_reports(out, nbgrader)
+
+
+def _told(merged, out: Path) -> None:
+    from gdm_course.grading.merge import RULE
+
     typer.echo(f"{len(merged.verdicts)} verdicts on {len(merged.names)} files in {out}")
     if merged.conflicts:
         told = f"{len(merged.conflicts)} conflicts, all listed in {out / 'conflicts.csv'}"
         typer.echo(f"{told}; the rule: {RULE}")
-    write_reports(out, nbgrader)
 
 
 def write_reports(out: Path, gradebook: Path | None) -> None:
@@ -80,7 +88,7 @@ def write_reports(out: Path, gradebook: Path | None) -> None:
 
 
 @contextmanager
-def writing(out: Path, so: str = "what was judged is kept") -> Iterator[None]:
+def writing(out: Path, so: str = KEPT) -> Iterator[None]:
     """End with one sentence if something cannot be written.
 
     Args:
@@ -95,6 +103,24 @@ def writing(out: Path, so: str = "what was judged is kept") -> Iterator[None]:
         fail(f"{told}: {advice}, then run this again; {so}")
 
 
+@contextmanager
+def interruptible(so: Callable[[], str]) -> Iterator[None]:
+    """Take Ctrl-C and the signals that end a process for an interrupt: one sentence.
+
+    Args:
+        so: what holds then.
+    """
+    from gdm_course.grading.stops import minding_interrupts
+
+    try:
+        with minding_interrupts():
+            yield
+    except KeyboardInterrupt:
+        told = f"interrupted: {so()}; to go on, run the same command again"
+        typer.secho(told, err=True)
+        raise typer.Exit(130) from None
+
+
 def fail(sentence: str) -> NoReturn:
     """End with one sentence that says what to do."""
     typer.secho(f"✘ {sentence}", fg="red", err=True)
@@ -103,29 +129,16 @@ def fail(sentence: str) -> NoReturn:
 
 @contextmanager
 def stoppable(out: Path) -> Iterator[None]:
-    """Ctrl-C or a signal ends the command with one sentence; no folder stays behind."""
+    """The same for `gdm grade`: no folder of a box stays behind, of this run or another."""
     from gdm_course.grading import held
-    from gdm_course.grading.stops import minding_interrupts
 
-    def sweep() -> None:
-        for prefix in (held.STAGE, held.SCRATCH):
-            held.sweep(prefix)
+    def safe() -> str:
+        kept = sum(1 for path in out.glob("*.json") if len(path.stem) == 64)
+        return f"{kept} verdicts are safe in {out}"
 
-    sweep()
+    held.sweep(held.STAGE, held.SCRATCH)
     try:
-        with minding_interrupts():
+        with interruptible(safe):
             yield
-    except KeyboardInterrupt:
-        _interrupted(out)
     finally:
-        sweep()
-
-
-def _interrupted(out: Path) -> NoReturn:
-    kept = sum(1 for path in out.glob("*.json") if len(path.stem) == 64)
-    typer.secho(
-        f"interrupted: {kept} verdicts are safe in {out}; to go on, run the same command "
-        "again",
-        err=True,
-    )
-    raise typer.Exit(130)
+        held.sweep(held.STAGE, held.SCRATCH)

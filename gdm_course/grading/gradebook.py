@@ -26,9 +26,20 @@ def enter(entries: list[Entry], path: Path) -> Iterator[str]:
     of one run the one whose name sorts last; the others are named.
 
     Raises:
-        NoGradebook: nbgrader is not installed here, or the file is no gradebook.
+        NoGradebook: nbgrader is not installed here, or the file is no gradebook, or it
+            cannot be written to.
     """
-    with _open(path) as book:
+    book = _open(path)
+    try:
+        yield from _entered(entries, book, path)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("sqlalchemy", "nbgrader"):
+            raise
+        raise NoGradebook(f"{path} takes no marks: {_why(error)}") from None
+
+
+def _entered(entries: list[Entry], book, path: Path) -> Iterator[str]:
+    with book:
         entered = 0
         for unit, group in by_assignment(entries):
             group = sorted(group, key=lambda entry: (entry.run, entry.name))
@@ -59,7 +70,12 @@ def _open(path: Path):
     try:
         return Gradebook(f"sqlite:///{path.resolve()}")
     except Exception as error:
-        raise NoGradebook(f"{path} is no gradebook: {type(error).__name__}") from None
+        raise NoGradebook(f"{path} is no gradebook: {_why(error)}") from None
+
+
+def _why(error: Exception) -> object:
+    """What the database says, such as that it is read-only or locked by another program."""
+    return getattr(error, "orig", None) or type(error).__name__
 
 
 def _student(entry: Entry) -> str:

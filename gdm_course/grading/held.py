@@ -49,9 +49,10 @@ def drop(path: Path) -> None:
         os.close(handle)
 
 
-def sweep(prefix: str, where: Path | None = None) -> None:
+def sweep(*prefixes: str, where: Path | None = None) -> None:
     """Remove the folders whose process was killed before it could."""
-    for path in Path(where or tempfile.gettempdir()).glob(f"{prefix}*"):
+    place = Path(where or tempfile.gettempdir())
+    for path in [path for prefix in prefixes for path in place.glob(f"{prefix}*")]:
         with contextlib.suppress(OSError):
             if path not in _held and (handle := _lock(path)) is not None:
                 _remove(path)

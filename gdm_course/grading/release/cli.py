@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gdm_course.grading.cli_reports import fail, writing
+from gdm_course.grading.cli_reports import fail, interruptible, writing
 
 Units = Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")]
 Out = Annotated[Path, typer.Option(help="A folder that is new or empty.")]
@@ -23,12 +23,11 @@ def release_command(
     """Write the tree of a course that grades: exercises, the package without answers."""
     from gdm_course.authoring.percent import AuthoringError
     from gdm_course.grading.release import tree
-    from gdm_course.grading.stops import minding_interrupts
     from gdm_course.source import ROOT
 
     nothing = "nothing was written"
     try:
-        with writing(out, nothing), minding_interrupts():
+        with writing(out, nothing), interruptible(lambda: nothing):
             tree.may_be_written(out)
             if instructor:
                 made = tree.instructor(ROOT, units)
@@ -37,9 +36,6 @@ def release_command(
             tree.write(made, out)
     except (tree.Refused, AuthoringError) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        typer.secho(f"interrupted: {nothing}", err=True)
-        raise typer.Exit(130) from None
     size = sum(map(len, made.files.values())) / 1e6
     typer.echo(f"wrote {out}: {len(made.files)} files, {size:.1f} MB")
     if made.gone:

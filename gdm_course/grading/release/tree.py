@@ -96,7 +96,7 @@ def write(release: Release, out: Path) -> None:
     may_be_written(out)
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    held.sweep(held.RELEASE, out.parent)
+    held.sweep(held.RELEASE, where=out.parent)
     temporary = held.make(held.RELEASE, out.parent)
     try:
         for name, data in sorted(release.files.items()):
