@@ -68,7 +68,7 @@ def _renew(name: str, confirm: bool, folder: Path) -> bool:
 
     try:
         card = (again.confirm if confirm else again.measure_again)(name, folder)
-    except (again.Changed, FileNotFoundError, LookupError, Missing, DownloadError) as error:
+    except (again.Changed, LookupError, OSError) as error:
         _say(f"✘ {name}: {error}")
         return False
     first = card["figures"][0]
