@@ -143,7 +143,9 @@ def check_sandbox() -> Finding:
     if refusal := _refusal(bwrap):
         remedy = "allow user namespaces (graders only)"
         return Finding("note", what, f"bwrap fails: {refusal}", remedy)
-    return Finding("ok", what, f"{bwrap} makes namespaces")
+    from gdm_course.grading.cgroup import means
+
+    return Finding("ok", what, f"{bwrap} makes namespaces; a box's memory is {means()}")
 
 
 def _refusal(bwrap: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from gdm_course.checks.ask import Ask
-from gdm_course.grading import attempts
+from gdm_course.grading import attempts, cgroup
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.boxes import Boxes
@@ -25,7 +25,8 @@ from gdm_course.grading.wire import Malformed
 
 TOGETHER = ("host_file", "write_outside", "host_loopback", "odd_sockets", "core_pattern")
 TOGETHER += ("first_environment", "trace", "namespaces", "disk", "forks", "sleeper")
-ALONE = ("kill_others", "flood", "memory")  # these may end their box
+HOARDS = ("memory", "shared_memory", "page_tables", "first_threads")
+ALONE = ("kill_others", "flood", *HOARDS)  # these may end their box
 # What a rung does not promise: L2 has no sized folders; see the threat model.
 NOT_PROMISED = {"L2": {"disk"}, "L0": {*TOGETHER, *ALONE}}
 
@@ -122,7 +123,7 @@ def _try(box: Box, name: str, host: Host) -> Finding:
         message = {"do": "ask", "name": name, "ask": spec}
         reply, answer = box.request(message, arrays, 30)
     except Died as end:
-        held = name in ("flood", "memory", "kill_others")  # the box itself may end
+        held = name in ALONE  # the box itself may end
         return Finding(promise(name), held, f"box closed: {end}")
     except (TooLate, Malformed) as end:
         return Finding(promise(name), False, str(end))
@@ -142,6 +143,7 @@ def main() -> int:
             continue
         tried += 1
         print(f"{rung.name:<4} {rung.how}; not covered: {rung.lacks}")
+        print(f"     a box's memory is {cgroup.means()}")
         for finding in probe(rung):
             broken += _say(rung, finding)
     print("every promise held" if tried and not broken else f"{broken} promises broken")
