@@ -14,7 +14,7 @@ from gdm_course.grading import batch, cgroup, memory
 from gdm_course.grading.cli import app
 from gdm_course.grading.ladder import LADDER, free_uid
 from gdm_course.grading.removal import remove
-from gdm_course.grading.rungs import Site, as_nobody, bubblewrap, landlocked
+from gdm_course.grading.rungs import Site, as_nobody, bubblewrap, landlocked, uncounted
 from gdm_course.source import ROOT
 
 # Folders ----------------------------------------------------------------------------------
@@ -171,17 +171,70 @@ def test_shared_memory_that_nobody_could_count_is_refused(tmp_path, monkeypatch)
         code = [sys.executable, "-c", REFUSED.format(allowed)]
         done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True)
         assert ("PermissionError" in done.stderr) != allowed, done.stderr
+    monkeypatch.setattr(cgroup, "home", lambda: (tmp_path, ""))
+    assert uncounted() == {"shared_memory": True, "record_locks": True}
     monkeypatch.setattr(cgroup, "home", lambda: (None, "not here"))
     site = Site(tmp_path, tmp_path, 1_900_000_000)
     for seen in (b"00:01", b""):
         monkeypatch.setattr(memory, "device", lambda seen=seen: seen)
         command = bubblewrap(site)
         how = json.loads(command[-1])
-        assert how["seccomp"] == {"shared_memory": bool(seen)}
+        assert how["seccomp"] == {"shared_memory": bool(seen), "record_locks": False}
         assert ("/dev/zero" in command) != bool(seen)
         how = json.loads(landlocked(site)[-1])
         assert how["seccomp"]["shared_memory"] == bool(seen)
         assert ("/dev/zero" in how["landlock"]["read"]) == bool(seen)
+
+
+HUGE = """
+import ctypes, sys
+from gdm_course.grading import seal
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+if {sealed}:
+    seal.limit(2500, 128, 1000, 600)
+    seal.filter_calls()
+    assert libc.prctl(41, 0, 0, 0, 0) == -1, "it cannot be undone"
+size, page = 2 << 20, 4096
+start = libc.mmap(None, ctypes.c_size_t(2 * size), 3, 0x22, -1, ctypes.c_long(0))
+begin = (start + size - 1) & -size
+libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), 14)  # MADV_HUGEPAGE
+ctypes.memset(ctypes.c_void_p(begin), 1, size)
+libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), 25)  # MADV_COLLAPSE
+lines = open("/proc/self/smaps_rollup").read().splitlines()
+print(sum(int(line.split()[1]) for line in lines if line.startswith("AnonHuge")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages are Linux's")
+def test_no_huge_page_hides_what_is_left_of_it():
+    """Of 2 MiB that are kept whole, a process can show 4 KiB."""
+    found = []
+    for sealed in (False, True):
+        code = [sys.executable, "-c", HUGE.format(sealed=sealed)]
+        done = subprocess.run(code, capture_output=True, text=True, check=True)
+        found.append(int(done.stdout))
+    assert found[1] == 0
+    if found[0] == 0:
+        pytest.skip("this machine makes no huge pages anyway")
+
+
+LOCKS = """
+import fcntl
+from gdm_course.grading import seal
+seal.filter_calls(record_locks={})
+with open("file", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)  # one per open file: harmless
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_locks_that_nobody_counts_are_refused(tmp_path):
+    for allowed in (True, False):
+        code = [sys.executable, "-c", LOCKS.format(allowed)]
+        done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True)
+        assert ("PermissionError" in done.stderr) != allowed, done.stderr
 
 
 def holding(source: str) -> subprocess.Popen:

@@ -13,7 +13,7 @@ from gdm_course.grading.assignment import assignments
 from gdm_course.grading.box import Box, Died
 from gdm_course.grading.boxes import Boxes
 from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.rungs import memory_is_bounded
+from gdm_course.grading.rungs import uncounted
 from gdm_course.source import ROOT
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
@@ -85,7 +85,7 @@ for _ in range(4):
 def test_memory_beyond_the_limit_ends_the_box(stock, monkeypatch, means, way):
     if means == "counted":
         monkeypatch.setattr(cgroup, "home", lambda: (None, "not in this test"))
-        if way.startswith("shared") and not memory_is_bounded():
+        if way.startswith("shared") and not uncounted()["shared_memory"]:
             pytest.skip("refused here: test_grading_harm.py")
     limit, taken = MEANS[means]
     monkeypatch.setattr(limits, "MAX_MEMORY", limit << 20)

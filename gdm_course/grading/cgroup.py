@@ -180,7 +180,8 @@ def _sweep(place: Path) -> None:
 def means() -> str:
     """In words: by what the memory and processor of boxes are limited here."""
     place, why = home()
-    if place is not None:
-        share = "" if "cpu" in (place / "cgroup.subtree_control").read_text() else "not "
-        return f"by the kernel (cgroup v2 at {place}; processor shares {share}included)"
-    return f"counted ten times a second (no cgroup v2: {why})"
+    if place is None:
+        return f"counted ten times a second (no cgroup v2: {why})"
+    shares = "cpu" in (place / "cgroup.subtree_control").read_text().split()
+    among = "boxes" if shares else "processes, whose priority the judge lowers"
+    return f"limited by the kernel (cgroup v2 at {place}; processor shared among {among})"

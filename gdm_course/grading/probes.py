@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from gdm_course.checks.ask import Ask
-from gdm_course.grading import attempts
+from gdm_course.grading import attempts, cgroup
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
 from gdm_course.grading.boxes import Boxes
@@ -26,7 +26,8 @@ from gdm_course.grading.wire import Malformed
 TOGETHER = ("host_file", "no_answers", "write_outside", "host_loopback", "odd_sockets")
 TOGETHER += ("core_pattern", "first_environment", "trace", "namespaces", "disk", "forks")
 TOGETHER += ("sleeper",)
-ALONE = ("kill_others", "flood", "memory")  # these may end their box
+HOARDS = ("memory", "shared_memory", "page_tables", "first_threads")
+ALONE = ("kill_others", "flood", *HOARDS)  # these may end their box
 # What a rung does not promise: L2 has no sized folders; see the threat model.
 NOT_PROMISED = {"L2": {"disk"}, "L0": {*TOGETHER, *ALONE}}
 
@@ -128,7 +129,7 @@ def _try(box: Box, name: str, host: Host) -> Finding:
         message = {"do": "ask", "name": name, "ask": spec}
         reply, answer = box.request(message, arrays, 30)
     except Died as end:
-        held = name in ("flood", "memory", "kill_others")  # the box itself may end
+        held = name in ALONE  # the box itself may end
         return Finding(promise(name), held, f"box closed: {end}")
     except (TooLate, Malformed) as end:
         return Finding(promise(name), False, str(end))
@@ -148,6 +149,7 @@ def main() -> int:
             continue
         tried += 1
         print(f"{rung.name:<4} {rung.how}; not covered: {rung.lacks}")
+        print(f"     a box's memory is {cgroup.means()}")
         for finding in probe(rung):
             broken += _say(rung, finding)
     print("every promise held" if tried and not broken else f"{broken} promises broken")

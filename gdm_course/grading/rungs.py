@@ -50,9 +50,10 @@ class Rung:
     command: Callable[[Site], list[str]]
 
 
-def memory_is_bounded() -> bool:
-    """Whether anonymous shared memory is limited by the kernel here, or can be counted."""
-    return cgroup.home()[0] is not None or memory.device() != b""
+def uncounted() -> dict[str, bool]:
+    """What a box may do although no process shows it: if the kernel or the judge counts."""
+    limited = cgroup.home()[0] is not None
+    return {"shared_memory": limited or memory.device() != b"", "record_locks": limited}
 
 
 def guest_command(course: str, how: dict) -> list[str]:
@@ -82,7 +83,7 @@ def bubblewrap(site: Site, nested: bool = False) -> list[str]:
         command += ["--ro-bind-try", path, path]
     command += _hide(site.stage)
     command += ["--proc", "/proc", "--dev", "/dev"]
-    if not (bounded := memory_is_bounded()):  # a mapping of /dev/zero is shared memory
+    if not (may := uncounted())["shared_memory"]:  # a mapping of /dev/zero is shared memory
         command += ["--ro-bind", "/dev/null", "/dev/zero"]
     command += ["--size", str(SHM_MIB << 20), "--tmpfs", "/dev/shm"]
     command += ["--size", str(TMP_MIB << 20), "--tmpfs", "/tmp"]
@@ -90,7 +91,7 @@ def bubblewrap(site: Site, nested: bool = False) -> list[str]:
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    how = {"limits": LIMITS, "seccomp": {"shared_memory": bounded}, "nursery": nested}
+    how = {"limits": LIMITS, "seccomp": may, "nursery": nested}
     return [*command, "--", *guest_command("/course", how)]
 
 
@@ -150,14 +151,14 @@ def landlocked(site: Site) -> list[str]:
     """A box without namespaces: the guest locks itself up."""
     read = [*places.readable(), str(site.stage)]
     read += ["/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"]
-    read += ["/dev/zero"] * memory_is_bounded()
+    read += ["/dev/zero"] * (may := uncounted())["shared_memory"]
     write = [str(site.scratch), "/dev/shm", "/dev/null"]
     root = os.geteuid() == 0
     limits = LIMITS if root else {**LIMITS, "processes": 64 + _threads_of(os.getuid())}
     paths = {"read": read, "write": write, "folders": places.around()}
     how = {"limits": limits, "landlock": paths}
     # as a user: his bus would start anything
-    how["seccomp"] = {"unix_sockets": root, "shared_memory": memory_is_bounded()}
+    how["seccomp"] = {"unix_sockets": root, **may}
     home = {name: v.replace("/tmp", str(site.scratch)) for name, v in ENVIRONMENT.items()}
     command = ["env", "-i", "-C", str(site.scratch), f"TMPDIR={site.scratch}"]
     command += [f"{name}={value}" for name, value in home.items()]

@@ -11,7 +11,16 @@ import platform
 import struct
 import sys
 
-from gdm_course.grading.syscalls import CLONE, CLONE3, DENIED, IOCTL, MMAP, SOCKET
+from gdm_course.grading.syscalls import (
+    CLONE,
+    CLONE3,
+    DENIED,
+    FCNTL,
+    IOCTL,
+    MMAP,
+    PRCTL,
+    SOCKET,
+)
 
 try:
     import resource
@@ -19,11 +28,12 @@ except ImportError:  # Windows: the ladder says why there is no box
     resource = None
 
 MIB = 1024 * 1024
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_DUMPABLE = 38, 22, 4
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_THP_DISABLE = 38, 22, 41
 ALLOW, ERRNO, EPERM, ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NEW_NAMESPACES = 0x7E020000  # the flags CLONE_NEW* of clone
 SHARED, ANONYMOUS = 0x01, 0x20  # MAP_SHARED, MAP_ANONYMOUS
+RECORD_LOCKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, and those of open files
 TTY_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 AF_UNIX = 1
 
@@ -56,6 +66,8 @@ def limit(data_mib: int, file_mib: int, processes: int, cpu_seconds: int) -> Non
         (resource.RLIMIT_CPU, cpu_seconds),
     ):
         resource.setrlimit(what, (value, value))
+    # of a huge page, all but 4 KiB can be given back, and 2 MiB stay: nobody sees them
+    _libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 # seccomp ----------------------------------------------------------------------------------
@@ -68,7 +80,9 @@ def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
-def _program(machine: str, unix_sockets: bool, shared_memory: bool) -> bytes:
+def _program(
+    machine: str, unix_sockets: bool, shared_memory: bool, record_locks: bool
+) -> bytes:
     """The filter: whatever is named in `syscalls.py` fails with EPERM, the rest passes."""
     no = _op(RETURN, ERRNO | EPERM)
     load_arch, load_number = _op(LOAD, 4), _op(LOAD, 0)
@@ -81,12 +95,20 @@ def _program(machine: str, unix_sockets: bool, shared_memory: bool) -> bytes:
     family = _op(EQUAL, AF_UNIX if unix_sockets else 0xFFFF, 1, 0) + no
     code += _on(SOCKET[machine], 16, family)
     code += _on(CLONE[machine], 16, _op(ANY_BIT, NEW_NAMESPACES, 0, 1) + no)
-    inject = b"".join(_op(EQUAL, request, 0, 1) + no for request in TTY_INJECTION)
-    code += _on(IOCTL[machine], 24, inject)
+    code += _on(IOCTL[machine], 24, _none_of(TTY_INJECTION))
+    code += _on(PRCTL[machine], 16, _none_of((PR_SET_THP_DISABLE,)))
+    if not record_locks:
+        code += _on(FCNTL[machine], 24, _none_of(RECORD_LOCKS))
     if not shared_memory:
         both = _op(ANY_BIT, SHARED, 0, 2) + _op(ANY_BIT, ANONYMOUS, 0, 1) + no
         code += _on(MMAP[machine], 40, both)
     return code + _op(RETURN, ALLOW)
+
+
+def _none_of(values: tuple[int, ...]) -> bytes:
+    """Refuse the call if the argument that is loaded has one of these values."""
+    no = _op(RETURN, ERRNO | EPERM)
+    return b"".join(_op(EQUAL, value, 0, 1) + no for value in values)
 
 
 def _on(number: int, argument: int, then: bytes) -> bytes:
@@ -95,15 +117,18 @@ def _on(number: int, argument: int, then: bytes) -> bytes:
     return _op(EQUAL, number, 0, len(body) // 8) + body
 
 
-def filter_calls(unix_sockets: bool = True, shared_memory: bool = True) -> None:
+def filter_calls(
+    unix_sockets: bool = True, shared_memory: bool = True, record_locks: bool = True
+) -> None:
     """Install the filter for this process and all that it will start.
 
     Args:
         unix_sockets: whether processes may talk through them.
         shared_memory: whether memory without a name may be shared: its pages outlive
             their mapping, and not every judge can count them.
+        record_locks: whether parts of files may be locked: the kernel keeps a note of each.
     """
-    program = _program(platform.machine(), unix_sockets, shared_memory)
+    program = _program(platform.machine(), unix_sockets, shared_memory, record_locks)
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     _call("no new privileges", _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

@@ -56,8 +56,9 @@ _EACH = {
     "mq_open": (240, 180),
 }
 # io_uring (3), open_tree .. fspick, pidfd_getfd, process_madvise, mount_setattr,
-# quotactl_fd, memfd_secret
-_NEW = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443, 447)
+# quotactl_fd, landlock (whose rules nobody counts), memfd_secret
+_NEW = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 443)
+_NEW += (444, 445, 446, 447)
 _X86_ONLY = (156, 172, 173, 174)  # _sysctl, iopl, ioperm, create_module
 
 DENIED = {
@@ -68,4 +69,6 @@ CLONE = {"x86_64": 56, "aarch64": 220}
 SOCKET = {"x86_64": 41, "aarch64": 198}
 IOCTL = {"x86_64": 16, "aarch64": 29}
 MMAP = {"x86_64": 9, "aarch64": 222}
+PRCTL = {"x86_64": 157, "aarch64": 167}
+FCNTL = {"x86_64": 72, "aarch64": 25}
 CLONE3 = 435

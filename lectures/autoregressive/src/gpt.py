@@ -108,13 +108,13 @@ for name, nats in neighbours.items():
 
 # %%
 lengths = range(1, 11)
-known = []
+share_seen = []
 for n in lengths:
     seen = {plays.train[i : i + n] for i in range(min(len(plays.train), 400_000) - n)}
     starts = range(0, len(plays.test) - n, 7)
-    known.append(sum(plays.test[i : i + n] in seen for i in starts) / len(starts))
+    share_seen.append(sum(plays.test[i : i + n] in seen for i in starts) / len(starts))
 (ax,) = plot.panels("test contexts that a table has seen", width=4.5)
-ax.bar(lengths, known, color=plot.BLUE)
+ax.bar(lengths, share_seen, color=plot.BLUE)
 _ = ax.set(xlabel="characters of context", ylabel="share", ylim=(0, 1))
 
 # %% [markdown]
