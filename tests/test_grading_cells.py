@@ -123,6 +123,8 @@ def test_a_stub_does_not_undo_an_answer_above_it():
         (["%%writefile a.py\nx = 1", "import a", "def f(): a.x"], "get_ip|import a|def f"),
         (["torch.manual_seed(1)\nfit(1)", "def f(): torch.rand(1)"], "torch.man|def f"),
         (["this is no Python f", "def f(): pass"], "def f"),
+        (["def f():\n    global n\n    n += 1\nn = 0\nn = 'below'"], "def f|n = 0|n = "),
+        (["def g():\n    global x\n    x = 1\ng()\nh()", "def f(): x"], "def g|g()|def f"),
     ],
 )
 def test_an_answer_alone_needs_these_statements_only(sources, expected):

@@ -93,10 +93,11 @@ def _parts(cell: Cell, needed: set[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Placed:
-    """A statement in its cell."""
+    """A statement in its cell, and the names that it gives or changes."""
 
     cell: Cell
     step: Step
+    gives: frozenset[str]
 
     def serves(self, needed: set[str]) -> bool:
         """Whether it gives, or changes, something that is needed."""
@@ -104,7 +105,7 @@ class Placed:
         if step.kind == "import":
             always = step.source.endswith("import *") or "__future__" in step.source
             return self.cell.known or always or bool(step.sets & needed)
-        return step.kind == "file" or bool((step.sets | step.changes) & needed)
+        return step.kind == "file" or bool(self.gives & needed)
 
 
 def alone(cells: list[Cell], name: str) -> list[Source]:
@@ -154,12 +155,20 @@ def disturbed(cells: list[Cell], name: str) -> bool:
 def _placed(cells: list[Cell], name: str) -> list[Placed]:
     """All statements, less the exercise's stub of an answer that is given elsewhere."""
     own = any(not cell.known and name in cell.sets for cell in cells)
-    return [
-        Placed(cell, step)
+    found = [
+        (cell, step)
         for cell in cells
         for step in cell.steps or ()
         if not (own and cell.known and name in cell.sets)
     ]
+    declared = {n: s.declares for _, s in found if s.declares for n in s.sets}
+    return [Placed(cell, step, _gives(step, declared)) for cell, step in found]
+
+
+def _gives(step: Step, declared: dict[str, frozenset[str]]) -> frozenset[str]:
+    """What a statement sets or changes, itself or by the function that it calls."""
+    called = together(declared.get(name, frozenset()) for name in step.calls)
+    return step.sets | step.changes | step.declares | called
 
 
 def _end(every: list[Placed], name: str) -> int:

@@ -14,7 +14,8 @@ from types import CodeType
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+from gdm_course.grading.strings import NO_PYTHON, mentioned
+
 READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 WRITES = {"STORE_NAME", "STORE_GLOBAL"}
 AT_ONCE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
@@ -24,9 +25,6 @@ FOREIGN |= {"html", "HTML", "svg", "SVG", "javascript", "js", "latex", "markdown
 FILES = {"writefile", "file", "run", "cd"}  # later cells may import what they leave
 FORGETFUL = {"timeit"}  # run Python, in a function of their own
 WORD = re.compile(r"[^\W\d]\w*")
-# in a text that is no Python by itself, such as "f({})": what looks like code
-CODE = re.compile(r"(?:(?<=\{)|(?<=\$))[^\W\d]\w*|[^\W\d]\w*(?=[(\[]|\.[^\W\d])")
-LONG = 100_000  # characters; longer strings are data
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Step:
         now: globals that it reads at once.
         later: globals that are read when what it defines is called, and names in strings.
         changes: names whose objects it changes: `x.y = 1`, `x[0] = 1`, `x.append(1)`.
+        declares: globals that a function which it defines sets when it is called.
+        calls: functions that it calls, and does nothing else: `prepare()`.
         sure: it sets its names in any case, not only under some condition.
         kind: "import", "define", "file", or "" for all others.
         lost: names that it defines for itself only, inside of %%timeit.
@@ -48,6 +48,8 @@ class Step:
     now: frozenset[str] = frozenset()
     later: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
+    declares: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
     sure: bool = True
     kind: str = ""
     lost: frozenset[str] = frozenset()
@@ -69,8 +71,9 @@ def needs(source: str, found: list[Step] | None) -> set[str]:
     reads, own = set(), set()
     for step in found:
         reads |= step.now - own
-        own |= step.sets if step.sure else set()
-    return reads | together(s.later for s in found) - together(s.sets for s in found)
+        own |= step.sets | step.declares if step.sure else set()
+    later = together(s.later for s in found)
+    return reads | later - together(s.sets | s.declares for s in found)
 
 
 def together(sets: Iterable[frozenset[str]]) -> set[str]:
@@ -108,7 +111,7 @@ def _magic(node: ast.stmt) -> tuple[str, str]:
 def _step(node: ast.stmt) -> Step:
     whole = ast.Module([node], [])
     code = compile(whole, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
-    sets, now, later = _globals(code)
+    sets, now, later, declares = _globals(code)
     kind = "import" if isinstance(node, ast.Import | ast.ImportFrom) else ""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         kind = "define"
@@ -116,35 +119,38 @@ def _step(node: ast.stmt) -> Step:
         source=ast.unparse(node),
         sets=frozenset(sets),
         now=frozenset(now),
-        later=frozenset(later | _mentioned(node)),
+        later=frozenset(later | mentioned(node)),
         changes=frozenset(_changes(node)),
+        declares=frozenset(declares - sets),
+        calls=frozenset(_calls(node)),
         sure=not isinstance(node, ast.If | ast.While | ast.Try | ast.TryStar | ast.Match),
         kind=kind,
     )
 
 
-def _globals(code: CodeType) -> tuple[set[str], set[str], set[str]]:
-    """The names that code sets, reads, and reads in functions which it defines."""
-    sets, now, later = set(), set(), set()
+def _globals(code: CodeType) -> tuple[set[str], ...]:
+    """What code sets and reads; what functions in it read and, by `global`, set."""
+    sets, now, later, declares = set(), set(), set(), set()
     for step in dis.get_instructions(code):
         if step.opname in READS and step.argval not in sets:
             now.add(step.argval)
         elif step.opname in WRITES:
             sets.add(step.argval)
     for inner in (c for c in code.co_consts if isinstance(c, CodeType)):
-        _, first, second = _globals(inner)
+        _, first, second, third = _globals(inner)
         a_class = not inner.co_flags & inspect.CO_OPTIMIZED
         at_once = a_class or inner.co_name in AT_ONCE
         now |= first - sets if at_once else set()
         later |= second | (set() if at_once else first)
-        sets |= {n for n in _declared(inner) if not a_class}
-    return sets, now, later
+        steps = dis.get_instructions(inner)
+        declares |= third | {s.argval for s in steps if s.opname == "STORE_GLOBAL"}
+    return sets, now, later, declares
 
 
-def _declared(code: CodeType) -> set[str]:
-    """What a function sets by `global`, or a comprehension by :=."""
-    steps = dis.get_instructions(code)
-    return {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+def _calls(node: ast.stmt) -> Iterator[str]:
+    call = node.value if isinstance(node, ast.Expr) else None
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+        yield call.func.id
 
 
 def _changes(node: ast.AST) -> Iterator[str]:
@@ -168,40 +174,3 @@ def _root(node: ast.AST) -> Iterator[str]:
         node = node.func if isinstance(node, ast.Call) else node.value
     if isinstance(node, ast.Name):
         yield node.id
-
-
-# Strings ----------------------------------------------------------------------------------
-
-
-def _mentioned(node: ast.AST) -> set[str]:
-    """Names in strings that may be code, docstrings excepted."""
-    found = set()
-    for text in _strings(node):
-        try:
-            tree = ast.parse(text.strip())
-        except NO_PYTHON:
-            found |= {*CODE.findall(text)}
-            continue
-        found |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        found |= _mentioned(tree)
-    return found
-
-
-def _strings(node: ast.AST) -> Iterator[str]:
-    """Strings of this syntax tree; the values in an f-string become `_`."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return  # a docstring
-    children = [*ast.iter_child_nodes(node)]
-    if isinstance(node, ast.JoinedStr):
-        yield "".join(
-            getattr(part, "value", "") if _text(part) else "_" for part in children
-        )
-        children = [part for part in children if not _text(part)]
-    elif _text(node) and len(node.value) < LONG:
-        yield node.value
-    for child in children:
-        yield from _strings(child)
-
-
-def _text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -7,6 +7,7 @@ import __future__
 
 import os
 import sys
+from bdb import BdbQuit
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _lacking(error: BaseException, absent: set[str]) -> bool:
     """Whether the box is to blame: no such module, file or host; nobody at the keyboard."""
     if isinstance(error, NameError):
         return error.name in absent
-    return isinstance(error, ImportError | OSError | EOFError | Absent)
+    return isinstance(error, ImportError | OSError | EOFError | BdbQuit | Absent)
 
 
 def settle() -> None:

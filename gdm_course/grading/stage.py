@@ -30,6 +30,7 @@ GUEST = (
     "names",
     "running",
     "shell",
+    "strings",
     "light",
     "standin",
     "nest",

@@ -1,7 +1,7 @@
 #: why = "an endless experiment after all answers, which prints"
 #: expect = "FULL"
 #: base = "solved"
-#: budget = { load = 8 }
+#: budget = { load = 5 }
 # %% after
 epoch = 0
 while True:

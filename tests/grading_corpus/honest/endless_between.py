@@ -1,11 +1,10 @@
 #: why = "endless cells between answers and in the cell of one; helpers below"
 #: expect = "FULL"
 #: base = "solved"
-#: budget = { load = 8 }
+#: budget = { load = 5 }
 # %%
-import time
 while True:
-    time.sleep(1)
+    pass
 
 # %% instead js_divergence
 from math import log as ln

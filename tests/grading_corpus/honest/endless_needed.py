@@ -2,7 +2,7 @@
 #: expect = "Q0: kl_gaussian"
 #: base = "solved"
 #: status = "timeout"
-#: budget = { load = 8 }
+#: budget = { load = 5 }
 # %%
 table = []
 while True:
