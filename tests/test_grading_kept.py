@@ -10,13 +10,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gdm_course.grading import batch, held, pool, stage, verdict
+from gdm_course.grading import batch, held, stage, verdict, worker
+from gdm_course.grading.box import Died, TooLate
 from gdm_course.grading.collect import collect
 from gdm_course.grading.ledger import Named, read
 from gdm_course.grading.verdict import Status, Unwritable, restore
+from gdm_course.grading.wire import Malformed
 from gdm_course.source import ROOT
 from tests.fake_judge import gdm, grade, judge, marks, put, rows  # noqa: F401
 from tests.grading_class import write_class
@@ -328,6 +331,35 @@ def test_a_file_that_changes_while_it_waits_is_tried_again(place, how):
     assert ([one.key for one in jobs], kept) == ([job.key], [])
 
 
+@pytest.mark.parametrize("end", [TooLate, Died, Malformed])
+def test_a_box_that_never_gets_ready_costs_no_student_a_point(place, monkeypatch, end):
+    """A machine that is too slow, or whose boxes do not start: that is no 0."""
+
+    class Never:
+        rung, peak, cpu, closed = "L3", 0, 0.0, 0
+
+        def ready(self, seconds: float) -> None:
+            raise end("x")
+
+        def close(self) -> None:
+            Never.closed += 1
+
+    out, solved = place / "out", place / "in" / "ben" / "densities.ipynb"
+    solved.write_bytes(
+        (ROOT / "solutions" / "foundations" / "densities.ipynb").read_bytes()
+    )
+    monkeypatch.setattr(batch, "_boxes", lambda *_: SimpleNamespace(make=Never))
+    out.mkdir()
+    found = batch.find(solved)
+    (job,), _ = batch.plan(found, out, "L3", "", resume=True)
+    result = batch.grade_one(job)
+    assert (result.status, result.marks) == (Status.UNJUDGED, ())
+    assert "no box gets ready" in result.message
+    assert Never.closed == 2
+    jobs, kept = batch.plan(found, out, "L3", "", resume=True)
+    assert (len(jobs), kept) == (1, [])
+
+
 @fake
 def test_half_files_of_the_dead_go_and_those_of_the_living_stay(place):
     out = place / "out"
@@ -490,22 +522,22 @@ def test_a_signal_is_an_interrupt_at_any_moment(real_class, moment, name, whom):
 
 def test_a_second_signal_does_not_disturb_how_the_first_is_obeyed(monkeypatch):
     """Ctrl-C reaches a worker twice: from the terminal, and from its parent."""
-    monkeypatch.setattr(pool, "_stopped", False)
-    monkeypatch.setattr(pool, "_ending", False)
+    monkeypatch.setattr(worker, "_stopped", False)
+    monkeypatch.setattr(worker, "_ending", False)
     done = []
 
     def call() -> None:
         try:
-            pool._told_to_stop(signal.SIGINT, sys._getframe())
+            worker._told_to_stop(signal.SIGINT, sys._getframe())
         finally:
-            pool._told_to_stop(signal.SIGINT, sys._getframe())
+            worker._told_to_stop(signal.SIGINT, sys._getframe())
             done.append("the box is closed")
 
-    result, error = pool._unless_stopped(call)
+    result, error = worker._unless_stopped(call)
     assert done == ["the box is closed"]
     assert result is None
-    assert isinstance(error, pool.ToldToStop)
-    assert isinstance(pool._unless_stopped(done.clear)[1], pool.ToldToStop)
+    assert isinstance(error, worker.ToldToStop)
+    assert isinstance(worker._unless_stopped(done.clear)[1], worker.ToldToStop)
     assert done, "nothing is begun any more"
 
 

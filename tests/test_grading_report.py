@@ -626,5 +626,7 @@ def test_a_merge_does_not_mix_with_other_results(tmp_path):
         save(merge([a], now), b)
     save(merge([a, b], now), b)
     assert {entry.name for entry in collect(b)} == {"a", "b"}
-    with pytest.raises(NoResults, match=r"no index\.json"):
-        merge([a, tmp_path], now)
+    (tmp_path / "file").touch()
+    for other in (tmp_path, tmp_path / "nothing", tmp_path / "file"):
+        with pytest.raises(NoResults, match=r"no index\.json"):
+            merge([a, other], now)

@@ -314,7 +314,7 @@ PEAK = """
 import json, sys
 from pathlib import Path
 from gdm_course.grading import batch
-from gdm_course.grading.session import slowness
+from gdm_course.grading.budget import slowness
 from gdm_course.grading.workers import Local
 
 def peak():

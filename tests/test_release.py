@@ -175,7 +175,7 @@ def test_a_tree_through_a_link_or_over_what_comes_meanwhile(tmp_path, monkeypatc
     monkeypatch.setattr(tree.os, "replace", late)
     code, said = command(SOLVED, "--out", str(out))
     assert (code, said.count("\n")) == (2, 1)
-    assert "Directory not empty" in said
+    assert f"{out} is not empty: give --out" in said
     assert [path.name for path in out.iterdir()] == ["theirs"]
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "out"}
 

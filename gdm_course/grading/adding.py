@@ -95,6 +95,8 @@ def add(ledger: Ledger, found: Found, place: Path, unit: Callable[[str], str]) -
         one = Handed(own, key, why, str(given / name), runs.number)
         runs.bring(one, lambda old, key=key: _apart(unit(old), found.claims.get(key, "")))
     runs.miss(place, {str(given / name) for name, _, _ in new})
+    now = {(one.own, one.key) for one in ledger.files.values()}
+    ledger.replaced = [r for r in ledger.replaced if (r.own, r.key) not in now]
     kept = {p: what for p, what in ledger.aside.items() if not _below(place, p)}
     aside = {str(given / n): [n, what] for n, what in found.aside.items()}
     ledger.aside = kept | aside
@@ -154,8 +156,6 @@ class _Runs:
         self.called.setdefault(one.own, []).append(name)
         if name != one.own:
             self.change.second.append(name)
-        old = [r for r in self.ledger.replaced if (r.own, r.key) != (one.own, one.key)]
-        self.ledger.replaced = old
 
     def _remove(self, name: str) -> None:
         old = self.ledger.files.pop(name)

@@ -10,13 +10,13 @@ from gdm_course.authoring.course import load as load_course
 from gdm_course.grading import judge
 from gdm_course.grading.assignment import Assignment, assignment, assignments, match
 from gdm_course.grading.boxes import Boxes
+from gdm_course.grading.budget import Budget, slowness
 from gdm_course.grading.gather import Found as Found
 from gdm_course.grading.gather import find as find
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.notebook import Rejected, load, read
-from gdm_course.grading.pool import ToldToStop
-from gdm_course.grading.session import Budget, slowness
 from gdm_course.grading.verdict import Result, Status, Unwritable, credible, restore, store
+from gdm_course.grading.worker import ToldToStop
 from gdm_course.source import ROOT
 
 

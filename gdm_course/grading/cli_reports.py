@@ -121,12 +121,6 @@ def interruptible(so: Callable[[], str]) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def fail(sentence: str) -> NoReturn:
-    """End with one sentence that says what to do."""
-    typer.secho(f"✘ {sentence}", fg="red", err=True)
-    raise typer.Exit(2)
-
-
 @contextmanager
 def stoppable(out: Path) -> Iterator[None]:
     """The same for `gdm grade`: no folder of a box stays behind, of this run or another."""
@@ -142,3 +136,9 @@ def stoppable(out: Path) -> Iterator[None]:
             yield
     finally:
         held.sweep(held.STAGE, held.SCRATCH)
+
+
+def fail(sentence: str) -> NoReturn:
+    """End with one sentence that says what to do."""
+    typer.secho(f"✘ {sentence}", fg="red", err=True)
+    raise typer.Exit(2)

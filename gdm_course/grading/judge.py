@@ -16,7 +16,7 @@ from gdm_course.checks.question import Question, wrong_with
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box
 from gdm_course.grading.notebook import Notebook
-from gdm_course.grading.session import Budget, Failed, Session, opened
+from gdm_course.grading.session import Budget, Failed, NoBox, Session, opened
 from gdm_course.grading.session import ask as ask_box
 from gdm_course.grading.told import absent, earlier, shown, unanswered
 from gdm_course.grading.verdict import JUDGED, RIGHT, Mark, Result, Status
@@ -44,10 +44,13 @@ def grade(
     """
     seed = secrets.randbits(128) if seed is None else seed
     begun = time.monotonic()
-    with Session(notebook, assignment, make, budget or Budget()) as session:
-        marks = [_mark(session, assignment, name, seed) for name in assignment.questions]
-        status, message = _whole(session, marks)
-        marks = [_again(session, assignment, mark, seed) for mark in marks]
+    try:
+        with Session(notebook, assignment, make, budget or Budget()) as session:
+            marks = [_mark(session, assignment, n, seed) for n in assignment.questions]
+            status, message = _whole(session, marks)
+            marks = [_again(session, assignment, mark, seed) for mark in marks]
+    except NoBox:
+        return unjudged(key, assignment.key, "no box gets ready")
     return Result(
         *(key, assignment.key, assignment.fingerprint, status, message, tuple(marks)),
         rung=session.rung,

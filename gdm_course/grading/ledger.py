@@ -125,8 +125,8 @@ def read(folder: Path, empty: bool = False) -> Ledger:
     path = folder / "index.json"
     try:
         return _ledger(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        if empty:
+    except (FileNotFoundError, NotADirectoryError):
+        if empty and folder.is_dir():
             return Ledger()
         raise NoResults(f"{folder} has no index.json: give a folder of results") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -1,9 +1,7 @@
 """The boxes of one submission: opened when needed, replaced after every death."""
 
 import json
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -11,6 +9,7 @@ from gdm_course.checks.ask import Arrays, Ask
 from gdm_course.grading import clock
 from gdm_course.grading.assignment import Assignment
 from gdm_course.grading.box import Box, Died, TooLate
+from gdm_course.grading.budget import Budget
 from gdm_course.grading.notebook import Notebook
 from gdm_course.grading.packing import pack_ask
 from gdm_course.grading.told import Told, told
@@ -25,44 +24,16 @@ BROKEN = (*FAILURES, Died)
 OVER = (Status.TIMEOUT, "the time allowed for the whole submission was over")
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Seconds allowed on a machine of ordinary speed, as `clock.counted` counts them.
-
-    Attributes:
-        start: until the box is ready, before any line of the student's.
-        load: all cells.
-        ask: one call, beside twenty times what the reference takes.
-        total: one submission.
-        scale: how much slower this machine is; see `slowness`.
-    """
-
-    start: float = 60.0
-    load: float = 40.0
-    ask: float = 8.0
-    total: float = 300.0
-    scale: float = 1.0
-
-
-def slowness() -> float:
-    """How much slower than a quiet machine of 2023 this one is now: 1 to 5.
-
-    From here on torch uses one thread: workers are forked from this process, and a judge
-    gains nothing from more.
-    """
-    torch.set_num_threads(1)
-    start, x = time.perf_counter(), torch.ones(64, 64)
-    for _ in range(1_000):
-        x = (x @ x).clamp(0, 1)
-    return min(5.0, max(1.0, (time.perf_counter() - start) / 0.03))
-
-
 class Failed(Exception):
     """This question cannot be judged: a status and a sentence."""
 
     def __init__(self, status: Status, message: str):
         super().__init__(message)
         self.status, self.message = status, message
+
+
+class NoBox(Exception):
+    """No box gets ready, and no line of the student's has run: the grader's own failure."""
 
 
 class Session:
@@ -133,7 +104,8 @@ def opened(session: Session, name: str, alone: bool = False) -> None:
         alone: run only what this answer needs, as always once all cells broke their box.
 
     Raises:
-        Failed: no box starts, no time is left, or what the answer needs breaks the box.
+        Failed: no other box starts, no time is left, or what the answer needs breaks it.
+        NoBox: not even the first one starts.
     """
     if session.failure is not None:
         raise session.failure
@@ -157,7 +129,13 @@ def opened(session: Session, name: str, alone: bool = False) -> None:
 
 
 def _while_cells_ran(session: Session, error: Exception) -> Failed:
-    """What broke a box; if no line of the student's had run, no other will start either."""
+    """What broke a box; if it was not even ready, no other one will be, either.
+
+    Raises:
+        NoBox: it was the first, so that no line of the student's can be the reason.
+    """
+    if session.boxes <= 2 and session.loaded is None:  # `_start` tried twice
+        raise NoBox from error
     if session.loaded is None:
         session.failure = failed(error, " before any cell ran")
     session.close()

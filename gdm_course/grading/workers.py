@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from gdm_course.grading import apart, batch
+from gdm_course.grading.budget import slowness
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.pool import Local
-from gdm_course.grading.session import slowness
 
 __all__ = ["Cluster", "Local", "NoWorkers", "share"]
 

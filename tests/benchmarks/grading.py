@@ -242,7 +242,7 @@ FRAMES, NOTEBOOKS = 1_000_000, 10_000
 
 def fuzz() -> Iterator[dict]:
     """A million mutated frames, ten thousand damaged notebooks, read by a judge."""
-    from gdm_course.grading.session import slowness
+    from gdm_course.grading.budget import slowness
     from gdm_course.grading.workers import Local
     from tests import test_grading_notebook, test_grading_wire
 

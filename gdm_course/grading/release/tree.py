@@ -104,9 +104,17 @@ def write(release: Release, out: Path) -> None:
             (temporary / name).write_bytes(data)
         for path in (temporary, *temporary.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        os.replace(temporary, out)  # over an empty folder, if there is one
+        _put(temporary, out)
     finally:
         held.drop(temporary)
+
+
+def _put(temporary: Path, out: Path) -> None:
+    try:
+        os.replace(temporary, out)  # over an empty folder, if there is one
+    except OSError:
+        may_be_written(out)  # somebody was quicker
+        raise
 
 
 def may_be_written(out: Path) -> None:
