@@ -1001,11 +1001,7 @@ print(
 )
 for name, each in bits16.items():
     (value, error), model = estimate(each), models[name]
-    told = (
-        {"y": torch.tensor([0])}
-        if getattr(model, "net", None) and model.net.classes
-        else {}
-    )
+    told = {"y": torch.tensor([0])} if getattr(model.net, "classes", 0) else {}
     began, n = time.perf_counter(), budget(500, 20)
     model.sample(1, T=n, **told)
     ms = 1e3 * (time.perf_counter() - began) / n
