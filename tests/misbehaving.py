@@ -2,11 +2,11 @@
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+LONG = 300  # seconds; longer than any test
 BODY = bytes(i * i % 251 for i in range(300_000))
 SHA = hashlib.sha256(BODY).hexdigest()
 HALF = len(BODY) // 2
@@ -54,7 +54,10 @@ class Handler(BaseHTTPRequestHandler):
         if how == "slow":
             for i in range(0, len(body), 30_000):
                 self.wfile.write(body[i : i + 30_000])
-                time.sleep(self.server.delay)
+        elif how == "waits":
+            self.wfile.write(body[:HALF])
+            self.server.go_on.wait(LONG)
+            self.wfile.write(body[HALF:])
         else:
             self.wfile.write(body[: HALF if drop else len(body)])
         if drop or announced != len(body) or how == "long":
@@ -62,7 +65,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Remembers in `asked` what was asked of it: (how, first byte)."""
+    """Remembers in `asked` what was asked of it: (how, first byte).
+
+    "waits" sends one half at once, and the other one when `go_on` is set.
+    """
 
     daemon_threads = True
 
@@ -74,8 +80,9 @@ class Server(ThreadingHTTPServer):
 def serving() -> Iterator[Server]:
     """Serve on a free port until the block ends."""
     with Server(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.delay = [], 0.02
+        server.asked, server.go_on = [], threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
+        server.go_on.set()
         server.shutdown()

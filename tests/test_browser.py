@@ -6,6 +6,7 @@ import shutil
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from waiting import until
 
 from gdm_course.publishing import browser, execute, lab
 
@@ -67,7 +68,7 @@ def test_errors_and_outside_requests_are_seen(tmp_path):
     page.write_text(f"<img src='https://example.org/x.png'>{script}")
     with browser.page() as (view, log):
         view.goto(page.as_uri())
-        view.wait_for_timeout(300)
+        until(lambda: view.wait_for_timeout(20) or (log.outside and len(log.errors) > 1))
     assert log.outside == ["https://example.org/x.png"]
     assert any("one" in error for error in log.errors)
     assert any("nowhere is not defined" in error for error in log.errors)

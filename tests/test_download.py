@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import misbehaving
 import pytest
+import requests
 import typer.testing
-from misbehaving import BODY, HALF, SHA
+from misbehaving import BODY, HALF, LONG, SHA
+from waiting import until
 
 from gdm_course.data import download, stream, transfer
 from gdm_course.data.cli import app
@@ -121,9 +122,15 @@ def test_all_mirrors_down(server, tmp_path):
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
     """Catches a missing time-out: the second mirror is asked after it."""
-    monkeypatch.setattr(stream, "TIMEOUT", (1, 0.2))
-    server.delay = 1.0
-    transfer.fetch(make(server, "slow", "plain"), tmp_path)
+    asked = requests.get
+
+    def get(url, timeout, **more):
+        assert timeout == stream.TIMEOUT
+        impatient = (stream.TIMEOUT[0], 0.2 if "/waits/" in url else LONG)
+        return asked(url, timeout=impatient, **more)
+
+    monkeypatch.setattr(requests, "get", get)
+    transfer.fetch(make(server, "waits", "plain"), tmp_path)
     assert server.asked[-1][0] == "plain"
     assert settled(tmp_path)
 
@@ -157,41 +164,33 @@ def start(server, root, how):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition):
-    """Poll for at most a minute."""
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never happened")
-
-
 def test_a_kill_leaves_nothing_in_place_and_the_next_run_resumes(server, tmp_path):
     """Catches writing in place, and a lock that outlives its holder."""
-    server.delay, part = 0.3, tmp_path / ".downloads" / SHA[:16] / "part"
-    process = start(server, tmp_path, "slow")
-    wait_for(lambda: stream.size_of(part) > 0)
+    part = tmp_path / ".downloads" / SHA[:16] / "part"
+    process = start(server, tmp_path, "waits")
+    assert until(lambda: stream.size_of(part) > 0)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     kept = stream.size_of(part)
     assert 0 < kept < len(BODY)
     assert not (tmp_path / "set/body.bin").exists()
     transfer.fetch(make(server, "plain"), tmp_path)
-    assert server.asked == [("slow", 0), ("plain", kept)]
+    assert server.asked == [("waits", 0), ("plain", kept)]
     assert settled(tmp_path)
 
 
 def test_two_processes_at_once_download_once(server, tmp_path):
     """Catches a missing lock: without it the server is asked twice."""
-    server.delay = 0.15
-    first = start(server, tmp_path, "slow")
-    wait_for(lambda: server.asked)
-    second = start(server, tmp_path, "slow")
+    first = start(server, tmp_path, "waits")
+    assert until(lambda: server.asked)
+    second = start(server, tmp_path, "waits")
+    said = second.stderr.readline()  # comes, or the process ends
+    server.go_on.set()
     for process in (first, second):
         errors = process.communicate()[1]
         assert process.returncode == 0, errors
-    assert "another process is downloading" in errors
-    assert server.asked == [("slow", 0)]
+    assert "another process is downloading" in said
+    assert server.asked == [("waits", 0)]
     assert settled(tmp_path)
 
 

@@ -6,13 +6,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from waiting import until
 
 from gdm_course.authoring.course import load
 from gdm_course.grading import attempts, ladder, probes, rungs, stage, watch
@@ -234,10 +234,7 @@ def test_closing_a_box_ends_what_it_started():
         run(made, "import os\nfor _ in range(5):\n    os.fork() or os.setsid()")
         assert len(made.limits.started.members()) > 5
         root = made.limits.started.nursery.root
-    end = time.monotonic() + 5
-    while watch.family(root)[1:] and time.monotonic() < end:
-        time.sleep(0.01)
-    assert watch.family(root)[1:] == []
+    assert until(lambda: watch.family(root)[1:] == [])
 
 
 @boxed

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from waiting import LONG, until
 
 from gdm_course.grading import watch
 from gdm_course.grading.ladder import LADDER
@@ -55,7 +56,7 @@ def start(place: Path, *arguments: object) -> subprocess.Popen:
 def run(place: Path, *arguments: object, code: int = 0) -> str:
     """What it prints, and then what it says."""
     process = start(place, *arguments)
-    said = "".join(process.communicate(timeout=200))
+    said = "".join(process.communicate(timeout=LONG))
     assert process.returncode == code, said
     return said
 
@@ -87,12 +88,15 @@ def nothing_left() -> Iterator[None]:
     before = {*watch.family(os.getpid())}
     try:
         yield
-        end = time.monotonic() + 10
-        while (left := {*watch.family(os.getpid())} - before) and time.monotonic() < end:
-            for pid in left:
+
+        def gone() -> bool:
+            for pid in {*watch.family(os.getpid())} - before:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-            time.sleep(0.05)
+            return not {*watch.family(os.getpid())} - before
+
+        until(gone)
+        left = {*watch.family(os.getpid())} - before
         names = [Path(f"/proc/{p}/cmdline").read_bytes()[:200] for p in left]
         assert not left, names
     finally:
@@ -104,15 +108,14 @@ def interrupted(place: Path, n: int, how: int) -> dict[Path, tuple[int, int]]:
     out = place / "out"
     with nothing_left():
         process = start(place, place / "in", "--out", out, "--jobs", 2)
-        end = time.monotonic() + 100
-        while len([*out.glob("*.json")]) < n + 1 and time.monotonic() < end:  # the index
-            time.sleep(0.02)
+        begun = lambda: len([*out.glob("*.json")]) > n  # noqa: E731  with the index
+        until(lambda: begun() or process.poll() is not None)
         assert process.poll() is None, "it was over too soon"
         if how == signal.SIGINT:
             os.killpg(process.pid, how)  # Ctrl-C reaches everybody in the terminal
         else:
             process.send_signal(how)
-        said = "".join(process.communicate(timeout=30))
+        said = "".join(process.communicate(timeout=LONG))
     kept = verdicts(out)
     if how == signal.SIGINT:
         assert process.returncode == 130
@@ -200,16 +203,16 @@ def dask(place: Path, *command: str, **more: str) -> Iterator[Path]:
         yield file
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(LONG)
 
 
 def address(file: Path) -> str:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
+    def told() -> str:
         with suppress(OSError, ValueError):
             return json.loads(file.read_text())["address"]
-        time.sleep(0.1)
-    pytest.fail("the scheduler does not start")
+        return ""
+
+    return until(told) or pytest.fail("the scheduler does not start")
 
 
 SCHEDULER = ("scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
@@ -239,8 +242,8 @@ def test_a_dask_cluster_gives_the_same_marks(place):
 def wait_for_worker(where: str) -> None:
     from distributed import Client
 
-    with Client(where, timeout=30) as client:
-        client.wait_for_workers(1, timeout=60)
+    with Client(where, timeout=LONG) as client:
+        client.wait_for_workers(1, timeout=LONG)
 
 
 # What cannot be done ----------------------------------------------------------------------
