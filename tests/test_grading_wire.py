@@ -263,6 +263,8 @@ def same(a: object, b: object) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
         return same([*a.items()], [*b.items()])
+    if isinstance(a, Make):
+        return same(vars(a), vars(b))
     return a == b
 
 
@@ -278,13 +280,15 @@ def test_every_ask_of_the_course_travels(unit):
 
 def test_an_ask_with_everything_travels():
     ask = Ask(
-        args=(torch.eye(2), Make("math.sqrt", (4,))),
+        args=(torch.eye(2), Make("math.sqrt", (torch.tensor(4.0),))),
         kwargs={"k": 3},
         seed=2**47,
         init=(2,),
         state={"W": torch.ones(2)},
         method="log_prob",
         jacobian=True,
+        argument=1,
+        kept=True,
     )
     spec, arrays = pack_ask(ask)
     assert same(vars(unpack_ask(spec, arrays)), vars(ask))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,30 +12,10 @@ from gdm_course.checks.draws import generator
 from gdm_course.checks.laws import all_bits, not_drawn_from
 from gdm_course.checks.question import Arrays, Ask, Make, Mistake
 
-
-class SmallModel:
-    """A model of images of a few bits, each a logistic regression on the bits before it.
-
-    Args:
-        weights: of bit d on bit k, strictly lower triangular, (H W, H W).
-        H, W: rows and columns.
-    """
-
-    def __init__(self, weights: Tensor, H: int, W: int):
-        self.weights, self.shape = weights, (1, H, W)
-
-    def conditionals(self, x: Tensor) -> Categorical:
-        """Return all conditionals in one pass: codes (n, 1, H, W) -> the same shape."""
-        z = (x.flatten(1).float() - 0.5) @ self.weights.T
-        logits = torch.stack([torch.zeros_like(z), z], dim=-1).unflatten(1, self.shape)
-        return Categorical(logits=logits, validate_args=False)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats: (n, 1, H, W) -> (n,)."""
-        return self.conditionals(x).log_prob(x).flatten(1).sum(1)
+SMALL = "gdm_course.checks.autoregressive.pixelcnn.SmallModel"
 
 
-def complete(model: SmallModel, upper: Tensor, pick: Callable = Categorical.sample):
+def complete(model: Any, upper: Tensor, pick: Callable = Categorical.sample):
     """Draw pixel by pixel: the reference."""
     n, C, H, W = len(upper), *model.shape
     x = torch.zeros(n, C, H, W, dtype=torch.long)
@@ -63,7 +44,7 @@ def asks(seed: int) -> list[Ask]:
         signs = 2 * torch.randint(2, (D - 1,), generator=g).float() - 1
         weights += torch.diag(last * signs, -1)
         upper = torch.cat([upper, 1 - upper]).repeat(n // 2 + 1, 1, 1, 1)[:n]
-        model = Make(f"{__name__}.SmallModel", (weights, H, W))
+        model = Make(SMALL, (weights, H, W))
         made.append(Ask(args=(model, upper), seed=seed + len(made)))
     return made
 
@@ -88,7 +69,7 @@ def judge(asks: list[Ask], answers: list[Arrays]) -> str | None:
     return None
 
 
-def _lower_part(model: SmallModel, upper: Tensor, x: Tensor) -> str | None:
+def _lower_part(model: Any, upper: Tensor, x: Tensor) -> str | None:
     """Judge images that share their upper part (1, R, W): (n, 1, H, W)."""
     drawn = x[:, :, upper.shape[1] :].flatten(1)
     below = all_bits(drawn.shape[1]).view(-1, 1, *x[0, 0, upper.shape[1] :].shape)

@@ -8,6 +8,7 @@ never the student's object.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from gdm_course.chance import own_chance
 from gdm_course.checks.ask import Arrays, Ask, Make, Unfit, fitted, run, to_arrays
 from gdm_course.checks.compare import describe, same
 from gdm_course.checks.draws import generator
+from gdm_course.checks.mistakes import Mistake, hint, remark
 from gdm_course.console import say
 from gdm_course.environment import on
 
@@ -40,21 +42,6 @@ Inputs = Callable[[torch.Generator], tuple]
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A plausible wrong answer and the hint for whoever made it.
-
-    Attributes:
-        answer: the wrong function or class.
-        hint: what to say to a student whose answers are the same.
-        exact: the same to the last bit; otherwise the same up to rounding.
-    """
-
-    answer: Any
-    hint: str
-    exact: bool = False
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the judge says of one question."""
 
@@ -73,7 +60,7 @@ class Question:
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
-        about: what is special in each ask, in its order and over again; "" is nothing.
+        about: what is special in each ask, in their order, over and over; "" is nothing.
     """
 
     name: str
@@ -93,18 +80,21 @@ class Question:
                 answers.append(run(ask, student))
             except NotImplementedError:
                 return Verdict(False, "not answered yet")
-            except Unfit as error:
-                return Verdict(False, str(error))
             except Exception as error:  # any error of the student's is an answer
-                said = f"it raises {type(error).__name__}: {error}"
-                return Verdict(False, said + remark(self.about, i))
-        if wrong := wrong_with(self, asks, answers):
-            return Verdict(False, wrong)
-        return Verdict(True, f"right ({len(asks)} asked)")
+                return Verdict(False, _named(error) + remark(self.about, i))
+        wrong = wrong_with(self, asks, answers)
+        return Verdict(not wrong, wrong or f"right ({len(asks)} asked)")
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
         _announce(self.name, self.grade(student))
+
+
+def _named(error: Exception) -> str:
+    """What a call came to that gave no arrays."""
+    if isinstance(error, Unfit):
+        return str(error)
+    return f"it raises {type(error).__name__}: {error}"
 
 
 def wrong_with(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:
@@ -134,34 +124,6 @@ def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[
         return answers
     forms = [[tuple(w.shape) for w in run(ask, question.reference)] for ask in asks]
     return [fitted(answer, form) for answer, form in zip(answers, forms)]
-
-
-def remark(about: Sequence[str], i: int) -> str:
-    """Say what was special in ask number i, as the end of a sentence; "" if nothing."""
-    special = about[i % len(about)]
-    return f" (asked: {special})" if special else ""
-
-
-def hint(mistakes: Sequence[Mistake], asks: list[Ask], answers: list[Arrays]) -> str | None:
-    """Return the hint of the mistake that gives these very answers, if there is one."""
-    for mistake in mistakes:
-        try:
-            made = [run(ask, mistake.answer) for ask in asks]
-        except Exception:  # this mistake does not run on these inputs: not the one made
-            continue
-        if all(_alike(a, m, mistake.exact) for a, m in zip(answers, made)):
-            return mistake.hint
-    return None
-
-
-def _alike(answer: Arrays, made: Arrays, exact: bool) -> bool:
-    """Whether an answer is the one of a mistake, which may well be NaN."""
-    if [a.shape for a in answer] != [m.shape for m in made]:
-        return False
-    pairs = [(a.double(), m.double()) for a, m in zip(answer, made)]
-    if exact:
-        return all(torch.equal(a, m) for a, m in pairs)
-    return all(torch.allclose(a, m, 1e-4, 1e-5, equal_nan=True) for a, m in pairs)
 
 
 def _announce(name: str, verdict: Verdict) -> None:
@@ -199,12 +161,6 @@ def close(
     kinds = inputs if isinstance(inputs, Mapping) else {"": inputs}
     about = [words for kind in kinds for words in _words(kind, reference, slopes)]
 
-    def asks(seed: int) -> list[Ask]:
-        g = generator(seed)
-        draws = [*kinds.values()] * -(-n // len(kinds))
-        calls = [Ask(args=draw(g), seed=seed) for draw in draws[: max(n, len(kinds))]]
-        return [ask for call in calls for ask in (call, *_slopes(call, slopes))]
-
     def judge(asks: list[Ask], answers: list[Arrays]) -> str | None:
         for i, (ask, answer) in enumerate(zip(asks, answers)):
             wanted = (run(_double(ask), f) for f in (reference, *also))
@@ -213,7 +169,17 @@ def close(
                 return f"{wrong[0]}{remark(about, i)}"
         return None
 
+    asks = partial(_asks, [*kinds.values()], n, slopes)
     return Question(name, reference, asks, judge, mistakes, about=about)
+
+
+def _asks(kinds: list[Inputs], n: int, slopes: Sequence[int], seed: int) -> list[Ask]:
+    """At least n calls, one of each kind before the first one comes again."""
+    g, found = generator(seed), []
+    for i in range(max(n, len(kinds))):
+        call = Ask(args=kinds[i % len(kinds)](g), seed=seed)
+        found += [call, *(replace(call, jacobian=True, argument=at) for at in slopes)]
+    return found
 
 
 def _words(kind: str, reference: Callable, slopes: Sequence[int]) -> list[str]:
@@ -221,10 +187,6 @@ def _words(kind: str, reference: Callable, slopes: Sequence[int]) -> list[str]:
     names = [*inspect.signature(reference).parameters] if slopes else []
     of = f", {kind}" if kind else ""
     return [kind, *(f"the derivative in {names[at]}{of}" for at in slopes)]
-
-
-def _slopes(call: Ask, slopes: Sequence[int]) -> list[Ask]:
-    return [replace(call, jacobian=True, argument=at) for at in slopes]
 
 
 def _double(ask: Ask) -> Ask:

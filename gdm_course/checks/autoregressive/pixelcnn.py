@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Categorical
 
 from gdm_course.autoregressive import gated_pixelcnn, pixelcnn
 from gdm_course.autoregressive.logistics import DiscretisedLogistics
@@ -303,6 +304,28 @@ logistic_bin = close(
 
 
 # 5. In-painting ---------------------------------------------------------------------------
+
+
+class SmallModel:
+    """A model of images of a few bits, each a logistic regression on the bits before it.
+
+    Args:
+        weights: of bit d on bit k, strictly lower triangular, (H W, H W).
+        H, W: rows and columns.
+    """
+
+    def __init__(self, weights: Tensor, H: int, W: int):
+        self.weights, self.shape = weights, (1, H, W)
+
+    def conditionals(self, x: Tensor) -> Categorical:
+        """Return all conditionals in one pass: codes (n, 1, H, W) -> the same shape."""
+        z = (x.flatten(1).float() - 0.5) @ self.weights.T
+        logits = torch.stack([torch.zeros_like(z), z], dim=-1).unflatten(1, self.shape)
+        return Categorical(logits=logits, validate_args=False)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x) in nats: (n, 1, H, W) -> (n,)."""
+        return self.conditionals(x).log_prob(x).flatten(1).sum(1)
 
 
 complete_image = Question(
