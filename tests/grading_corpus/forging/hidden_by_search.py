@@ -1,9 +1,9 @@
-#: why = "tries small seeds, times and process numbers, in a few seconds as many as it can"
+#: why = "tries small seeds and times, in a few seconds as many as it can"
 #: expect = "Q0: undo"
 #: base = "nothing"
 #: unit = "hidden"
 # %%
-import os
+import itertools
 import time
 
 import torch
@@ -20,10 +20,12 @@ def drawn(g):
 
 def undo(x, w):
     end, now = time.time() + 3, int(time.time())
-    for seed in (*range(now - 500, now + 1), *range(os.getpid() + 500), *range(10**7)):
+    for seed in itertools.chain(range(now - 50, now + 1), range(10**7)):
         if time.time() > end:
             break
-        z, w_ = drawn(torch.Generator().manual_seed(seed))
-        if torch.equal(w, w_):
-            return z
+        g = torch.Generator().manual_seed(seed)
+        for _ in range(3):
+            z, w_ = drawn(g)
+            if torch.equal(w, w_):
+                return z
     return torch.zeros_like(x)
