@@ -66,10 +66,12 @@ def _renew(name: str, confirm: bool, folder: Path) -> bool:
     """Renew one card, say how that ended, and return whether it did not fail."""
     from gdm_course.scale import again
 
+    must_write(folder, "give --out a folder that you may write to")
     try:
         card = (again.confirm if confirm else again.measure_again)(name, folder)
     except (again.Changed, LookupError, OSError) as error:
-        _say(f"✘ {name}: {error}")
+        sentence = told(error) if isinstance(error, OSError) else None
+        _say(f"✘ {name}: {sentence or error}")
         return False
     first = card["figures"][0]
     _say(f"✔ {name}: {first['metric']} {first['value']:.4f} ± {first['error']:.4f}")

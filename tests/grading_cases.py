@@ -23,7 +23,7 @@ class Case:
     why: str
     expect: str  # FULL, ZERO, Q0: NAME, SOME: NAME NAME, BOUND (one of them), HELD, HOST
     base: str  # solved, empty, nothing
-    unit: str = UNIT
+    unit: str = UNIT  # "hidden": made up for the corpus, see test_grading_corpus.py
     status: str = ""  # of each mark that is lost
     says: str = ""  # in the message of each mark that is lost
     edit: str = ""
@@ -59,9 +59,8 @@ def _stored(kind: str, unit: str) -> str:
 
 def notebook(case: Case) -> bytes:
     """The submission of a case: the exercise or the solution, with its cells put in."""
-    whole = json.loads(
-        _stored("solutions" if case.base == "solved" else "exercises", case.unit)
-    )
+    kind = "solutions" if case.base == "solved" else "exercises"
+    whole = json.loads(_stored(kind, UNIT if case.unit == "hidden" else case.unit))
     instead = {w.split()[1]: s for w, s in case.cells if w.startswith("instead")}
     kept = [] if case.base == "nothing" else whole["cells"]
     for cell in kept:

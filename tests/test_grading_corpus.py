@@ -8,7 +8,7 @@ import torch
 from waiting import until
 
 from gdm_course.authoring.course import load
-from gdm_course.checks.question import Ask, Question
+from gdm_course.checks.question import Ask, Question, close
 from gdm_course.grading import watch
 from gdm_course.grading.assignment import Assignment, assignments, match
 from gdm_course.grading.boxes import Boxes
@@ -37,6 +37,7 @@ MADE: dict[tuple[str, str], Boxes] = {}
 
 
 def boxes(rung: str, unit: str) -> Boxes:
+    unit = unit if unit in maps() else UNIT
     if (rung, unit) not in MADE:
         MADE[rung, unit] = Boxes(RUNGS[rung], maps()[unit])
     return MADE[rung, unit]
@@ -80,9 +81,33 @@ def asked_to_hold(host: Host) -> Assignment:
     return made
 
 
+def hidden_pre_image() -> Assignment:
+    """An assignment whose second question asks for what its input was made from.
+
+    The first one shows what it draws. Without the mathematics, `undo` needs its draws.
+    """
+
+    def drawn(g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.randn(6, 5, generator=g), 1 + torch.rand(6, 1, generator=g)
+
+    def moved(g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        z, w = drawn(g)
+        return z.sinh() * w, w
+
+    questions = {
+        "show": close("show", lambda z, w: z * w, drawn),
+        "undo": close("undo", lambda x, w: (x / w).asinh(), moved),
+    }
+    made = Assignment("hidden", {"show": 1.0, "undo": 2.0}, maps()[UNIT].known)
+    computed = {"fingerprint": "", "seconds": {"show": 0.0, "undo": 0.0}}
+    made.__dict__.update(computed, questions=questions)
+    return made
+
+
 def verdict(case: Case, rung: str, host: Host) -> Result:
     found = read(notebook(case))
     chosen = asked_to_hold(host) if case.expect == "HELD" else match(found, maps())
+    chosen = hidden_pre_image() if case.unit == "hidden" else chosen
     assert chosen is not None
     assert chosen.key in (case.unit, "probe")
     return grade(found, "0" * 64, chosen, boxes(rung, case.unit).make, budget(case))
