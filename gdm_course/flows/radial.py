@@ -83,5 +83,5 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))

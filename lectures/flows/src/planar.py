@@ -524,7 +524,7 @@ class PlanarFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))
 
 
@@ -1007,7 +1007,7 @@ class RadialFlow(Flow):
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))
 
 
