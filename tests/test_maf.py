@@ -367,7 +367,10 @@ def test_inverse_and_its_derivative_at_the_knots(dtype):
         (wanted,) = torch.autograd.grad(got.sum(), y)
         inside = (y.abs() < 3).nonzero()[:, 0]
         assert ((got - x).abs() < 2e-6 * (1 + 1 / d)).all()  # an ulp of y moves x by 1 / d
-        torch.testing.assert_close(log_slope.exp()[inside], wanted[inside])
+        rtol = 1e-9 if dtype == torch.float64 else 1e-3
+        torch.testing.assert_close(
+            log_slope.exp()[inside], wanted[inside], rtol=rtol, atol=0
+        )
         if dtype == torch.float64:  # in float32 an ulp of y moves the slope, too
             torch.testing.assert_close(wanted[inside], 1 / d[inside])
 
