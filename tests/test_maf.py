@@ -19,6 +19,7 @@ from gdm_course.flows.spline import (
     SplineCouplingFlow,
     SplineFlow,
     bins,
+    fraction,
     slopes,
     spline,
     unspline,
@@ -301,6 +302,77 @@ def test_inverse_is_stable_where_the_quadratic_is_flat():
     x, log_slope = unspline(y, torch.zeros(101, 14), 4.0)
     torch.testing.assert_close(x, y, atol=1e-5, rtol=0)
     torch.testing.assert_close(log_slope, torch.zeros(101), atol=1e-5, rtol=0)
+
+
+def steep_bins(n: int):
+    """Bins of all steepness and slopes from 10^-2 to 10^2, in float32, and fractions v."""
+    g = torch.Generator().manual_seed(0)
+    s, d0, d1 = 10 ** (4 * torch.rand(3, n, generator=g) - 2)
+    return torch.rand(n, generator=g), s, d0, d1
+
+
+def test_root_in_float32_is_as_good_as_its_inputs():
+    """Against float64 on the same numbers, in units of what rounding the inputs moves.
+
+    Whether b of the quadratic equation is below or above 0, a near 0 or not. The form
+    2 s v / (b + root) lost a factor 3,600 for b < 0 and 650 for b > 0.
+    """
+    few = steep_bins(200_000)
+    exact = [x.double().requires_grad_() for x in few]
+    v, s, d0, d1 = exact
+    t = fraction(*exact)
+    u, e = t * (1 - t), d0 + d1 - 2 * s
+    torch.testing.assert_close((s * t * t + d0 * u) / (s + e * u), v, rtol=0, atol=1e-11)
+    slopes = torch.autograd.grad(t.sum(), exact)
+    unit = 2**-24 * (t + sum((x * dt).abs() for x, dt in zip(exact, slopes)))
+    wrong = ((fraction(*few) - t).abs() / unit).detach()
+    b, a = d0 - e * v, s - d0 + e * v
+    for case in (b < 0, b > 0, a.abs() < 1e-3 * s):
+        assert case.sum() > 50
+        assert wrong[case].max() < 6
+    assert t.min() >= 0
+    assert t.max() <= 1
+
+
+def test_root_at_the_ends_of_a_bin():
+    """v = 0 and 1 give t = 0 and 1 exactly, and so do values that rounding put outside."""
+    _, *bin_ = steep_bins(1000)
+    for v in (0.0, 1.0, -1e-7, 1 + 2e-7):
+        at = torch.full((1000,), v, requires_grad=True)
+        t = fraction(at, *bin_)
+        assert (t == round(v)).all()
+        (slope,) = torch.autograd.grad(t.sum(), at)  # at 0 it is s / d0 there, at 1 s / d1
+        torch.testing.assert_close(slope, bin_[0] / bin_[1 + round(v)], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("slope", [1e-2, 1.0, 8.0, 1000.0])
+def test_inverse_in_float32_at_a_steep_knot(slope):
+    """Two equal bins and any slope where they meet: the same x as in float64."""
+    raw = slope + math.log(-math.expm1(-slope))  # softplus of it is the slope
+    c = torch.tensor([0.0, 0.0, 0.0, 0.0, raw])
+    y = torch.linspace(-4, 4, 2001)
+    found, log_found = unspline(y, c.expand(2001, -1), 4.0)
+    x, log_slope = unspline(y.double(), c.double().expand(2001, -1), 4.0)
+    assert (found - x).abs().max() < 2e-6 * max(1, 1 / slope)
+    torch.testing.assert_close(log_found.double(), log_slope, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inverse_and_its_derivative_at_the_knots(dtype):
+    c = parameters(400, 6).to(dtype)
+    at, values, slope = (part.to(dtype) for part in knots(c, 3.0))
+    for x, y, d in zip(at.T, values.T, slope.T):
+        y = y.clamp(-3, 3).clone().requires_grad_()
+        got, log_slope = unspline(y, c, 3.0)
+        (wanted,) = torch.autograd.grad(got.sum(), y)
+        inside = (y.abs() < 3).nonzero()[:, 0]
+        assert ((got - x).abs() < 2e-6 * (1 + 1 / d)).all()  # an ulp of y moves x by 1 / d
+        rtol = 1e-9 if dtype == torch.float64 else 1e-3
+        torch.testing.assert_close(
+            log_slope.exp()[inside], wanted[inside], rtol=rtol, atol=0
+        )
+        if dtype == torch.float64:  # in float32 an ulp of y moves the slope, too
+            torch.testing.assert_close(wanted[inside], 1 / d[inside])
 
 
 def test_a_coupling_keeps_its_first_half():

@@ -155,7 +155,9 @@ class ContinuousFlow(Flow):
         solver: `DormandPrince()` if None; `Fixed(rk4_step, 8)` is faster to train with.
 
     References:
-        Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD. arXiv:1810.01367.
+        Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD: free-form
+            continuous dynamics for scalable reversible generative models.
+            arXiv:1810.01367.
     """
 
     def __init__(

@@ -156,7 +156,8 @@ class MAF(Flow):
         hidden: units in each hidden layer of every MADE.
 
     References:
-        Papamakarios, Pavlakou, Murray (2017). Masked autoregressive flow. arXiv:1705.07057.
+        Papamakarios, Pavlakou, Murray (2017). Masked autoregressive flow for density
+            estimation. arXiv:1705.07057.
     """
 
     def __init__(self, D: int, *, layers: int = 5, hidden: Sequence[int] = (64, 64)):

@@ -90,15 +90,29 @@ def spline(x: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     return torch.where(inside, y, x), torch.where(inside, log_slope(t, s, d0, d1), 0.0)
 
 
+def fraction(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    """Return the fraction t of a bin's width where its height has the fraction v: (9).
+
+    The sign of p chooses the form of the root in which every sum is of positive terms.
+
+    Args:
+        v: (...,); what rounding puts outside of [0, 1] counts as 0 or 1.
+        s, d0, d1: steepness of the bins, and slopes at their ends (...,).
+    """
+    v = v + (v.clamp(0, 1) - v).detach()  # moves the value, keeps the derivative
+    p = d0 * (1 - v) - d1 * v
+    q = p.abs() + (p * p + 4 * s * s * v * (1 - v)).sqrt()
+    first = p > 0
+    rest = 2 * s * torch.where(first, v, 1 - v)
+    return torch.where(first, rest, q) / (rest + q)
+
+
 def unspline(y: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """Map y back by the root of a quadratic, (9): returns x and log dx/dy, both (...,)."""
     at, c = y.clamp(-bound, bound), c.movedim(-1, 0).contiguous()
     x0, y0, w, h, d0, d1 = find_bin(at, c, bound, axis=1)
-    s, rise = h / w, at - y0
-    bend = (d0 + d1 - 2 * s) * rise
-    a, b = h * (s - d0) + bend, h * d0 - bend
-    root = (b * b + 4 * a * s * rise).clamp_min(0).sqrt()
-    t = 2 * s * rise / (b + root)
+    s = h / w
+    t = fraction((at - y0) / h, s, d0, d1)
     inside = y == at
     x = torch.where(inside, x0 + t * w, y)
     return x, torch.where(inside, -log_slope(t, s, d0, d1), 0.0)

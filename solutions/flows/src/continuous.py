@@ -205,7 +205,8 @@ def hutchinson_variance(J):
 check.hutchinson_variance(hutchinson_variance)
 
 # %% [markdown]
-# (Antisymmetric ones: a pure rotation has $e^\top Je=0$ for every $e$. Its $S$ is zero.)
+# (Antisymmetric ones, the velocities of pure rotations, have $e^\top Je=0$ for every $e$:
+# their $S$ is zero. A diagonal matrix may be added.)
 # Compare with 20,000 estimates of the trace of a random network's Jacobian:
 
 # %%

@@ -141,6 +141,13 @@ for name, turn in {"x1 first": lambda x: x, "x2 first": lambda x: x.flip(-1)}.it
         print(f"{name}, {layers} layer(s): KL {kl:.3f} nats")
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Dimension 1 comes first: it depends on nothing. A `Reverse` in front hands the layer
+# $(x_2,x_1)$, so that $x_2$ is sampled first, as in the rows "x2 first".
+# </details>
+
+# %% [markdown]
 # ## 4. Knots
 #
 # Turn $2K$ arbitrary numbers into the $K+1$ knots of an increasing curve through the box
@@ -264,8 +271,11 @@ check.solve_bin(solve_bin)
 # %% [markdown]
 # ## 7. A spline flow by the ring
 #
-# All pieces together, in the course's own version. The ring's slices have two humps or one;
-# where they change is the hard place. Do you find it in the picture?
+# (The course's `fraction` goes one step further: its form keeps the number under the root
+# from cancelling, too.)
+#
+# All pieces together, in the course's own version. A vertical line through the middle of
+# the ring meets it twice, one near its left or right end once: slices have two humps or one.
 
 # %%
 ring = toy.get("ring")
