@@ -20,7 +20,7 @@ import torch
 
 from gdm_course.checks.controls import careless, controls
 from gdm_course.checks.question import Ask, Question, close, run, to_arrays, wrong_with
-from gdm_course.grading.judge import asked as graders_asks
+from gdm_course.grading.judge import asks_of
 
 CHECKS = Path(__file__).parent.parent / "gdm_course" / "checks"
 UNITS = sorted(
@@ -98,7 +98,7 @@ def failures(question: Question, students: dict, seeds: Iterable[int]) -> set[tu
     """
     question, found = replace(question, mistakes=()), set()
     for seed in seeds:
-        asks = graders_asks(question, seed) if seed else question.asks(seed)
+        asks = asks_of(question, seed) if seed else question.asks(seed)
         for who, student in students.items():
             if said := wrong(question, asks, student):
                 found.add((seed, who, said))
