@@ -152,9 +152,9 @@ class PlanarFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of planar steps.
+        layers: number of planar steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))

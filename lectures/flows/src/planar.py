@@ -520,11 +520,11 @@ class PlanarFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of planar steps.
+        layers: number of planar steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Planar(D) for _ in range(layers)), Affine(D)], (D,))
 
 
@@ -1003,11 +1003,11 @@ class RadialFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of radial steps.
+        layers: number of radial steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):
-        validate.at_least(1, layers=layers)
+        validate.at_least(0, layers=layers)
         super().__init__([*(Radial(D) for _ in range(layers)), Affine(D)], (D,))
 
 
