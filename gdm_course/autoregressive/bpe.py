@@ -68,7 +68,7 @@ def learn(data: bytes, size: int) -> list[Pair]:
     return merges
 
 
-def known(tokens: Sequence[int], K: int) -> Sequence[int]:
+def in_alphabet(tokens: Sequence[int], K: int) -> Sequence[int]:
     """Return tokens, if all are from 0 to K - 1: a list counts -1 from its end."""
     for token in tokens:
         if not 0 <= token < K:
@@ -112,4 +112,4 @@ class BPE:
 
     def decode(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes of any tokens."""
-        return b"".join(self.vocabulary[token] for token in known(tokens, self.K))
+        return b"".join(self.vocabulary[token] for token in in_alphabet(tokens, self.K))

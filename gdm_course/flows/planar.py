@@ -152,7 +152,7 @@ class PlanarFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of planar steps.
+        layers: number of planar steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):

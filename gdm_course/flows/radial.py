@@ -79,7 +79,7 @@ class RadialFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of radial steps.
+        layers: number of radial steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):

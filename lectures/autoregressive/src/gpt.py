@@ -40,7 +40,7 @@ from torch.distributions import Categorical
 from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
 from gdm_course import plotting as plot
 from gdm_course.autoregressive import decoding
-from gdm_course.autoregressive.bpe import CHUNK, Pair, known, merge
+from gdm_course.autoregressive.bpe import CHUNK, Pair, in_alphabet, merge
 from gdm_course.autoregressive.decoding import (
     beginning,
     check_decoding,
@@ -919,7 +919,7 @@ class BPE:
 
     def decode(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes of any tokens."""
-        return b"".join(self.vocabulary[token] for token in known(tokens, self.K))
+        return b"".join(self.vocabulary[token] for token in in_alphabet(tokens, self.K))
 
 
 # %%

@@ -520,7 +520,7 @@ class PlanarFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of planar steps.
+        layers: number of planar steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):
@@ -1003,7 +1003,7 @@ class RadialFlow(Flow):
 
     Args:
         D: number of dimensions.
-        layers: number of radial steps.
+        layers: number of radial steps; with 0 only the Gaussian is left.
     """
 
     def __init__(self, D: int, *, layers: int = 16):
