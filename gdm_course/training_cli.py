@@ -44,11 +44,10 @@ def train_command(
         done = [_renew(n, confirm, folder) for n in names or _older(folder)]
         raise typer.Exit(0 if all(done) else 1)
     if show or not (names or pending):
-        typer.echo(checkpoints.table(folder))
-        return
+        return typer.echo(checkpoints.table(folder))
     todo = _chosen(names or [], pending, folder)
     changed = {"steps": steps, "precision": precision}
-    if any(v is not None for v in changed.values()):
+    if {*changed.values()} != {None}:
         todo, folder = [_trial(r, **changed) for r in todo], out or Path("build/trials")
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
     done = [_run(r, machine, folder, runs, resume, minutes) for r in todo]

@@ -8,6 +8,7 @@ from torch import nn
 
 from gdm_course.checks import arrays
 from gdm_course.checks.ask import Ask
+from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Question, Verdict, close, describe, run
 from gdm_course.grading import wire
 from gdm_course.grading.assignment import Assignment
@@ -46,7 +47,7 @@ def weighed(name: str) -> Question:
     """A question about a class that gets its weights from the judge."""
 
     def asks(seed: int) -> list[Ask]:
-        g = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         state = {"W": torch.randn(4, 4, generator=g)}
         return [Ask(args=(torch.randn(6, 4, generator=g),), init=(4,), state=state)]
 
@@ -57,7 +58,7 @@ def sloped(name: str) -> Question:
     """A question about a derivative."""
 
     def asks(seed: int) -> list[Ask]:
-        g = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         return [Ask(args=(torch.randn(5, generator=g),), jacobian=True)]
 
     return _compared(name, lambda x: x**2, asks)

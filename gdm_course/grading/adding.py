@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gdm_course.grading.gather import Found
 from gdm_course.grading.inert import shown
-from gdm_course.grading.ledger import Handed, Ledger, read
+from gdm_course.grading.ledger import Handed, Ledger, read, save
 from gdm_course.grading.turns import alone
 from gdm_course.grading.verdict import clear, restore
 
@@ -48,7 +48,7 @@ def enter(found: Found, place: Path, out: Path) -> list[str]:
         clear(out)
         book = read(out, empty=True)
         change = add(book, found, place, unit)
-        book.save(out)
+        save(book, out)
     now = sum(map(len, found.names.values())) + len(found.refused)
     lines = [
         _told(
@@ -94,7 +94,7 @@ def add(ledger: Ledger, found: Found, place: Path, unit: Callable[[str], str]) -
         own = (given / name).relative_to(base).as_posix() + "/" * name.endswith("/")
         one = Handed(own, key, why, str(given / name), runs.number)
         runs.bring(one, lambda old, key=key: _apart(unit(old), found.claims.get(key, "")))
-    runs.miss(place, {str(given / name) for name, _, _ in new})
+    _miss(runs, place, {str(given / name) for name, _, _ in new})
     now = {(one.own, one.key) for one in ledger.files.values()}
     ledger.replaced = [r for r in ledger.replaced if (r.own, r.key) not in now]
     kept = {p: what for p, what in ledger.aside.items() if not _below(place, p)}
@@ -129,44 +129,47 @@ class _Runs:
         if old is None or (one.key and old.key != one.key and apart(old.key)):
             if old is not None:
                 old.path = ""  # both count: the new one lies there now
-            return self._enter(one)
+            return _enter(self, one)
         if (old.key, old.own) == (one.key, one.own):
             old.why = one.why
             return
-        self._remove(name)
+        _remove(self, name)
         if old.key == one.key:  # it only has another name now
             one.run = old.run
         elif old.key:
             self.ledger.replaced.append(old)
             self.change.replaced.append(name)
-        self._enter(one)
+        _enter(self, one)
 
-    def _enter(self, one: Handed) -> None:
-        """Give it a line, unless the same file has one under the same name."""
-        for name in [*self.called.get(one.own, [])]:
-            old = self.ledger.files[name]
-            if old.key == one.key:
-                old.path, old.why = one.path, one.why
-                self.at[one.path] = name
-                return
-            if one.key and not old.key:  # now there is a file that can be read
-                self._remove(name)
-        name = self.ledger.enter(one)
-        self.at[one.path] = name
-        self.called.setdefault(one.own, []).append(name)
-        if name != one.own:
-            self.change.second.append(name)
 
-    def _remove(self, name: str) -> None:
-        old = self.ledger.files.pop(name)
-        self.called[old.own].remove(name)
-        self.at.pop(old.path, None)
+def _enter(runs: _Runs, one: Handed) -> None:
+    """Give it a line, unless the same file has one under the same name."""
+    for name in [*runs.called.get(one.own, [])]:
+        old = runs.ledger.files[name]
+        if old.key == one.key:
+            old.path, old.why = one.path, one.why
+            runs.at[one.path] = name
+            return
+        if one.key and not old.key:  # now there is a file that can be read
+            _remove(runs, name)
+    name = runs.ledger.enter(one)
+    runs.at[one.path] = name
+    runs.called.setdefault(one.own, []).append(name)
+    if name != one.own:
+        runs.change.second.append(name)
 
-    def miss(self, place: Path, seen: set[str]) -> None:
-        """Note what lay there before and does not now; no file is lost with it."""
-        for name, one in [*self.ledger.files.items()]:
-            if _below(place, one.path) and one.path not in seen:
-                if one.key:
-                    self.change.gone.append(name)
-                else:
-                    self._remove(name)
+
+def _remove(runs: _Runs, name: str) -> None:
+    old = runs.ledger.files.pop(name)
+    runs.called[old.own].remove(name)
+    runs.at.pop(old.path, None)
+
+
+def _miss(runs: _Runs, place: Path, seen: set[str]) -> None:
+    """Note what lay there before and does not now; no file is lost with it."""
+    for name, one in [*runs.ledger.files.items()]:
+        if _below(place, one.path) and one.path not in seen:
+            if one.key:
+                runs.change.gone.append(name)
+            else:
+                _remove(runs, name)

@@ -91,25 +91,26 @@ class Ledger:
 
     def enter(self, one: Handed) -> str:
         """Give a file a line; returns its name there, numbered if it is taken."""
-        taken = sum(1 for _ in self.called(one.own))
+        taken = sum(1 for _ in called(self, one.own))
         name = f"{one.own} ({taken + 1})" if taken else one.own
         self.files[name] = one
         return name
 
-    def called(self, own: str) -> Iterator[str]:
-        """The names in a row that are taken: own, own (2), own (3)..."""
-        names = (f"{own} ({number})" if number > 1 else own for number in count(1))
-        return takewhile(self.files.__contains__, names)
 
-    def save(self, folder: Path) -> None:
-        """Write it into a folder of results."""
-        more = {
-            n: {"own": h.own, "path": h.path, "run": h.run} for n, h in self.files.items()
-        }
-        data = {"submissions": self.names, "refused": self.refused, "files": more}
-        data |= {"replaced": [asdict(one) for one in self.replaced]}
-        data |= {"aside": self.aside, "roots": self.roots}
-        write(folder / "index.json", json.dumps(data, indent=1) + "\n")
+def save(ledger: Ledger, folder: Path) -> None:
+    """Write it into a folder of results."""
+    files = ledger.files.items()
+    more = {n: {"own": h.own, "path": h.path, "run": h.run} for n, h in files}
+    data = {"submissions": ledger.names, "refused": ledger.refused, "files": more}
+    data |= {"replaced": [asdict(one) for one in ledger.replaced]}
+    data |= {"aside": ledger.aside, "roots": ledger.roots}
+    write(folder / "index.json", json.dumps(data, indent=1) + "\n")
+
+
+def called(ledger: Ledger, own: str) -> Iterator[str]:
+    """The names in a row that are taken: own, own (2), own (3)..."""
+    names = (f"{own} ({number})" if number > 1 else own for number in count(1))
+    return takewhile(ledger.files.__contains__, names)
 
 
 def read(folder: Path, empty: bool = False) -> Ledger:

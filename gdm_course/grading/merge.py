@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gdm_course.grading.exports import table
-from gdm_course.grading.ledger import HASH, Handed, Ledger, NoResults, read
+from gdm_course.grading.ledger import HASH, Handed, Ledger, NoResults, called, read, save
 from gdm_course.grading.verdict import Result, Status, restore, store, write
 
 RULE = (
@@ -122,7 +122,7 @@ def _enter(merged: Merged, one: Handed, folder: Path) -> None:
     A file that one folder could not read is judged by what another one read.
     """
     files = merged.ledger.files
-    same = [name for name in merged.ledger.called(one.own) if files[name].own == one.own]
+    same = [name for name in called(merged.ledger, one.own) if files[name].own == one.own]
     if one.key in {files[name].key for name in same}:
         return
     unread = next((name for name in same if not files[name].key), None)
@@ -153,6 +153,6 @@ def save(merged: Merged, out: Path) -> None:
         )
     for result, _ in merged.verdicts.values():
         store(result, out)
-    merged.ledger.save(out)
+    save(merged.ledger, out)
     head = [("name or SHA-256", "kept", "dropped", "why")]
     write(out / "conflicts.csv", table([*head, *merged.conflicts]))

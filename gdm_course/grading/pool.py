@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from multiprocessing import Pipe, Process, active_children
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from queue import SimpleQueue
 
 from gdm_course.grading.stops import blocked, handled
@@ -79,11 +79,11 @@ class Desk(threading.Thread):
                 future.cancel()
             elif future.set_running_or_notify_cancel():
                 self._do(future, work)
-        self.seat.leave()
+        dismiss(self.seat)
 
     def end(self) -> None:
         """Wait for the last task, and for the worker to go."""
-        self.join() if self.ident else self.seat.leave()
+        self.join() if self.ident else dismiss(self.seat)
 
     def _do(self, future: Future, work: tuple) -> None:
         for _ in range(2):
@@ -104,9 +104,7 @@ class Seat:
     hiring = threading.Lock()  # a fork inherits what others have open: one at a time
 
     def __init__(self, pool: Local):
-        self.pool = pool
-        self.worker: Process | None = None
-        self.pipe: Connection | None = None
+        self.pool, self.worker, self.pipe = pool, None, None
 
     def hire(self) -> None:
         """Start a process that works here."""
@@ -135,10 +133,11 @@ class Seat:
             self.worker.join()
         self.worker = None
 
-    def leave(self) -> None:
-        """Let the worker end by itself."""
-        if self.worker is not None:
-            with contextlib.suppress(OSError):  # dead already
-                self.pipe.send(None)  # its other end may live on in another worker's fork
-            self.worker.join()
-            self.pipe.close()
+
+def dismiss(seat: Seat) -> None:
+    """Let the worker of a seat end by itself."""
+    if seat.worker is not None:
+        with contextlib.suppress(OSError):  # dead already
+            seat.pipe.send(None)  # its other end may live on in another worker's fork
+        seat.worker.join()
+        seat.pipe.close()

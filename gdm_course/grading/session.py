@@ -58,8 +58,7 @@ class Session:
         self.names = [*assignment.points]
         self.cells = _as_array(notebook, assignment)
         self.make, self.budget = make, budget
-        self.box: Box | None = None
-        self.loaded = self.spoiled = self.failure = None
+        self.box = self.loaded = self.spoiled = self.failure = None
         self.told, self.doubtful = Told(), frozenset()
         self.boxes, self.peak, self.rung = 0, 0, ""
         self.begun, self.cpu = clock.now(), 0.0
