@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -41,8 +42,8 @@ def train_command(
     """
     folder = out or checkpoints.FOLDER
     if measure or (confirm and names):
-        done = [_renew(n, confirm, folder) for n in names or _older(folder)]
-        raise typer.Exit(0 if all(done) else 1)
+        todo = names or _older(folder)
+        raise typer.Exit(_all(todo, lambda name: _renew(name, confirm, folder)))
     if show or not (names or pending):
         return typer.echo(checkpoints.table(folder))
     todo = _chosen(names or [], pending, folder)
@@ -50,8 +51,12 @@ def train_command(
     if {*changed.values()} != {None}:
         todo, folder = [_trial(r, **changed) for r in todo], out or Path("build/trials")
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
-    done = [_run(r, machine, folder, runs, resume, minutes) for r in todo]
-    raise typer.Exit(0 if all(done) else 1)
+    raise typer.Exit(_all(todo, lambda r: _run(r, machine, folder, runs, resume, minutes)))
+
+
+def _all(items: list, do: Callable[..., bool]) -> int:
+    """Do it to each, also after a failure; the exit status, 0 if all went well."""
+    return int(not all([do(item) for item in items]))
 
 
 def _older(folder: Path) -> list[str]:

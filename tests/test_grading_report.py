@@ -20,7 +20,7 @@ from gdm_course.grading import exports, figures, inert, pages
 from gdm_course.grading.collect import Entry, collect
 from gdm_course.grading.gradebook import NoGradebook, enter
 from gdm_course.grading.judge import unjudged
-from gdm_course.grading.ledger import Handed, Ledger, NoResults, save
+from gdm_course.grading.ledger import Handed, Ledger, NoResults, keep
 from gdm_course.grading.merge import merge, save
 from gdm_course.grading.report import report
 from gdm_course.grading.verdict import Mark, Result, Status, restore, store
@@ -95,7 +95,7 @@ def folder(place: Path, results: dict[str, Result], refused: dict | None = None)
 
 def write_index(names: dict[str, str], refused: dict[str, str], place: Path) -> None:
     files = {name: Handed(name, why=why) for name, why in refused.items()}
-    save(Ledger({**files, **{n: Handed(n, key=key) for n, key in names.items()}}), place)
+    keep(Ledger({**files, **{n: Handed(n, key=key) for n, key in names.items()}}), place)
 
 
 def hostile(place: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gdm_course.grading import batch, turns
-from gdm_course.grading.ledger import Ledger, NoResults, read, save
+from gdm_course.grading.ledger import Ledger, NoResults, keep, read
 from gdm_course.grading.verdict import restore
 from tests.fake_judge import UNITS, gdm, grade, judge, marks, put, rows  # noqa: F401
 
@@ -286,7 +286,7 @@ def test_a_ledger_comes_back_as_it_was(tmp_path):
     assert found.replaced
     assert found.aside
     assert found.refused
-    save(found, tmp_path)
+    keep(found, tmp_path)
     assert read(tmp_path) == found
     assert read(tmp_path / "in", empty=True) == Ledger()
 

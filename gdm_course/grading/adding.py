@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gdm_course.grading.gather import Found
 from gdm_course.grading.inert import shown
-from gdm_course.grading.ledger import Handed, Ledger, read, save
+from gdm_course.grading.ledger import Handed, Ledger, keep, read
 from gdm_course.grading.turns import alone
 from gdm_course.grading.verdict import clear, restore
 
@@ -48,7 +48,7 @@ def enter(found: Found, place: Path, out: Path) -> list[str]:
         clear(out)
         book = read(out, empty=True)
         change = add(book, found, place, unit)
-        save(book, out)
+        keep(book, out)
     now = sum(map(len, found.names.values())) + len(found.refused)
     lines = [
         _told(

@@ -97,7 +97,7 @@ class Ledger:
         return name
 
 
-def save(ledger: Ledger, folder: Path) -> None:
+def keep(ledger: Ledger, folder: Path) -> None:
     """Write it into a folder of results."""
     files = ledger.files.items()
     more = {n: {"own": h.own, "path": h.path, "run": h.run} for n, h in files}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gdm_course.grading.exports import table
-from gdm_course.grading.ledger import HASH, Handed, Ledger, NoResults, called, read, save
+from gdm_course.grading.ledger import HASH, Handed, Ledger, NoResults, called, keep, read
 from gdm_course.grading.verdict import Result, Status, restore, store, write
 
 RULE = (
@@ -153,6 +153,6 @@ def save(merged: Merged, out: Path) -> None:
         )
     for result, _ in merged.verdicts.values():
         store(result, out)
-    save(merged.ledger, out)
+    keep(merged.ledger, out)
     head = [("name or SHA-256", "kept", "dropped", "why")]
     write(out / "conflicts.csv", table([*head, *merged.conflicts]))
