@@ -46,12 +46,19 @@ def train_command(
         raise typer.Exit(_all(todo, lambda name: _renew(name, confirm, folder)))
     if show or not (names or pending):
         return typer.echo(checkpoints.table(folder))
-    todo = _chosen(names or [], pending, folder)
     changed = {"steps": steps, "precision": precision}
-    if {*changed.values()} != {None}:
-        todo, folder = [_trial(r, **changed) for r in todo], out or Path("build/trials")
+    todo, folder = _planned(_chosen(names or [], pending, folder), changed, folder, out)
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
     raise typer.Exit(_all(todo, lambda r: _run(r, machine, folder, runs, resume, minutes)))
+
+
+def _planned(
+    todo: list[recipes.Recipe], changed: dict, folder: Path, out: Path | None
+) -> tuple[list[recipes.Recipe], Path]:
+    """The recipes and their folder; with other settings it is a trial, kept apart."""
+    if {*changed.values()} == {None}:
+        return todo, folder
+    return [_trial(r, **changed) for r in todo], out or Path("build/trials")
 
 
 def _all(items: list, do: Callable[..., bool]) -> int:
