@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -42,12 +43,11 @@ def train_command(
     """
     folder = out or checkpoints.FOLDER
     if measure or (confirm and names):
-        todo = names or _older(folder)
-        raise typer.Exit(_all(todo, lambda name: _renew(name, confirm, folder)))
+        raise typer.Exit(_all(names or _older(folder), partial(_renew, confirm, folder)))
     if show or not (names or pending):
         return typer.echo(checkpoints.table(folder))
-    changed = {"steps": steps, "precision": precision}
-    todo, folder = _planned(_chosen(names or [], pending, folder), changed, folder, out)
+    todo = _chosen(names or [], pending, folder)
+    todo, folder = _planned(todo, {"steps": steps, "precision": precision}, folder, out)
     machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
     raise typer.Exit(_all(todo, lambda r: _run(r, machine, folder, runs, resume, minutes)))
 
@@ -73,7 +73,7 @@ def _older(folder: Path) -> list[str]:
     return [name for name in there if not checkpoints.measured(name, folder)]
 
 
-def _renew(name: str, confirm: bool, folder: Path) -> bool:
+def _renew(confirm: bool, folder: Path, name: str) -> bool:
     """Renew one card, say how that ended, and return whether it did not fail."""
     from gdm_course.scale import again
 
