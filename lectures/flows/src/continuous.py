@@ -1165,7 +1165,7 @@ ax.minorticks_off()
 # ## 11. Summary
 #
 # - A residual network with infinitely many, infinitely small layers is an ODE (2). It is
-#   invertible because trajectories cannot cross, with *any* network as velocity.
+#   invertible because trajectories cannot cross, with *any* Lipschitz network as velocity.
 # - The log-determinant becomes the integral of a trace, (3) and (4). Exact with $D$
 #   vector-Jacobian products, unbiased with one (7), if the probe is kept along the path.
 # - The number of layers is chosen by an adaptive solver, from an estimate of its own error

@@ -571,13 +571,13 @@ if budget(True, False):
 
 # %% [markdown]
 # The turned banana and the ring fail, and their noise shows what is left. Along a
-# horizontal line ($x_2$ first) the banana's two arms have become two clouds with a hole
-# between them: an affine map moves and scales a slice, and two humps stay two humps.
+# horizontal line ($x_2$ first) the banana's two arms are still two, with a hole between
+# them: an affine map moves and scales a slice, and two humps stay two humps.
 #
 # There are two repairs. **Depth**: the next layer sees the leftover structure from the
 # other direction and bends it further. (If $\mu$ were linear and $\sigma$ constant, any
 # number of layers would be one linear map, and the density a Gaussian.) The figure shows
-# what depth buys, in equal *steps*: eight layers also take eight times the time of one.
+# what depth buys, in equal *steps*: a step of eight layers does eight times the arithmetic.
 
 # %%
 depths, rows = (1, 2, 4, 8), {}
@@ -1050,9 +1050,9 @@ if budget(True, False):
 # several humps (the other three), both spline flows are far ahead of them after the same
 # time; the panels show what each makes of spirals. The planar and the continuous flow get
 # few steps for their second, and are not finished. For a step, IAF pays two passes per
-# layer, as the column of steps shows, and would pay 784 on MNIST. (We repeated the
-# table with a second seed and with four seconds: all this stays. The order among the affine
-# flows does not.)
+# layer, as the column of steps shows, and would pay 784 on MNIST. (We repeated the table
+# with a second seed and with four seconds: all this stays. The order among the affine flows
+# does not.)
 #
 # ## 11. Scale: every toy density of the course
 #
