@@ -1020,14 +1020,16 @@ def enter(kind, make):
 
 enter("planar, 24", lambda: PlanarFlow(2, layers=24))
 enter("RealNVP, 8", lambda: RealNVP(2))
+
+# %% tags=["train"]
 enter("MAF, 5", lambda: MAF(2))
-
-# %% tags=["train"]
 enter("IAF, 5", lambda: IAF(2))
-enter("spline coupling, 4", lambda: SplineCouplingFlow(2, bins=8))
 
 # %% tags=["train"]
+enter("spline coupling, 4", lambda: SplineCouplingFlow(2, bins=8))
 enter("spline, 1 + 2", lambda: SplineFlow(2))
+
+# %% tags=["train"]
 enter("continuous", lambda: ContinuousFlow(2, solver=Fixed(rk4_step, 4)))
 
 # %%
