@@ -37,7 +37,7 @@ def points(
         shape: of one example: sizes, or names where any size will do.
         like: a tensor or module whose dtype x has to have; None: any real numbers.
         name: of x, for the sentence.
-        least: fewest rows, and smallest size under a name.
+        least: fewest rows; 0 also lets the size under a name be 0.
     """
     shaped(x, shape, name, least)
     if not x.is_floating_point():
@@ -192,7 +192,7 @@ def dtype_of(like: Tensor | nn.Module) -> torch.dtype:
 
 def _fits(x: Tensor, sizes: tuple[Size, ...], least: int) -> bool:
     pairs = zip(sizes, x.shape[1:])
-    fits = (n == s if isinstance(s, int) else n >= least for s, n in pairs)
+    fits = (n == s if isinstance(s, int) else n >= min(least, 1) for s, n in pairs)
     return x.ndim == 1 + len(sizes) and all(fits)
 
 
