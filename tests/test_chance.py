@@ -160,7 +160,7 @@ GENERAL = {"torch", "numpy", "random"}
 MAY_SEED = {
     "chance.py": None,  # it is what the others call
     "checks/ask.py": ["manual_seed"],  # in a box, or under own_chance
-    "checks/draws.py": ["manual_seed", "set_state"],  # of a generator of its own, under a name
+    "checks/draws.py": ["manual_seed", "set_state"],  # of its own generator
     "training.py": ["set_seeds"],  # seed_everything
     "scale/run.py": ["set_seeds"],  # a recipe
 }
