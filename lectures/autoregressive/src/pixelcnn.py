@@ -976,8 +976,7 @@ _ = axes[0].legend()
 # In neither. The last column is the gain of the logistics, digit by digit, with its error: it is
 # a few tenths of a nat, and with a second seed we found it of the other sign. (Stop both after
 # the same few steps instead, and the logistics look several nats better on few images: they
-# *start* faster.) That 7 lies between 6 and 8 is worth knowing where there are many values; 17
-# are few. In the figure the dotted line is the true
+# *start* faster.) What the order is worth with 256 values, we have not measured. In the figure the dotted line is the true
 # value: the softmax may put its mass on single values as it likes, while the logistics bend
 # from bin to bin, and reach near certainty only at the ends, by a mean outside of the
 # range.
