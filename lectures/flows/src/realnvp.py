@@ -1110,7 +1110,7 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 # Noise, inversion and blur get less than digits. The *all-black* image is not a digit either, and yet it is as likely as digits are, or likelier. What is plotted bounds
 # $\log P(x)$, the probability of *this one* image. There is one black image and there are very
 # many digits: together the digits have nearly all of the probability, each for itself has
-# very little, and so has the black one, which will hardly ever be drawn ($e^{-60}$ is no
+# very little, and so has the black one, which will hardly ever be drawn ($e^{-80}$ is no
 # chance). How likely a single image is says little about whether images *like it* are drawn
 # (Nalisnick et al., 2019, found it with CIFAR-10 and SVHN). The reliability lecture comes back
 # to this.
