@@ -623,7 +623,7 @@ rate = lambda step: 5e-3 * (1 - step / steps)
 told = {}
 for step, _ in watch(train(plane, forever(x, 256), steps, rate), every=200, panels=show):
     if step in (1, steps // 8, steps // 4, steps // 2, steps):  # your logging would be here
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():  # the run does not notice
             told[step] = plane.terms(x_new)[1].mean(0).sort().values.tolist()
 print("KL of the two latent numbers, nats:", end=" ")
 print(*(f"{a:.2f} and {b:.2f} at step {step:,};" for step, (a, b) in told.items()))
