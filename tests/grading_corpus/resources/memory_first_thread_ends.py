@@ -1,7 +1,6 @@
 #: why = "children whose first thread has ended: /proc shows no memory of theirs"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 #: says = "2048 MiB of memory"
 # %%
 import ctypes

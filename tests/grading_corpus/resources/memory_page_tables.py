@@ -1,7 +1,6 @@
 #: why = "reads one byte of every 2 MiB of huge mappings: nothing is resident but page tables"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 #: says = "2048 MiB of memory"
 # %%
 import ctypes

@@ -1,7 +1,6 @@
 #: why = "takes shared memory without a name, and gives its pages back: they stay"
-#: expect = "ZERO"
+#: expect = "FULL"
 #: base = "solved"
-#: status = "crash"
 #: says = "2048 MiB of memory"
 #: rungs = ["L3", "L2"]
 # %%
