@@ -638,7 +638,7 @@ for beta in (0.0, 0.1, 0.25, 1.0, 25.0):
 # %% [markdown]
 # Without commitment the vectors wander off to great lengths, and the codes run after them.
 # With too much of it all vectors huddle around the codes there are, wherever the pictures
-# would like them to be. Between 0.1 and 1 the last column moves little.
+# would like them to be. Between 0.1 and 1 the last column moves by a few nats only.
 #
 # ## 7. From an autoencoder to a model of pictures
 #
