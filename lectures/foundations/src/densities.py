@@ -922,7 +922,10 @@ def fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(steps):
         loss = divergence(
-            truth.log_prob, lambda x: model.log_prob(x[:, None]), (-25.0, 25.0), 1000
+            truth.log_prob,
+            lambda x: model.log_prob(x[:, None].float()),
+            (-25.0, 25.0),
+            1000,
         )
         optimizer.zero_grad()
         loss.backward()
