@@ -105,7 +105,7 @@ RUNS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marsha
 RUNS |= {"shelve", "yaml", "pandas"}
 FILES = sorted((PACKAGE / "grading").rglob("*.py"))
 # Between a judge and its own workers; no box has an end of these pipes.
-OWN_PIPES = {"pool.py": "multiprocessing.connection"}
+OWN_PIPES = dict.fromkeys(("pool.py", "worker.py"), "multiprocessing.connection")
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -23,7 +23,7 @@ from gdm_course.grading.clock import PATIENCE, Deadline, counted
 from gdm_course.grading.ladder import LADDER
 from gdm_course.grading.line import Line, TooLate, receive
 from gdm_course.grading.notebook import Notebook
-from gdm_course.grading.session import Budget, Failed, Session, opened
+from gdm_course.grading.session import Budget, Failed, Session, opened, seconds
 from gdm_course.grading.weights import LOOKS, Weights, niceness
 from gdm_course.source import ROOT
 
@@ -136,21 +136,21 @@ def test_cells_of_a_starved_box_are_waited_for(made, share, late):
     with Session(Notebook(()), EMPTY, lambda: Slow(made, 60, share), Budget()) as session:
         if late:
             with pytest.raises(Failed, match="no answer within the time allowed"):
-                opened(session)
+                opened(session, "a")
         else:
-            opened(session)
+            opened(session, "a")
 
 
 def test_the_whole_submission_counts_the_same_way(made):
     budget = Budget(total=300, scale=2)
     with Session(Notebook(()), EMPTY, lambda: Slow(made, 0, 0), budget) as session:
-        opened(session)
+        opened(session, "a")
         made.wall, session.box.cpu = 700.0, 100.0
-        assert session.seconds(1000) == 600 - 700 / PATIENCE
+        assert seconds(session, 1000) == 600 - 700 / PATIENCE
         made.wall, session.box.cpu = 700.0, 580.0
-        assert session.seconds(1000) == 20
+        assert seconds(session, 1000) == 20
         session.close()
-        assert session.seconds(1000) == 20, "what its last box used still counts"
+        assert seconds(session, 1000) == 20, "what its last box used still counts"
         made.wall = 600 * PATIENCE
         with pytest.raises(Failed, match="the whole submission was over"):
             session.seconds(1)

@@ -103,11 +103,14 @@ def wrong_with(question: Question, asks: list[Ask], answers: list[Arrays]) -> st
     The notebook and the grader both judge by this. Answers that are packed otherwise than
     the reference's, a list of numbers for a vector, are judged as the reference packs them.
     """
-    found = _judged(question, asks, answers)
+    found, given = _judged(question, asks, answers), answers
     packed = _packed(question, asks, answers) if found else answers
     if any(p is not a for p, a in zip(packed, answers)):
         found, answers = _judged(question, asks, packed), packed
-    return (hint(question.mistakes, asks, answers) or found) if found else None
+    if not found:
+        return None
+    known = (hint(question.mistakes, asks, those) for those in (given, answers))
+    return next(filter(None, known), found)
 
 
 def _judged(question: Question, asks: list[Ask], answers: list[Arrays]) -> str | None:

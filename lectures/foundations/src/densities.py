@@ -584,7 +584,8 @@ print(
 )
 print(f"KL on a grid       {exact:.4f} nats")
 assert abs(gap.value - exact) < 5 * gap.error + 1e-3
-assert gap.error < nll.error / 2
+if budget(True, False):
+    assert gap.error < nll.error / 2
 
 # %% [markdown]
 # Mind the errors: taken point by point, $\log p - \log p_\theta$ varies much less than

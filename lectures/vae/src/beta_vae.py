@@ -567,7 +567,8 @@ for ax, table in zip(axes, torch.tensor(rows).permute(1, 2, 0)):  # (3, prices) 
     ax.axhline(math.log(N), color=plot.BLACK, linestyle="--")
     ax.text(4.4, math.log(N) + 0.2, "log N", ha="right")
     ax.set_xticks(range(len(prices)), [f"{beta:g}" for beta in prices])
-    ax.set(xlabel="beta", ylabel="rate (nats per digit)", ylim=(0, 1.1 * bottom.max()))
+    top = max(1.1 * bottom.max().item(), 6.5)
+    ax.set(xlabel="beta", ylabel="rate (nats per digit)", ylim=(0, top))
 _ = axes[0].legend()
 
 # %% [markdown]

@@ -196,7 +196,7 @@ DEMANDS = {
         "Row $i$": "row i holds code i",
     },
     "factor_gap": {
-        "Many counts are 0": "a count of 0 gives",
+        "Many counts are 0": "this is not a number",
         "takes $V$ values, not equally often": "log V is the entropy of a uniform",
         "z_\\text{second}": "the gap is to the second best",
         "z_\\text{best}": first_is_best,
