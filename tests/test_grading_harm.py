@@ -144,10 +144,11 @@ def test_a_class_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", place)
 
     monkeypatch.setattr(os, "scandir", refuses)
-    out = str(tmp_path / "out")
-    done = CliRunner().invoke(get_command(app), [str(tmp_path), "--out", out])
+    place, out = tmp_path / "in", str(tmp_path / "out")
+    place.mkdir()
+    done = CliRunner().invoke(get_command(app), [str(place), "--out", out])
     assert done.exit_code == 2
-    assert f"{tmp_path} cannot be read: Permission denied" in done.output
+    assert f"{place} cannot be read: Permission denied" in done.output
 
 
 # Memory -----------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def test_the_whole_submission_counts_the_same_way(made):
         assert seconds(session, 1000) == 20, "what its last box used still counts"
         made.wall = 600 * PATIENCE
         with pytest.raises(Failed, match="the whole submission was over"):
-            session.seconds(1)
+            seconds(session, 1)
 
 
 # What a box used --------------------------------------------------------------------------
