@@ -121,7 +121,7 @@ def test_all_mirrors_down(server, tmp_path):
 
 
 def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
-    """Catches a missing time-out: the second mirror is asked after it."""
+    """Catches a missing time-out: after it more is asked for, from where it stopped."""
     asked = requests.get
 
     def get(url, timeout, **more):
@@ -131,7 +131,7 @@ def test_a_silent_server_is_given_up(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(requests, "get", get)
     transfer.fetch(make(server, "waits", "plain"), tmp_path)
-    assert server.asked[-1][0] == "plain"
+    assert server.asked[1][1] > 0
     assert settled(tmp_path)
 
 
