@@ -984,10 +984,12 @@ _ = left.legend(title="repair")
 
 # %% [markdown]
 # Both repairs fit the story: a charge that comes later leaves more dimensions talking, and
-# the ELBO is better too. Free bits keep *every* dimension talking and pay for it in the ELBO;
-# their $\mathcal L_{500}$ says that the model is better than the silent one all the same. (So
-# it was on three seeds. It is not for ever: after four times the steps warm-up still had more
-# dimensions and the better $\mathcal L_{500}$, but the worse ELBO on test digits.) If a decoder can truly do without $z$, no
+# the ELBO is better too. Free bits keep *every* dimension talking and may pay for it in the
+# ELBO; their $\mathcal L_{500}$ says that the model is better than the silent one all the same.
+# (The better $\mathcal L_{500}$ of both repairs held on three seeds, the price of free bits in
+# the ELBO on two of them. We looked at four times the steps on one seed only: there warm-up
+# had more dimensions, a better $\mathcal L_{500}$ and a *worse* ELBO on test digits than no
+# repair.) If a decoder can truly do without $z$, no
 # repair is a win: (2) does not ask for useful codes, only for likely data. The next lecture
 # makes that its theme.
 #
