@@ -1,9 +1,11 @@
 """What one submission does to the machine, the judge or its neighbours, and must not."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -238,13 +240,17 @@ def test_locks_that_nobody_counts_are_refused(tmp_path):
         assert ("PermissionError" in done.stderr) != allowed, done.stderr
 
 
-def holding(source: str) -> subprocess.Popen:
+@contextlib.contextmanager
+def holding(source: str) -> Iterator[int]:
     """A process that has done what the source says, and waits."""
     code = f"{source}\nimport sys\nprint('done', flush=True)\nsys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", code], **pipes)
-    assert process.stdout.readline() == b"done\n"
-    return process
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        try:
+            assert process.stdout.readline() == b"done\n"
+            yield process.pid
+        finally:
+            process.kill()
 
 
 TAKES = {
@@ -299,16 +305,10 @@ ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)
 @pytest.mark.parametrize("how", TAKES)
 def test_memory_is_counted_however_it_is_hidden(how):
     gauge = memory.Gauge(1 << 30)
-    process = holding(TAKES[how])
-    try:
+    with holding(TAKES[how]) as taker, holding("") as other:
         least = 190 if how == "page tables" else 200  # 100 GiB need 200 MiB of tables
         for limit in (1 << 30, 0):  # a quick look, an exact one
             gauge.limit = limit
-            assert least << 20 <= gauge.read([process.pid]) < 300 << 20
+            assert least << 20 <= gauge.read([taker]) < 300 << 20
         gauge.limit = 1 << 30
-        assert gauge.read([os.getpid()]) < 1 << 30, "not of another process"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        assert gauge.read([other]) < 100 << 20, "not of another process"

@@ -1,7 +1,6 @@
 #: why = "takes shared memory on a machine where nobody can count it: refused, or ended"
 #: expect = "BOUND"
 #: base = "solved"
-#: says = "2048 MiB of memory"
 #: rungs = ["L3u"]
 # %%
 import mmap
@@ -15,3 +14,4 @@ for _ in range(80):
     block.madvise(mmap.MADV_DONTNEED)
     held.append(block)
 time.sleep(20)
+kl_gaussian = None  # reached only by who could keep 5 GiB: that costs one mark, not all
