@@ -540,7 +540,7 @@ class PlanarFlow(Flow):
 seed_everything(1)
 flow = PlanarFlow(2, layers=8).double()
 for p in flow.parameters():
-    p.data = torch.randn_like(p)
+    p.data = 0.5 * torch.randn_like(p)  # gently bent: larger weights need smaller cells
 corners = 0.1 * torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
 
 
@@ -558,13 +558,13 @@ for centre in 1.2 * torch.randn(5, 2, dtype=torch.float64):
     J = jacobian(lambda z: flow.inverse(z[None])[0][0], centre)
     place = f"({centre[0]:6.3f}, {centre[1]:6.3f})"
     print(f"{place:>22s} {ratio:14.5f} {math.exp(log_det):12.5f} {J.det():12.5f}")
-    assert abs(ratio / math.exp(log_det) - 1) < 0.2
+    assert abs(ratio / math.exp(log_det) - 1) < 0.15  # 0.04 at worst on 300 seeds
     assert abs(J.det().log().item() - log_det) < 1e-10
     back, _ = flow(moved)
     assert (back - centre - corners).abs().max() < 1e-10  # and home again
 
 # %% [markdown]
-# **Quiz 1.** The first two columns agree roughly, the last two in every digit. Why?
+# **Quiz 1.** The first two columns agree in two digits or more, the last two in all. Why?
 #
 # <details><summary>Answer</summary>
 #
