@@ -72,6 +72,31 @@ def zero_last(net: nn.Module) -> nn.Module:
     return net
 
 
+class FourierFeatures(nn.Module):
+    """Sines and cosines of random projections: x (*B, D) -> (*B, 2 K).
+
+    A perceptron of points learns slow changes first; of their waves it learns quick ones too.
+
+    Args:
+        D: dimension of a point.
+        K: number of frequencies, drawn once from N(0, scale^2) and kept.
+        scale: of the frequencies, in radians per unit of x.
+
+    References:
+        Tancik et al. (2020). Fourier features let networks learn high frequency functions
+            in low dimensional domains. arXiv:2006.10739.
+    """
+
+    def __init__(self, D: int, K: int = 32, scale: float = 1.0):
+        super().__init__()
+        self.register_buffer("B", scale * torch.randn(D, K))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return cos and sin of x B: (*B, D) -> (*B, 2 K)."""
+        angle = x @ self.B
+        return torch.cat([angle.cos(), angle.sin()], -1)
+
+
 class ResidualConv(nn.Module):
     """x + conv(act(conv(act(x)))), both 3 x 3: (B, C, H, W) -> the same shape."""
 
