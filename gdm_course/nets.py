@@ -75,7 +75,7 @@ def zero_last(net: nn.Module) -> nn.Module:
 class FourierFeatures(nn.Module):
     """Sines and cosines of random projections: x (*B, D) -> (*B, 2 K).
 
-    A perceptron of points learns slow changes first; of their waves it learns quick ones too.
+    A perceptron of points learns slow changes first; given waves, it learns quick ones too.
 
     Args:
         D: dimension of a point.
