@@ -1025,7 +1025,7 @@ assert nll.value < 64 * math.log(2)  # better than one bit per pixel
 # divergence from the truth, estimated as in section 6.
 
 # %% tags=["train"]
-figure = gallery.figure("two_moons", steps=budget(800, 20))
+figure = gallery.figure("two_moons", steps=budget(400, 20))
 
 # %% [markdown]
 # ## Summary
