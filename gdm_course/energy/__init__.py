@@ -1,12 +1,44 @@
 """Energy-based models: likely is what is low, and the constant is left out."""
 
+from functools import partial
+
+from torch import nn
+
 from gdm_course.examples import Example
 
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",
+    "Noise": "a protocol: what NCE tells data from",
 }
 
 
 def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
-    return {}
+    return {
+        **scores(),
+    }
+
+
+def scores() -> dict[str, Example]:
+    """Return the models of the score, and the one that learns from noise."""
+    from gdm_course.energy import score_matching as sm
+    from gdm_course.energy.nce import NCE
+    from gdm_course.energy.network import EnergyNet
+    from gdm_course.foundations.densities import GaussianMixture
+
+    small = {"waves": 4, "hidden": (8,)}
+
+    def contrast() -> nn.Module:
+        return NCE(EnergyNet(3, **small), GaussianMixture(3, K=1))
+
+    kinds = [sm.ScoreModel, sm.SlicedScoreModel, sm.DenoisingScoreModel]
+    return {
+        **{
+            k.__name__: Example(partial(k, 3, **small), (3,), draw={"steps": 3})
+            for k in kinds
+        },
+        "NoiseConditionalModel": Example(
+            partial(sm.NoiseConditionalModel, 3, **small), (3,), draw={"steps": 2}
+        ),
+        "NCE": Example(contrast, (3,)),
+    }
