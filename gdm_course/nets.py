@@ -97,6 +97,23 @@ class FourierFeatures(nn.Module):
         return torch.cat([angle.cos(), angle.sin()], -1)
 
 
+def wave_net(
+    D: int, D_out: int, *, hidden: Sequence[int] = (64, 64), waves=32, scale=1.0
+) -> nn.Sequential:
+    """Build a perceptron that sees Fourier features of its input, or itself if waves = 0.
+
+    Args:
+        D, D_out: dimensions of input and output.
+        hidden: features of the hidden layers.
+        waves, scale: number and size of the frequencies, see `FourierFeatures`.
+
+    Returns:
+        A module (*B, D) -> (*B, D_out).
+    """
+    front = FourierFeatures(D, waves, scale) if waves else nn.Identity()
+    return nn.Sequential(front, mlp((2 * waves or D, *hidden, D_out)))
+
+
 class ResidualConv(nn.Module):
     """x + conv(act(conv(act(x)))), both 3 x 3: (B, C, H, W) -> the same shape."""
 

@@ -9,10 +9,9 @@ from torch.distributions import MultivariateNormal
 
 from gdm_course.data import toy
 from gdm_course.energy import score_matching as sm
-from gdm_course.energy.nce import NCE, info_nce
+from gdm_course.energy.nce import NCE, GaussianNoise, info_nce
 from gdm_course.energy.network import EnergyNet
 from gdm_course.energy.normalise import cell_centres, log_z_grid
-from gdm_course.foundations.densities import GaussianMixture
 from gdm_course.training import forever, generator, train
 
 COVARIANCE = torch.tensor([[1.5, 0.6], [0.6, 0.8]], dtype=torch.float64)
@@ -136,10 +135,7 @@ def test_denoising_is_lowest_at_the_score_of_the_blurred_density_and_not_at_0():
 
 
 def objectives():
-    noise = GaussianMixture(2, K=1)
-    with torch.no_grad():
-        noise.mu.zero_()
-        noise.log_sigma.fill_(0.4)
+    noise = GaussianNoise(torch.randn(8000, 2, generator=generator(3)), 1.5)
     small = {"waves": 16, "scale": 0.3}
     return {
         "explicit": lambda: sm.ScoreModel(2, **small),

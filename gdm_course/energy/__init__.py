@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from torch import nn
 
 from gdm_course.examples import Example
@@ -22,14 +23,16 @@ def models() -> dict[str, Example]:
 def scores() -> dict[str, Example]:
     """Return the models of the score, and the one that learns from noise."""
     from gdm_course.energy import score_matching as sm
-    from gdm_course.energy.nce import NCE
+    from gdm_course.energy.nce import NCE, GaussianNoise
     from gdm_course.energy.network import EnergyNet
-    from gdm_course.foundations.densities import GaussianMixture
 
     small = {"waves": 4, "hidden": (8,)}
 
+    def bell() -> nn.Module:
+        return GaussianNoise(torch.randn(20, 3))
+
     def contrast() -> nn.Module:
-        return NCE(EnergyNet(3, **small), GaussianMixture(3, K=1))
+        return NCE(EnergyNet(3, **small), bell())
 
     kinds = [sm.ScoreModel, sm.SlicedScoreModel, sm.DenoisingScoreModel]
     return {
@@ -40,5 +43,6 @@ def scores() -> dict[str, Example]:
         "NoiseConditionalModel": Example(
             partial(sm.NoiseConditionalModel, 3, **small), (3,), draw={"steps": 2}
         ),
+        "GaussianNoise": Example(bell, (3,)),
         "NCE": Example(contrast, (3,)),
     }

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 
 from gdm_course import validate
 
@@ -29,6 +30,33 @@ class Noise(Protocol):
         ...
 
 
+class GaussianNoise(nn.Module):
+    """N(mean, (widen sigma)^2 in every dimension), with mean and sigma of some data.
+
+    Args:
+        x: the data (N, D).
+        widen: how many times as wide as they are.
+    """
+
+    def __init__(self, x: Tensor, widen: float = 1.0):
+        super().__init__()
+        x = validate.points(x, "D", least=2)
+        self.register_buffer("mean", x.mean(0))
+        self.register_buffer("sigma", widen * x.std(0))
+
+    def law(self) -> Independent:
+        """Return the distribution."""
+        return Independent(Normal(self.mean, self.sigma, False), 1, False)
+
+    def sample(self, n: int) -> Tensor:
+        """Draw n points: (n, D)."""
+        return self.law().sample((validate.count(n),))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x) in nats: (B, D) -> (B,)."""
+        return self.law().log_prob(validate.points(x, len(self.mean), self.mean))
+
+
 class NCE(nn.Module):
     """An energy and a number c, trained to tell data from noise; c comes to be log Z.
 
@@ -37,7 +65,8 @@ class NCE(nn.Module):
 
     Args:
         energy: a module with `energy(x)` in nats, (B, D) -> (B,).
-        noise: with `sample` and `log_prob`; wide enough to reach all data. Not trained.
+        noise: with `sample` and `log_prob`; wide enough to reach all data; a module's
+            parameters are frozen.
         nu: noise points for each point of the data.
         count: False forgets log nu in G, to see where c goes.
     """

@@ -4,13 +4,11 @@ References:
     LeCun, Chopra, Hadsell, Ranzato, Huang (2006). A tutorial on energy-based learning.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from gdm_course import validate
-from gdm_course.nets import FourierFeatures, mlp, zero_last
+from gdm_course.nets import wave_net, zero_last
 
 
 class EnergyNet(nn.Module):
@@ -20,26 +18,14 @@ class EnergyNet(nn.Module):
 
     Args:
         D: dimension of a point.
-        hidden: features of the hidden layers.
-        waves: Fourier features of the points; 0 shows the points themselves.
-        scale: of the waves' frequencies, in radians per unit of x.
         width: standard deviation of the bowl, wider than the data.
+        net: more about the network, see `nets.wave_net`: hidden, waves, scale.
     """
 
-    def __init__(
-        self,
-        D: int,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        waves: int = 32,
-        scale: float = 1.0,
-        width: float = 3.0,
-    ):
+    def __init__(self, D: int, *, width: float = 3.0, **net):
         super().__init__()
-        validate.at_least(1, D=D, hidden=hidden)
-        validate.at_least(0, waves=waves)
-        front = FourierFeatures(D, waves, scale) if waves else nn.Identity()
-        self.f = nn.Sequential(front, zero_last(mlp((2 * waves or D, *hidden, 1))))
+        validate.at_least(1, D=D)
+        self.f = zero_last(wave_net(D, 1, **net))
         self.D, self.width = D, width
 
     def energy(self, x: Tensor) -> Tensor:

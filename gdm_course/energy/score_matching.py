@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from gdm_course import validate
 from gdm_course.energy.sampling import noise_like
-from gdm_course.nets import FourierFeatures, mlp
+from gdm_course.nets import wave_net
+
+SIGMAS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.06)
 
 
 def trace_of_jacobian(s: Tensor, x: Tensor) -> Tensor:
@@ -63,24 +65,13 @@ class ScoreModel(nn.Module):
 
     Args:
         D: dimension of a point.
-        hidden: features of the hidden layers.
-        waves, scale: of the Fourier features of x, see `nets.FourierFeatures`.
+        net: more about the network, see `nets.wave_net`: hidden, waves, scale.
     """
 
-    def __init__(
-        self,
-        D: int,
-        *,
-        hidden: Sequence[int] = (64, 64),
-        waves: int = 32,
-        scale: float = 1.0,
-    ):
+    def __init__(self, D: int, **net):
         super().__init__()
-        validate.at_least(1, D=D, hidden=hidden, waves=waves)
-        self.net = nn.Sequential(
-            FourierFeatures(D, waves, scale), mlp((2 * waves, *hidden, D))
-        )
-        self.D = D
+        validate.at_least(1, D=D)
+        self.net, self.D = wave_net(D, D, **net), D
 
     def score(self, x: Tensor) -> Tensor:
         """Return the score at every point: (B, D) -> (B, D)."""
@@ -99,8 +90,9 @@ class ScoreModel(nn.Module):
 
     def sample(self, n: int, steps: int = 500, eps: float = 0.01) -> Tensor:
         """Run n chains of Langevin steps with this score, from N(0, I): (n, D)."""
-        start = torch.randn(validate.count(n), self.D, device=self.net[0].B.device)
-        return langevin(self.score, start.to(self.net[0].B), eps, steps)
+        like = next(self.parameters())
+        start = noise_like(like.new_empty(validate.count(n), self.D))
+        return langevin(self.score, start, eps, steps)
 
 
 @torch.no_grad()
@@ -131,12 +123,12 @@ class DenoisingScoreModel(ScoreModel):
     Lowest at the score of p blurred by N(0, sigma^2 I), and not at 0 there.
 
     Args:
-        D, more: as of `ScoreModel`.
+        D, net: as of `ScoreModel`.
         sigma: standard deviation of the noise.
     """
 
-    def __init__(self, D: int, *, sigma: float = 0.1, **more):
-        super().__init__(D, **more)
+    def __init__(self, D: int, *, sigma: float = 0.1, **net):
+        super().__init__(D, **net)
         self.sigma = sigma
 
     def loss(self, x: Tensor) -> Tensor:
@@ -153,41 +145,29 @@ class DenoisingScoreModel(ScoreModel):
 class NoiseConditionalModel(nn.Module):
     """One network for the scores of p under many noises, from wide to narrow.
 
-    s(x, sigma) = net(waves of x / sqrt(1 + sigma^2), log sigma) / sigma, so that sigma s
-    has one size at every sigma.
-
     Args:
         D: dimension of a point.
         sigmas: standard deviations of the noises, falling; the first as wide as the data.
-        hidden, waves, scale: as of `ScoreModel`.
+        net: more about the network, as of `ScoreModel`.
     """
 
-    def __init__(
-        self,
-        D: int,
-        *,
-        sigmas: Sequence[float] = (4.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.06),
-        hidden: Sequence[int] = (64, 64),
-        waves: int = 32,
-        scale: float = 1.0,
-    ):
+    def __init__(self, D: int, *, sigmas: Sequence[float] = SIGMAS, **net):
         super().__init__()
-        validate.at_least(1, D=D, hidden=hidden, waves=waves)
-        self.D = D
+        validate.at_least(1, D=D)
         self.register_buffer("sigmas", torch.tensor(sigmas))
-        self.waves = FourierFeatures(D, waves, scale)
-        self.net = mlp((2 * waves + 1, *hidden, D))
+        self.net, self.D = wave_net(D + 1, D, **net), D
 
     def score(self, x: Tensor, sigma: Tensor | float | None = None) -> Tensor:
         """Return the score of p blurred by sigma, one for all or (B, 1): (B, D) -> (B, D).
 
-        Without sigma, by the narrowest noise.
+        net(x / sqrt(1 + sigma^2), log sigma) / sigma, so that the network's own size is the
+        same at every sigma. Without sigma, by the narrowest noise.
         """
         x = validate.points(x, self.D, self, least=0)
         sigma = self.sigmas[-1] if sigma is None else torch.as_tensor(sigma).to(x)
         sigma = sigma.expand(len(x), 1)
-        seen = self.waves(x / (1 + sigma.square()).sqrt())
-        return self.net(torch.cat([seen, sigma.log()], 1)) / sigma
+        seen = torch.cat([x / (1 + sigma.square()).sqrt(), sigma.log()], 1)
+        return self.net(seen) / sigma
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean of |sigma s + e|^2 / 2, every row with a noise of its own: ()."""
@@ -198,13 +178,18 @@ class NoiseConditionalModel(nn.Module):
         return (sigma * s + e).square().sum(1).mean() / 2
 
     def sample(self, n: int, steps: int = 100, share: float = 0.2) -> Tensor:
-        """Run Langevin chains through the noises, the widest first: (n, D).
+        """Run Langevin chains through the noises, the widest first: (n, D)."""
+        return annealed(self, n, steps, share)
 
-        Args: n chains, steps at every noise, and the share of sigma^2 that a step is.
-        """
-        first = self.sigmas[0]
-        x = first * torch.randn(validate.count(n), self.D).to(first)
-        for sigma in self.sigmas:
-            eps = share * sigma.item() ** 2
-            x = langevin(lambda x, s=sigma: self.score(x, s), x, eps, steps)
-        return x
+
+def annealed(model: NoiseConditionalModel, n: int, steps: int, share: float) -> Tensor:
+    """Run n Langevin chains through the noises of a model, from the widest: (n, D).
+
+    Args: steps at every noise, and the share of sigma^2 that a step is.
+    """
+    first = model.sigmas[0]
+    x = first * noise_like(first.new_empty(validate.count(n), model.D))
+    for sigma in model.sigmas:
+        eps = share * sigma.item() ** 2
+        x = langevin(lambda x, s=sigma: model.score(x, s), x, eps, steps)
+    return x
