@@ -12,13 +12,8 @@ from gdm_course.authoring.percent import Cell, Script
 from gdm_course.source import definitions, lines
 
 LONGEST = 40  # lines of a definition: one cell under one paragraph
-TAGS = {"setup", "nav", "notes", "solution", "train", "skip-slide", "subslide"}
-TAGS |= {
-    "raises-exception",
-    "nbval-skip",
-    "nbval-ignore-output",
-    "hide-input",
-}  # others' tools
+TAGS = {"setup", "nav", "notes", "fold", "solution", "train", "skip-slide", "subslide"}
+TAGS |= {"raises-exception", "nbval-skip", "nbval-ignore-output"}  # others' tools
 
 
 def problems(made: Plan) -> list[Problem]:
