@@ -67,10 +67,17 @@ def sync(
 
 
 @app.command()
-def check() -> None:
+def check(
+    hours: Annotated[
+        bool, typer.Option("--hours", help="First say how long each lecture is, and why.")
+    ] = False,
+) -> None:
     """Prove that everything derived is up to date, and that the rules of the house hold."""
+    from gdm_course.authoring import derive, hour
     from gdm_course.authoring.check import check
 
+    if hours:
+        typer.echo(hour.table(_say_errors(derive.plan, _root()).lectures()))
     _finish(_say_errors(check, _root()), "scripts, package, notebooks and tables agree")
 
 

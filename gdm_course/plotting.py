@@ -33,7 +33,9 @@ from gdm_course.look import (  # noqa: F401
     YELLOW,
     drawable,
     highest,
+    log_ink,
     style,
+    to_numpy,
 )
 
 Interval = tuple[float, float]
@@ -54,11 +56,6 @@ def panels(
     for ax, title in zip(axes, titles):
         ax.set_title(title, loc="left")
     return axes[: len(titles)]
-
-
-def to_numpy(x: Tensor | np.ndarray | Sequence[float]) -> np.ndarray:
-    """Detach a tensor, of any device, into an array; lists become arrays too."""
-    return x.detach().float().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 def mesh(bounds: tuple[Interval, Interval], n: int) -> Tensor:
@@ -100,8 +97,13 @@ def density(
     ax: Axes | None = None,
     n: int = 150,
     vmax: float | None = None,
+    log: bool = False,
+    floor: float = 1e-4,
 ) -> Axes:
     """Draw a density of the plane as ink: exp(log_prob) on n x n cells.
+
+    With `log`, ink is logarithmic, and a bar beside the picture says from where: so a cloud
+    can be seen beside a needle a thousand times as dense.
 
     Args:
         log_prob: (B, 2) -> (B,) in nats.
@@ -110,11 +112,15 @@ def density(
         n: cells along a side.
         vmax: density (per unit of area) of the darkest ink: give panels that are to be
             compared the same one; None takes the largest value on the grid.
+        log: whether equal steps of ink are equal factors.
+        floor: with `log`, what is below this fraction of the darkest ink is white.
     """
     ax = ax or panels("")[0]
     p = drawable(to_numpy(log_prob(mesh(bounds, n)).exp()), ax).reshape(n, n)
     extent = (*bounds[0], *bounds[1])
     vmax = highest(np.asarray([vmax])) if vmax is not None else highest(p)
+    if log:
+        return plane(bounds, log_ink(p, extent, vmax, floor, ax))
     ax.imshow(p, origin="lower", extent=extent, vmin=0, vmax=vmax, interpolation="bilinear")
     return plane(bounds, ax)
 

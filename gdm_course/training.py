@@ -41,9 +41,17 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(shifted(seed))
 
 
+def full_run() -> bool:
+    """Say whether a lecture trains in full, so that its figures can be held to a number.
+
+    False if the environment says `GDM_SMOKE=1`: CI's quick run of a few steps.
+    """
+    return not on("GDM_SMOKE")
+
+
 def budget(full: int, smoke: int) -> int:
-    """Return `full`, or `smoke` if the environment says `GDM_SMOKE=1` (CI's quick run)."""
-    return smoke if on("GDM_SMOKE") else full
+    """Return `full`, or `smoke` steps where it is not a `full_run`."""
+    return full if full_run() else smoke
 
 
 def batches(x: Batch, B: int, generator: torch.Generator | None = None) -> Iterator[Batch]:

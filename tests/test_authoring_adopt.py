@@ -76,6 +76,63 @@ def test_what_was_not_edited_keeps_its_lines_in_the_script(course):
     assert (course / SCRIPT).read_text() == after
 
 
+FOLDED = '# %% tags=["fold"]\n# @title The mean\nassert Model()'
+NOTE = "<details><summary>For the lecturer</summary>"
+
+
+def test_folded_cells_come_back_without_what_is_derived(course):
+    mini.edit(course, SCRIPT, "# %%\nassert Model()", FOLDED)
+    derive.sync(course)
+    before = (course / SCRIPT).read_text()
+    notebook = mini.notebook(course, LECTURE)
+    cell = notebook["cells"][at(notebook, "assert Model")]
+    cell["source"] = "".join(cell["source"]).replace("title The mean", "title Its mean")
+    del cell["metadata"]["jupyter"]  # opened with a click, and saved so
+    note = notebook["cells"][at(notebook, "Speak slowly")]
+    note["source"] = "".join(note["source"]).replace("slowly.", "slowly.\n\nAnd smile.")
+    save(course, LECTURE, notebook)
+    adopt(course, course / LECTURE)
+    assert check(course) == []
+    after = before.replace("title The mean", "title Its mean")
+    after = after.replace("# Speak slowly.", "# Speak slowly.\n#\n# And smile.")
+    assert (course / SCRIPT).read_text() == after
+
+
+def test_opening_a_folded_cell_is_no_edit(course):
+    mini.edit(course, SCRIPT, "# %%\nassert Model()", FOLDED)
+    derive.sync(course)
+    notebook = mini.notebook(course, LECTURE)
+    notebook["cells"][at(notebook, "assert Model")]["metadata"]["jupyter"] = {}
+    save(course, LECTURE, notebook)
+    assert adopt(course, course / LECTURE) == ""
+    assert derive.sync(course) == ([LECTURE], [])
+
+
+@pytest.mark.parametrize(
+    "half", [f"{NOTE}\n\nLouder.", f"{NOTE}Louder.</details>", "Louder."]
+)
+def test_a_note_is_folded_once_however_it_was_edited(course, half):
+    notebook = mini.notebook(course, LECTURE)
+    notebook["cells"][at(notebook, "Speak slowly")]["source"] = half
+    save(course, LECTURE, notebook)
+    adopt(course, course / LECTURE)
+    assert '# %% [markdown] tags=["notes"]\n# Louder.\n' in (course / SCRIPT).read_text()
+    source = "".join(mini.notebook(course, LECTURE)["cells"][-2]["source"])
+    assert source == f"{NOTE}\n\nLouder.\n\n</details>"
+
+
+def test_tags_given_in_jupyterlab_fold_a_cell(course):
+    notebook = mini.notebook(course, LECTURE)
+    cell = notebook["cells"][at(notebook, "assert Model")]
+    cell["metadata"]["tags"] = ["fold"]
+    cell["source"] = ["# @title The mean\n", *cell["source"]]
+    save(course, LECTURE, notebook)
+    adopt(course, course / LECTURE)
+    assert FOLDED in (course / SCRIPT).read_text()
+    cells = mini.notebook(course, LECTURE)["cells"]
+    assert cells[-4]["metadata"]["cellView"] == "form"
+
+
 def test_a_solution_is_adopted_and_its_exercise_follows(course):
     notebook = mini.notebook(course, SOLUTION)
     cell = notebook["cells"][at(notebook, "squared_by_hand = y * y")]

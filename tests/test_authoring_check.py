@@ -79,7 +79,7 @@ EXERCISE = "exercises/alpha/unit0.ipynb"
 SECRET = "gives away 'squared_by_hand = y * y'"
 TWICE = "gives away 'return \"something secret\"'"
 AGAIN = 'check.Net(Net)\n\n\ndef f():\n    return "something secret"'
-BETA = '\n"beta/new" = { minutes = 5, needs = [], points = {} }\n'
+BETA = '\n"beta/new" = { anatomy = "old", needs = [], points = {} }\n'
 
 CASES = {
     "package edited": (edited(MODULE, "x / 2", "x / 3"), "x / 3", "gdm sync"),
@@ -95,7 +95,7 @@ CASES = {
     "exercise edited": (stored(EXERCISE, other_text), "edited by hand", "gdm sync --force"),
     "outputs": (stored(IN_NOTEBOOK, run_it), "stores outputs", "gdm sync"),
     "readme table": (
-        edited("README.md", "| 50 |", "| 10 |"),
+        edited("README.md", "| 3 |", "| 10 |"),
         "README.md: gener",
         "gdm sync",
     ),

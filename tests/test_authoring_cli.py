@@ -47,10 +47,27 @@ def test_a_broken_course_file_is_one_sentence(course, gdm):
 
 
 def test_a_misspelt_key_of_a_unit_is_one_sentence(course, gdm):
-    mini.edit(course, "gdm_course/course.toml", "minutes = 51", "minuts = 51")
+    needs = 'needs = ["alpha/unit0"]'
+    mini.edit(course, "gdm_course/course.toml", needs, needs.replace("needs", "need"))
     code, output = gdm("sync")
     assert code == 2
-    assert "unit 'alpha/unit1' has minuts, needs, points" in output
+    assert "unit 'alpha/unit1' has anatomy, need, points" in output
+
+
+def test_an_anatomy_is_old_or_nothing(course, gdm):
+    mini.edit(course, "gdm_course/course.toml", '"old"', '"new"')
+    code, output = gdm("check")
+    assert code == 2
+    assert 'anatomy = "old" or nothing' in output
+
+
+def test_check_says_how_long_the_lectures_are(gdm):
+    code, output = gdm("check", "--hours")
+    assert code == 0
+    rows = [line.split()[:3] for line in output.splitlines()[1:4]]
+    assert rows == [
+        [f"{f}/unit{i}", "core", "3"] for i, f in enumerate(("alpha",) * 2 + ("beta",))
+    ]
 
 
 def test_adopt_prints_the_diff(course, gdm):

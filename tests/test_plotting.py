@@ -1,5 +1,7 @@
 """Figures show what they are given; widgets work with and without a front end."""
 
+import math
+
 import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
@@ -13,6 +15,7 @@ from gdm_course import plotting as plot
 from gdm_course import widgets
 from gdm_course.training import forever, train
 
+NAN, INF = float("nan"), float("inf")
 BOX = ((0.0, 4.0), (0.0, 2.0))
 
 
@@ -38,6 +41,60 @@ def test_a_density_is_drawn_where_it_is():
 def test_panels_with_one_vmax_share_their_scale():
     ax = plot.density(lambda x: torch.zeros(len(x)), BOX, vmax=2.5)
     assert ax.images[0].get_clim() == (0, 2.5)
+
+
+def needle_and_cloud(x):
+    """Two Gaussians of equal weight: standard deviations 0.02 and 0.4."""
+    found = []
+    for centre, width in (((1.0, 1.0), 0.02), ((3.0, 1.0), 0.4)):
+        distance = (x - torch.tensor(centre)).square().sum(1) / (2 * width**2)
+        found.append(-distance - math.log(4 * math.pi * width**2))
+    return torch.logaddexp(*found)
+
+
+def ink(ax, x, y):
+    """How dark a picture is at a place: 0 is white."""
+    image, ((left, right), (low, high)) = ax.images[0], BOX
+    shown = image.get_array()
+    row = int((y - low) / (high - low) * shown.shape[0])
+    column = int((x - left) / (right - left) * shown.shape[1])
+    r, g, b, _ = image.cmap(image.norm(shown))[row, column]
+    return 1 - (0.3 * r + 0.6 * g + 0.1 * b)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_log_scale_shows_the_cloud_beside_the_needle():
+    with plot.style():
+        plain = plot.density(needle_and_cloud, BOX, n=200)
+    logarithmic = plot.density(needle_and_cloud, BOX, n=200, log=True)
+    assert ink(plain, 3.0, 1.0) < 0.03
+    assert ink(logarithmic, 3.0, 1.0) > 0.2
+    assert ink(logarithmic, 1.0, 1.0) > ink(logarithmic, 3.0, 1.0) + 0.2
+    assert ink(logarithmic, 0.05, 0.05) == pytest.approx(0, abs=1e-6)  # below the floor
+    logarithmic.figure.canvas.draw()
+
+
+def test_a_log_scale_says_its_floor_and_its_unit():
+    ax = plot.density(lambda x: torch.zeros(len(x)), BOX, vmax=2.5, log=True, floor=1e-3)
+    assert ax.images[0].get_clim() == (pytest.approx(2.5e-3), 2.5)
+    bar = ax.images[0].colorbar
+    assert "per unit of area" in bar.ax.get_ylabel()
+    assert "white below 2.5e-03" in bar.ax.get_ylabel()
+    assert bar.extend == "min"
+
+
+def test_a_log_scale_is_proportional_to_the_logarithm():
+    ax = plot.density(lambda x: -x[:, 0] * math.log(10), BOX, n=40, log=True, floor=1e-3)
+    shown = ax.images[0].norm(ax.images[0].get_array())
+    steps = np.diff(shown[0, :30])
+    assert np.ptp(steps) == pytest.approx(0, abs=1e-6)
+    assert steps[0] == pytest.approx(-0.1 / 3, rel=1e-4)  # a factor of 10 in 3 a unit of x
+
+
+@pytest.mark.parametrize("floor", [0, 1, -1e-4, NAN])
+def test_a_floor_is_a_fraction(floor):
+    with pytest.raises(ValueError, match="expected a fraction of the darkest ink"):
+        plot.density(lambda x: x[:, 0], BOX, log=True, floor=floor)
 
 
 def test_a_second_curve_is_not_cut_off():
@@ -237,7 +294,6 @@ def test_a_smoke_run_leaves_one_still_figure(monkeypatch):
         assert widgets.WIDGET not in output.data
 
 
-NAN, INF = float("nan"), float("inf")
 HOLE = torch.tensor([NAN, INF, -INF, 0.0, 1.0, 2.0])
 
 
@@ -258,6 +314,10 @@ DRAWN = {
     "scatter, nothing finite": lambda ax: plot.scatter(torch.full((3, 2), NAN), ax),
     "density": lambda ax: plot.density(holed, BOX, ax, n=20),
     "density, nothing finite": lambda ax: plot.density(lambda x: x[:, 0] * NAN, BOX, ax),
+    "density, log": lambda ax: plot.density(holed, BOX, ax, n=20, log=True),
+    "density, log, nothing finite": lambda ax: plot.density(
+        lambda x: x[:, 0] * NAN, BOX, ax, log=True
+    ),
     "density_1d": lambda ax: plot.density_1d(holed, (0, 4), ax),
     "density_1d, nothing finite": lambda ax: plot.density_1d(lambda x: x * NAN, (0, 4), ax),
     "curves": lambda ax: plot.curves({"a": HOLE, "b": HOLE}, ax),

@@ -16,6 +16,7 @@ from gdm_course.training import (
     budget,
     ema,
     forever,
+    full_run,
     seed_everything,
     set_seeds,
     train,
@@ -184,10 +185,13 @@ def test_ema_is_the_geometric_average_and_copies_buffers():
 
 def test_budget_is_cut_only_in_smoke_mode(monkeypatch):
     monkeypatch.delenv("GDM_SMOKE", raising=False)
+    assert full_run()
     assert budget(100, 3) == 100
     monkeypatch.setenv("GDM_SMOKE", "0")
+    assert full_run()
     assert budget(100, 3) == 100
     monkeypatch.setenv("GDM_SMOKE", "1")
+    assert not full_run()
     assert budget(100, 3) == 3
 
 

@@ -93,7 +93,7 @@ def _merge(stored: list[dict], base: list[dict], old: Script) -> list[Cell]:
     for found in stored:
         if found["cell_type"] not in ("code", "markdown"):
             raise AuthoringError(f"a {found['cell_type']} cell has no place in a script")
-        source, tags = notebook.text(found).strip("\n"), found["metadata"].get("tags", [])
+        source, tags = notebook.written(found)
         _refuse_picture(source)
         made, cell = known.pop(found.get("id"), (None, Cell(found["cell_type"], "")))
         if made and _view(found) != _view(made):
@@ -102,7 +102,7 @@ def _merge(stored: list[dict], base: list[dict], old: Script) -> list[Cell]:
                 f"'skip-slide', 'notes' instead, in the cell '{source[:40]}'"
             )
         raw = None if cell.kind != found["cell_type"] else cell.raw
-        cell = replace(cell, kind=found["cell_type"], tags=tuple(tags), raw=raw)
+        cell = replace(cell, kind=found["cell_type"], tags=tags, raw=raw)
         cells.append(cell.with_source(source))
     return cells
 

@@ -4,7 +4,7 @@ import difflib
 import json
 from pathlib import Path
 
-from gdm_course.authoring import leaks, links, notebook, rules, tables
+from gdm_course.authoring import anatomy, leaks, links, notebook, rules, tables
 from gdm_course.authoring.derive import Problem, by_hand, plan
 from gdm_course.source import lines as rows
 
@@ -22,7 +22,7 @@ def check(root: Path) -> list[Problem]:
     for path, wanted in made.files.items():
         problems += _file(root / path, path, wanted)
     problems += _readme(root)
-    problems += rules.problems(made)
+    problems += [*rules.problems(made), *anatomy.problems(made)]
     return [*problems, *leaks.problems(made), *links.problems(made)]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from gdm_course.authoring.percent import AuthoringError, read
 
 KINDS = ("lectures", "solutions", "exercises")
-_KEYS = {"minutes", "needs", "points"}
+_KEYS = {"needs", "points"}
+OLD = {"anatomy": "old"}  # of a lecture that the rules of the hour do not hold for yet
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Places:
 class Unit(Places):
     """One unit: a line of course.toml, in the checkout `root`."""
 
-    minutes: int
     needs: tuple[str, ...]
     points: dict[str, float]
     root: Path
+    old: bool = False  # anatomy = "old": not yet a core of an hour and further sections
 
     def has(self, kind: str) -> bool:
         """Whether its script is written; an exercise comes from the solution."""
@@ -120,9 +121,12 @@ def load(root: Path) -> Course:
 
 
 def _unit(key: str, line: dict, root: Path) -> Unit:
-    if not re.fullmatch(r"[a-z_0-9]+/[a-z_0-9]+", key) or {*line} != _KEYS:
+    old = OLD.items() <= line.items()
+    keys = _KEYS | ({*OLD} if old else set())
+    if not re.fullmatch(r"[a-z_0-9]+/[a-z_0-9]+", key) or {*line} != keys:
         raise AuthoringError(
             f"course.toml: unit '{key}' has {', '.join(line)}; expected a name "
-            f"'family/unit' in small letters and exactly {', '.join(sorted(_KEYS))}"
+            f"'family/unit' in small letters and exactly {', '.join(sorted(_KEYS))}, and "
+            'anatomy = "old" or nothing'
         )
-    return Unit(key, line["minutes"], tuple(line["needs"]), dict(line["points"]), root)
+    return Unit(key, tuple(line["needs"]), dict(line["points"]), root, old)

@@ -38,6 +38,11 @@ class Plan:
     before: dict[str, str] = field(default_factory=dict)  # the scripts as they were read
     problems: list[Problem] = field(default_factory=list)
 
+    def lectures(self) -> list[tuple[str, Script]]:
+        """The units whose lecture could be derived, with its script."""
+        paths = [(key, u.script("lectures")) for key, u in self.course.units.items()]
+        return [(key, self.scripts[p]) for key, p in paths if p in self.scripts]
+
 
 def plan(root: Path) -> Plan:
     """Derive every file in memory. One unit's mistake does not hinder the others."""
@@ -111,7 +116,8 @@ def _attempt(made: Plan, step, *args) -> None:
     try:
         step(made, *args)
     except AuthoringError as error:
-        made.problems.append(Problem(str(error)))
+        problem = Problem(str(error))
+        made.problems += [problem] if problem not in made.problems else []
 
 
 def _derive(made: Plan, unit: Unit, kind: str) -> None:

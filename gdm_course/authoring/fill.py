@@ -5,8 +5,9 @@ import posixpath
 from dataclasses import replace
 from pathlib import Path
 
+from gdm_course.authoring import hour
 from gdm_course.authoring.course import Course, Unit
-from gdm_course.authoring.percent import AuthoringError, Cell, Script
+from gdm_course.authoring.percent import AuthoringError, Cell, Script, read
 from gdm_course.source import definition
 
 COLAB = "https://colab.research.google.com"
@@ -38,16 +39,35 @@ def fill(script: Script, unit: Unit, kind: str, course: Course) -> Script:
     """
     navs = iter(range(len(script.cells)))
     cells = []
-    for cell in script.cells:
+    for cell in quotes(script, course.root).cells:
         source = cell.source
-        if cell.quoted is not None:
-            source = _quote(cell.quoted, f"{script.name}:{cell.line}", course.root)
-        elif "setup" in cell.tags:
+        if "setup" in cell.tags:
             source = setup(course)
         elif "nav" in cell.tags:
             source = nav(unit, kind, course, first=next(navs) == 0)
         cells.append(cell.with_source(source))
     return replace(script, cells=tuple(_space(cells)))
+
+
+def quotes(script: Script, root: Path) -> Script:
+    """Return a script with every quoted cell filled from the package of a checkout.
+
+    Raises:
+        AuthoringError: a quoted name does not exist.
+    """
+    cells = [
+        cell.with_source(_quote(cell.quoted, f"{script.name}:{cell.line}", root))
+        if cell.quoted is not None
+        else cell
+        for cell in script.cells
+    ]
+    return replace(script, cells=tuple(cells))
+
+
+def hour_of(unit: Unit) -> hour.Hour:
+    """How much there is to read and to do in a unit's lecture, as it is on the disk."""
+    script = read(unit.text("lectures"), unit.script("lectures"))
+    return hour.hour(quotes(script, unit.root))
 
 
 def setup(course: Course) -> str:
@@ -64,7 +84,7 @@ def nav(unit: Unit, kind: str, course: Course, first: bool) -> str:
     here = posixpath.dirname(unit.notebook(kind))
     lines = [badge(unit.notebook(kind), course)] if course.repository and first else []
     before = [_link(course.units[need], "lectures", here) for need in unit.needs]
-    facts = [f"{unit.minutes} minutes"] if first and kind == "lectures" else []
+    facts = [str(hour_of(unit))] if first and kind == "lectures" else []
     facts += [f"before this: {', '.join(before)}"] if first and before else []
     others = [
         k for k in ("lectures", "exercises", "solutions") if k != kind and unit.has(k)

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from gdm_course.authoring import notebook
 from gdm_course.authoring.derive import Plan, Problem
+from gdm_course.authoring.hour import NOT_TEXT
 
 PAGES = ("README.md", "CONTRIBUTING.md")
 _LINK = re.compile(
@@ -16,7 +17,6 @@ _LINK = re.compile(
     r"|^\[[^\]]+\]: +(\S+)",
     re.MULTILINE,
 )
-_NOT_TEXT = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$|<!--.*?-->", re.DOTALL)
 PASTED = "attachment:"
 NO_PICTURES = (
     "a script holds text alone: draw it in a code cell, or save it as docs/NAME.png and "
@@ -45,7 +45,7 @@ def markdown(stored: str) -> str:
 
 def targets(text: str) -> Iterator[str]:
     """Relative link targets of a markdown text; code and formulas do not count."""
-    for match in _LINK.finditer(_NOT_TEXT.sub("", text)):
+    for match in _LINK.finditer(NOT_TEXT.sub("", text)):
         target = next(filter(None, match.groups()))
         if not _ELSEWHERE.match(target):
             yield target

@@ -8,6 +8,9 @@ from typing import Any
 from gdm_course.authoring.percent import Cell
 from gdm_course.source import unix
 
+NOTES = "<details><summary>For the lecturer</summary>\n\n", "\n\n</details>"
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # JupyterLab, Colab
+HIDDEN = "hide-input"  # myst-nb's tag, on the site
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -61,9 +64,27 @@ def text(cell: dict) -> str:
     return unix(source if isinstance(source, str) else "".join(source))
 
 
+def shown(cell: Cell) -> str:
+    """What the notebook shows of a cell: the lecturer's notes are folded."""
+    notes = cell.kind == "markdown" and "notes" in cell.tags
+    return cell.source.join(NOTES) if notes else cell.source
+
+
+def written(cell: dict) -> tuple[str, tuple[str, ...]]:
+    """What a script holds of a notebook's cell: its text and tags without what is derived.
+
+    A fold that an editor has left half is taken off, too.
+    """
+    source, (begin, end) = text(cell).strip("\n"), (part.strip() for part in NOTES)
+    if cell["cell_type"] == "markdown" and source.startswith(begin):
+        source = source.removeprefix(begin).removesuffix(end).strip("\n")
+    tags = cell["metadata"].get("tags", [])
+    return source, tuple(tag for tag in tags if tag != HIDDEN)
+
+
 def _cell(cell: Cell, identity: str, metadata: dict) -> dict[str, Any]:
     made = {"cell_type": cell.kind, "id": identity, "metadata": metadata}
-    made["source"] = cell.source.splitlines(keepends=True)  # laid out as nbformat does
+    made["source"] = shown(cell).splitlines(keepends=True)  # laid out as nbformat does
     if cell.kind == "code":
         made |= {"execution_count": None, "outputs": []}
     return made
@@ -77,6 +98,8 @@ def _edited(metadata: dict) -> dict:
 
 def _metadata(cell: Cell, before: Cell | None) -> dict[str, Any]:
     tags = {"tags": [*cell.tags]} if cell.tags else {}
+    if "fold" in cell.tags:
+        tags = {"tags": [*cell.tags, HIDDEN], **FOLDED}
     kind = _slide(cell, before)
     return tags | ({"slideshow": {"slide_type": kind}} if kind else {})
 

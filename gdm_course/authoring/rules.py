@@ -8,17 +8,13 @@ from pathlib import Path
 from gdm_course.authoring.course import KINDS, Unit
 from gdm_course.authoring.cut import checked
 from gdm_course.authoring.derive import Plan, Problem
+from gdm_course.authoring.names import parse
 from gdm_course.authoring.percent import Cell, Script
-from gdm_course.source import definitions, lines
+from gdm_course.source import definitions
 
 LONGEST = 40  # lines of a definition: one cell under one paragraph
-TAGS = {"setup", "nav", "notes", "solution", "train", "skip-slide", "subslide"}
-TAGS |= {
-    "raises-exception",
-    "nbval-skip",
-    "nbval-ignore-output",
-    "hide-input",
-}  # others' tools
+TAGS = {"setup", "nav", "notes", "fold", "solution", "train", "skip-slide", "subslide"}
+TAGS |= {"raises-exception", "nbval-skip", "nbval-ignore-output"}  # others' tools
 
 
 def problems(made: Plan) -> list[Problem]:
@@ -104,15 +100,6 @@ def _model(cell: Cell, place: str) -> Iterator[Problem]:
                     f"{place}: the model {node.name} is defined in the lecture: move it to "
                     f'the package and quote it with tags=["from:family.module.{node.name}"]'
                 )
-
-
-def parse(source: str, place: str) -> ast.Module:
-    """The syntax tree of a cell without its magics; an empty one if it is no Python."""
-    plain = [("pass" if ln.lstrip()[:1] in ("%", "!") else ln) for ln in lines(source)]
-    try:
-        return ast.parse("\n".join(plain), place)
-    except SyntaxError:
-        return ast.Module([], [])
 
 
 def _questions(unit: Unit, made: Plan) -> Iterator[Problem]:

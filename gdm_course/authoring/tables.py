@@ -4,6 +4,7 @@ import posixpath
 import re
 
 from gdm_course.authoring.course import Course, Unit
+from gdm_course.authoring.fill import hour_of
 from gdm_course.authoring.notebook import build
 from gdm_course.authoring.percent import AuthoringError, Cell
 from gdm_course.source import PACKAGE
@@ -37,9 +38,8 @@ def table(units: list[Unit], course: Course, here: str) -> str:
         ]
         needs = ", ".join(_link(need, "lectures", here, need.heading[0]) for need in known)
         name = _link(unit, "lectures", here, title)
-        rows.append(
-            f"| {name} | {_cell(summary)} | {unit.minutes} | {needs or '–'} | {links} |"
-        )
+        minutes = " + ".join(str(n) for n in _minutes(unit) if n)
+        rows.append(f"| {name} | {_cell(summary)} | {minutes} | {needs or '–'} | {links} |")
     return "\n".join(rows)
 
 
@@ -82,6 +82,12 @@ def _link(unit: Unit, kind: str, here: str, words: str) -> str:
     return f"[{words}]({posixpath.relpath(unit.notebook(kind), here)})"
 
 
+def _minutes(unit: Unit) -> tuple[int, int]:
+    """Of the core, and of all further sections."""
+    hour = hour_of(unit)
+    return hour.core.minutes, hour.further.minutes
+
+
 def _cell(text: str) -> str:
     """A text that fits into one cell of a table."""
     if re.search(r"(?<!\\)\|", text) and "$" in text:
@@ -96,5 +102,6 @@ def _how_to() -> str:
         "Read the units from top to bottom, or follow what each one needs. Open a lecture "
         "and run it cell by cell. To work on an exercise, type `gdm start FAMILY/UNIT` in "
         "a terminal: it makes your own copy under `work/`, so that an update of the course "
-        "never touches what you wrote."
+        "never touches what you wrote. Minutes are counted from the text; those after a + "
+        "are for further sections, which nothing else needs."
     )

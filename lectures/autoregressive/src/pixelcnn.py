@@ -7,7 +7,7 @@
 # far fewer numbers to learn.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 70 minutes ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
 # [exercise](../../exercises/autoregressive/pixelcnn.ipynb) ·
 # [solution](../../solutions/autoregressive/pixelcnn.ipynb)

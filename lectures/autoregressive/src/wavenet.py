@@ -6,7 +6,7 @@
 # network that remembers. Both give an exact likelihood, and both can be listened to.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 71 minutes ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
 # [exercise](../../exercises/autoregressive/wavenet.ipynb) ·
 # [solution](../../solutions/autoregressive/wavenet.ipynb)

@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 68 minutes ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -47,7 +47,7 @@ from gdm_course.flows.planar import PlanarFlow
 from gdm_course.flows.realnvp import RealNVP
 from gdm_course.flows.spline import LEAST, UNIT_SLOPE, SplineCouplingFlow
 from gdm_course.nets import mlp, zero_last
-from gdm_course.training import budget, seed_everything, train
+from gdm_course.training import budget, full_run, seed_everything, train
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -458,7 +458,7 @@ ax = plot.curves(cost, x=sizes, xlabel="dimensions D", ylabel="ms for 100 points
 _ = ax.set(xscale="log", yscale="log", xticks=sizes, xticklabels=sizes)
 for name, took in cost.items():
     print(f"{name:14s} from D = 2 to {sizes[-1]}: {took[-1] / took[0]:5.1f} times as long")
-if budget(True, False):
+if full_run():
     assert cost["MAF, sample"][-1] > 4 * cost["MAF, log_prob"][-1]
     assert cost["IAF, log_prob"][-1] > 4 * cost["IAF, sample"][-1]
 
@@ -565,7 +565,7 @@ axes = plot.panels(*titles, *["data as noise"] * 3, columns=3, width=2.8, height
 for i, (name, truth) in enumerate(cases.items()):
     plot.density(fits[name][0].log_prob, truth.bounds, axes[i])
     show_noise(fits[name][0], truth, axes[3 + i])
-if budget(True, False):
+if full_run():
     kls = [kl for _, kl in fits.values()]
     assert min(kls[1:]) > 5 * kls[0]
 
@@ -1041,7 +1041,7 @@ for ax, kind in zip(plot.panels(*titles, columns=4, width=2.4, height=2.7), tabl
     plot.density(fitted[kind, "spirals"].log_prob, spirals.bounds, ax, vmax=0.25)
 for kind in ("MAF, 5", "IAF, 5", "spline, 1 + 2"):
     print(kind, protocols.abilities(fitted[kind, "banana"]))
-if budget(True, False):
+if full_run():
     affine = ("RealNVP, 8", "MAF, 5", "IAF, 5")
     for i in (0, 2, 3):  # all but the banana
         assert table["spline, 1 + 2"][i] < 0.8 * min(table[kind][i] for kind in affine)

@@ -7,7 +7,7 @@
 # points and knows their exact density, made of many small steps.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 71 minutes ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [exercise](../../exercises/flows/planar.ipynb) ·
 # [solution](../../solutions/flows/planar.ipynb)
@@ -43,7 +43,7 @@ from gdm_course.divergences.densities import grid
 from gdm_course.evaluation.likelihood import bits_per_dim, nll_estimate
 from gdm_course.flows.planar import Affine  # x = m + e^s z, dimension by dimension
 from gdm_course.learning import teaching
-from gdm_course.training import budget, forever, generator, seed_everything, train
+from gdm_course.training import budget, forever, full_run, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
 plot.style()
@@ -649,7 +649,7 @@ for _ in watch(train(problem, noise(steps), steps, rate), every=100, panels=show
     pass
 value, error = kl_of(problem, rings)
 print(f"loss + log Z: KL(q || p) = {value:.3f} +- {error:.3f} nats")
-if budget(True, False):
+if full_run():
     assert -6 * error < value < 0.15
 
 # %% [markdown]
@@ -689,7 +689,7 @@ for row, (name, U) in enumerate(targets.items()):
     for column, K in enumerate((2, 8, 32), start=1):
         plot.density(fitted[name, K][0].log_prob, U.bounds, axes[4 * row + column], n=80)
 assert all(value > -6 * error for _, (value, error) in fitted.values())
-if budget(True, False):
+if full_run():
     assert all(fitted[n, 32][1][0] < fitted[n, 2][1][0] for n in targets)
     left_over = {n: fitted[n, 32][1][0] for n in targets}
     assert left_over["U3"] + left_over["U4"] > left_over["U1"] + left_over["U2"]
@@ -772,7 +772,7 @@ points, cell = grid(ring.bounds, 300)
 with torch.no_grad():
     mass = learner.log_prob(points.float()).double().exp().sum().item() * cell
 print(f"KL(truth || flow) = {gap:.3f} nats; the density sums to {mass:.4f} in this frame")
-if budget(True, False):
+if full_run():
     assert 0 < gap < 0.15
 
 # %% [markdown]
@@ -872,7 +872,7 @@ for name, way in (("without (8)", reckless), ("with (8)", repaired)):
     print(f"KL(q || p) in nats {name:12s}   claimed   counted   too low by")
     for seed, (_, _, claimed, counted) in enumerate(runs[name]):
         print(f"{seed:27d}{claimed:14.3f}{counted:10.3f}{counted - claimed:13.3f}")
-if budget(True, False):
+if full_run():
     missing = {name: [r[3] - r[2] for r in five] for name, five in runs.items()}
     assert sum(missing["without (8)"]) / 5 > 0.2
     assert max(map(abs, missing["with (8)"])) < 0.08

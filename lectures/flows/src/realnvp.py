@@ -6,7 +6,7 @@
 # it grow NICE, RealNVP and Glow, and the first images drawn by a flow.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 75 minutes ·
 # before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/realnvp.ipynb) ·
 # [solution](../../solutions/flows/realnvp.ipynb)

@@ -6,7 +6,7 @@
 # to draw from and its likelihood hard to compute, and one inequality makes up for that.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 68 minutes ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/vae/vae.ipynb) ·
 # [solution](../../solutions/vae/vae.ipynb)

@@ -7,7 +7,7 @@
 # are made this way.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes ·
+# 64 minutes ·
 # before this: [What you do not see: the variational autoencoder](vae.ipynb), [Images by convolution: PixelCNN](../autoregressive/pixelcnn.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb) ·
 # [exercise](../../exercises/vae/vqvae.ipynb) ·
 # [solution](../../solutions/vae/vqvae.ipynb)
