@@ -15,13 +15,10 @@ def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawin
     The vertical stack sees the rows above and tells the horizontal one, which sees the row
     up to the pixel. Nothing goes the other way.
     """
-    seen, n = trace(model.conditionals, x, y), len(model.layers)
-    call = seen.first(model.layers[0])
-    title = (
-        f"{type(model).__name__}: a stack for the rows above, a stack for the row itself"
-    )
+    seen, name = trace(model.conditionals, x, y), type(model).__name__
+    title = f"{name}: a stack for the rows above, a stack for the row itself"
     words = "The vertical stack v tells the horizontal stack h; nothing goes the other way."
-    d = Drawing(title, words, len(x))
+    d, call = Drawing(title, words, len(x)), seen.first(model.layers[0])
     image = d.picture(x, "$x$", (0, 2))
     v, h = (
         d.box("$v$", (1, 1), of=call.given["v"]),
@@ -33,20 +30,20 @@ def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawin
     ):
         first = _conv(d, conv, text, (0, stack.at[1]))
         d.arrow(image, first), d.arrow(first, stack)
-    ends = _gated_layer(d, call, model.layers[0], v, h)
-    inside = [box for box in d.boxes if box.at[0] > 0]
-    if model.layers[0].label is not None:
-        label = d.box("label $y$", (3, -1), of=y)
-        d.arrow(label, next(box for box in inside if box.at == (3, 1)))
-    d.frame(inside, f"one layer of {n}")
+    gates, end = _gated_layer(d, call, model.layers[0], v, h)
+    d.frame([box for box in d.boxes if box.at[0] > 0], f"one layer of {len(model.layers)}")
+    if y is not None:
+        d.arrow(d.box("label $y$", (3, -1), of=y), gates)
     head = d.network(model.head, "head", (7, 3))
-    d.arrow(ends[1], head)
+    d.arrow(end, head)
     d.arrow(head, d.box("parameters", (7, 4), of=seen.first(model).result))
     return d
 
 
-def _gated_layer(d: Drawing, call: Call, layer: nn.Module, v: Box, h: Box) -> list[Box]:
-    """Draw what a gated layer does to both stacks; return the two sums it ends with."""
+def _gated_layer(
+    d: Drawing, call: Call, layer: nn.Module, v: Box, h: Box
+) -> tuple[Box, Box]:
+    """Draw what a gated layer does to both stacks; return v's gates, and h's end."""
     down, right = (
         _conv(d, layer.down, "down", (2, 1)),
         _conv(d, layer.right, "right", (2, 3)),
@@ -66,7 +63,7 @@ def _gated_layer(d: Drawing, call: Call, layer: nn.Module, v: Box, h: Box) -> li
     d.arrow(gate_h, merge, "", call["h_new"])
     for stack, end, lane in zip((v, h), sums, (0, 4)):
         d.arrow(stack, end, "", via=[(1, lane), (6, lane)])
-    return sums
+    return gates, sums[1]
 
 
 def _conv(d: Drawing, conv: nn.Module, text: str, at: tuple[int, int]) -> Box:

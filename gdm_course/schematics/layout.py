@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gdm_course.schematics.drawing import Arrow, Box, Drawing, Frame
+from gdm_course.schematics.parts import Arrow, Box, Cell, Frame, Sheet
 
 TEXT, SMALL = 10.0, 8.5  # sizes of type in points
 PAD, GAP, MARGIN = 7.0, 20.0, 14.0  # in a box, between boxes, around everything
 UNIT = 20.0  # diameter of a unit
 PICTURE = 52.0  # height of a picture
 SHEET = 3.0  # by how much the sheets of a stack stick out
-Point = tuple[float, float]
-Size = tuple[float, float]
+Size = Point = tuple[float, float]
+Sides = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +57,7 @@ class Layout:
     sizes: dict[Box, Size]
     arrows: list[Arrow]
 
-    def point(self, at: tuple[float, float]) -> Point:
+    def point(self, at: Cell) -> Point:
         """Return where a cell's middle is; y grows downwards, as rows do."""
         x, y = (
             np.interp(v, list(track), list(track.values()))
@@ -65,41 +65,43 @@ class Layout:
         )
         return float(x), float(y)
 
-    def extent(self, box: Box) -> tuple[float, float, float, float]:
+    def extent(self, box: Box) -> Sides:
         """Return the left, top, right and bottom of a box."""
         (x, y), (w, h) = self.point(box.at), self.sizes[box]
         return x - w / 2, y - h / 2, x + w / 2, y + h / 2
-
-    def framed(self, frame: Frame) -> tuple[float, float, float, float]:
-        """Return the sides of a frame: around its boxes, and the arrows between them."""
-        corners = [self.extent(box) for box in frame.boxes]
-        for a in self.arrows:
-            if a.start in frame.boxes and a.end in frame.boxes:
-                corners += [point * 2 for point in self.path(a)]
-        sides, room = np.array(corners), 1.3 * PAD
-        return (*(sides[:, :2].min(0) - room), *(sides[:, 2:].max(0) + room))
 
     def path(self, arrow: Arrow) -> list[Point]:
         """Return the corners of an arrow, from the edge of a box to the edge of another."""
         inner = [self.point(at) for at in corners(arrow)]
         first, last = self.point(arrow.start.at), self.point(arrow.end.at)
         points = [first, *inner, last]
-        points[0] = self._edge(arrow.start, points[1])
-        points[-1] = self._edge(arrow.end, points[-2])
+        points[0] = edge(self, arrow.start, points[1])
+        points[-1] = edge(self, arrow.end, points[-2])
         return points
 
-    def _edge(self, box: Box, towards: Point) -> Point:
-        """Return where the line from a box's middle to a point leaves the box."""
-        (x, y), (w, h) = self.point(box.at), self.sizes[box]
-        dx, dy = towards[0] - x, towards[1] - y
-        if box.kind == "unit" or (box.kind == "operation" and w == h):
-            share = w / 2 / max(np.hypot(dx, dy), 1e-9)
-        else:
-            share = min(w / 2 / max(abs(dx), 1e-9), h / 2 / max(abs(dy), 1e-9))
-        return x + share * dx, y + share * dy
+
+def framed(layout: Layout, frame: Frame) -> Sides:
+    """Return the sides of a frame: around its boxes, and the arrows between them."""
+    corners = [layout.extent(box) for box in frame.boxes]
+    for a in layout.arrows:
+        if a.start in frame.boxes and a.end in frame.boxes:
+            corners += [point * 2 for point in layout.path(a)]
+    sides, room = np.array(corners), 1.3 * PAD
+    return (*(sides[:, :2].min(0) - room), *(sides[:, 2:].max(0) + room))
 
 
-def corners(arrow: Arrow) -> list[tuple[float, float]]:
+def edge(layout: Layout, box: Box, towards: Point) -> Point:
+    """Return where the line from a box's middle to a point leaves the box."""
+    (x, y), (w, h) = layout.point(box.at), layout.sizes[box]
+    dx, dy = towards[0] - x, towards[1] - y
+    if box.kind == "unit" or (box.kind == "operation" and w == h):
+        share = w / 2 / max(np.hypot(dx, dy), 1e-9)
+    else:
+        share = min(w / 2 / max(abs(dx), 1e-9), h / 2 / max(abs(dy), 1e-9))
+    return x + share * dx, y + share * dy
+
+
+def corners(arrow: Arrow) -> list[Cell]:
     """Return the corners that an arrow has between its boxes, as cells."""
     (c, r), (c_end, r_end) = arrow.start.at, arrow.end.at
     if arrow.via or arrow.plain or c == c_end or r == r_end:
@@ -113,7 +115,7 @@ def label_size(arrow: Arrow) -> Size:
     return max(w, shape_w), h + shape_h
 
 
-def gaps(drawing: Drawing, axis: int) -> dict[int, float]:
+def gaps(drawing: Sheet, axis: int) -> dict[int, float]:
     """Return how much room the labels need between a column (or row) and the next."""
     room: dict[int, float] = {}
     for arrow in drawing.arrows:
@@ -126,7 +128,7 @@ def gaps(drawing: Drawing, axis: int) -> dict[int, float]:
     return room
 
 
-def tracks(drawing: Drawing, axis: int, sizes: dict[Box, Size]) -> dict[int, float]:
+def tracks(drawing: Sheet, axis: int, sizes: dict[Box, Size]) -> dict[int, float]:
     """Return the centres of all columns (axis 0) or rows (axis 1)."""
     used = [box.at[axis] for box in drawing.boxes]
     used += [at[axis] for arrow in drawing.arrows for at in arrow.via]
@@ -142,7 +144,7 @@ def tracks(drawing: Drawing, axis: int, sizes: dict[Box, Size]) -> dict[int, flo
     return centres
 
 
-def laid_out(drawing: Drawing) -> Layout:
+def laid_out(drawing: Sheet) -> Layout:
     """Find a place for everything."""
     sizes = {box: box_size(box) for box in drawing.boxes}
     columns, rows = (tracks(drawing, axis, sizes) for axis in (0, 1))

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
 from gdm_course.look import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
-from gdm_course.schematics.drawing import Arrow, Box, Drawing, Frame
 from gdm_course.schematics.layout import (
     MARGIN,
     PICTURE,
@@ -20,9 +19,11 @@ from gdm_course.schematics.layout import (
     SMALL,
     TEXT,
     Layout,
+    framed,
     laid_out,
     measured,
 )
+from gdm_course.schematics.parts import Arrow, Box, Frame, Sheet
 
 INK, PALE = "#444444", "#555555"
 INSIDE = {"tensor": "#E8F2F9", "network": "#FDF1D8", "term": "#E0F4ED", "chance": "#FBEEF5"}
@@ -30,7 +31,7 @@ EDGE = {"tensor": BLUE, "network": ORANGE, "term": GREEN, "chance": PURPLE}
 HEAD = 7.0  # length of an arrow's head in points
 
 
-def paint(drawing: Drawing) -> Figure:
+def paint(drawing: Sheet) -> Figure:
     """Draw everything into a new figure, one data unit a point."""
     layout = laid_out(drawing)
     figure = Figure(facecolor="white", dpi=110, layout="none")
@@ -47,7 +48,7 @@ def paint(drawing: Drawing) -> Figure:
     return figure
 
 
-def fit(ax: Axes, drawing: Drawing, layout: Layout) -> None:
+def fit(ax: Axes, drawing: Sheet, layout: Layout) -> None:
     """Make the page as large as what is on it, and write the title above."""
     left, top, right, bottom = page(ax, layout)
     w, h = measured(drawing.title, TEXT + 1, "bold")
@@ -75,7 +76,7 @@ def page(ax: Axes, layout: Layout) -> tuple[float, float, float, float]:
 
 def draw_frame(ax: Axes, layout: Layout, frame: Frame) -> None:
     """Draw a dashed line around boxes, and its name above the upper left corner."""
-    left, top, right, bottom = layout.framed(frame)
+    left, top, right, bottom = framed(layout, frame)
     x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
     ax.plot(x, y, color=PALE, lw=0.9, ls=(0, (5, 3)), gid="frame")
     ax.text(left + 3, top - 3, frame.text, size=SMALL, color=PALE, va="bottom")

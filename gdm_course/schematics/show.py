@@ -11,31 +11,32 @@ from typing import Any
 
 import matplotlib
 
-from gdm_course.schematics.drawing import Drawing
+from gdm_course.schematics.paint import paint
+from gdm_course.schematics.parts import Sheet
 
 QUIET = {"svg.hashsalt": "gdm", "svg.fonttype": "path"}  # the same bytes at every run
 
 
-def rendered(drawing: Drawing, kind: str) -> bytes:
+def rendered(drawing: Sheet, kind: str) -> bytes:
     """Return the drawing as a file of that kind, svg or png."""
     buffer = io.BytesIO()
     date = {"Date": None} if kind == "svg" else {"Description": drawing.alt}
     with matplotlib.rc_context(QUIET):
-        drawing.figure().savefig(buffer, format=kind, metadata=date, facecolor="white")
+        paint(drawing).savefig(buffer, format=kind, metadata=date, facecolor="white")
     return buffer.getvalue()
 
 
-def html(drawing: Drawing) -> str:
+def html(drawing: Sheet) -> str:
     """Return an image element: sharp at every size, never wider than the page."""
     data = base64.b64encode(rendered(drawing, "svg")).decode()
-    width = round(drawing.figure().get_size_inches()[0] * 110)
+    width = round(paint(drawing).get_size_inches()[0] * 110)
     style = f"width:{width}px;max-width:100%;height:auto;background:white;border-radius:6px"
     source = f"data:image/svg+xml;base64,{data}"
     alt = escape(drawing.alt)
     return f'<img class="schematic" style="{style}" alt="{alt}" src="{source}">'
 
 
-def bundle(drawing: Drawing) -> tuple[dict[str, str], dict[str, Any]]:
+def bundle(drawing: Sheet) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the drawing for every kind of reader, as IPython's display protocol wants."""
     picture = base64.b64encode(rendered(drawing, "png")).decode()
     data = {"text/html": html(drawing), "image/png": picture, "text/plain": drawing.alt}
