@@ -1,0 +1,41 @@
+"""Drawings of architectures: boxes and arrows whose shapes come from a real forward pass.
+
+A lecture's folded cell is one call, on its own model and its own batch:
+
+    from gdm_course import schematics
+
+    schematics.coupling(flow.layers[1], x)              # a coupling layer, forward
+    schematics.coupling_inverse(flow.layers[1], z)      # and back
+    schematics.scales(glow, x)                          # the multi-scale tree
+    schematics.dequantisation(dequantised, codes)       # pixel, real number, logit, flow
+    schematics.gated_stacks(gated_pixelcnn, codes)      # two stacks (and y, with labels)
+
+As the last line of a cell a drawing shows itself, on a white card that is readable on dark
+pages too, with all of it in words (`drawing.alt`) for readers who do not see it. `figure()`
+is the same as a matplotlib figure. Nothing here asks for a class of the package: a model
+that a notebook defines anew is drawn as well.
+
+A drawing of your own is a few lines. Boxes stand in columns and rows; what is as wide as
+what is worked out, and a shape can only be had from a tensor that a traced call has made:
+
+    seen = schematics.trace(model, x).first(model)      # its variables, by name
+    d = schematics.Drawing("A layer", "x enters a network.", batch=len(x))
+    start, net = d.box("$x$", (0, 0)), d.network(model.net, "network", (1, 0))
+    d.arrow(start, net, "", seen.given["x"])
+"""
+
+from gdm_course.schematics.autoregressive import gated_stacks
+from gdm_course.schematics.drawing import Drawing
+from gdm_course.schematics.flows import coupling, coupling_inverse
+from gdm_course.schematics.images import dequantisation, scales
+from gdm_course.schematics.trace import trace
+
+__all__ = [
+    "Drawing",
+    "coupling",
+    "coupling_inverse",
+    "dequantisation",
+    "gated_stacks",
+    "scales",
+    "trace",
+]

@@ -1,0 +1,115 @@
+"""What a real call went through: the variables of every function that it ran, by name."""
+
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from gdm_course.chance import own_chance
+from gdm_course.learning import evaluating
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function that ran: its arguments, its variables at the end, and what it returned.
+
+    `call["z"]` is the variable z, as it was when the function returned.
+    """
+
+    name: str
+    given: dict[str, Any]
+    values: dict[str, Any]
+    result: Any
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.values:
+            known = ", ".join(self.values)
+            raise KeyError(f"{self.name} has no variable {name}; it has {known}")
+        return self.values[name]
+
+
+@dataclass
+class Trace:
+    """Every call of a traced one in the order in which they ended, and its own result."""
+
+    calls: list[Call] = field(default_factory=list)
+    result: Any = None
+
+    def all(self, of: nn.Module | str) -> list[Call]:
+        """Return the calls of a module's `forward`, or of a function by its name.
+
+        The name is as the lecture writes it: `gru_update` or `AffineCoupling.inverse`. So
+        it finds a class that a notebook wrote itself, too.
+
+        Raises:
+            LookupError: the traced call never ran it.
+        """
+        if isinstance(of, nn.Module):
+            found = [
+                c for c in self.calls if c.name.endswith(".forward") and _self(c) is of
+            ]
+        else:
+            found = [c for c in self.calls if c.name == of or c.name.endswith(f".{of}")]
+        if not found:
+            what = of if isinstance(of, str) else f"this {type(of).__name__}"
+            ran = ", ".join(dict.fromkeys(c.name for c in self.calls))
+            raise LookupError(f"the traced call never ran {what}; it ran {ran}")
+        return found
+
+    def first(self, of: nn.Module | str) -> Call:
+        """Return the first of `all` calls."""
+        return self.all(of)[0]
+
+
+def _self(call: Call) -> Any:
+    """Return the object whose method a call is."""
+    return call.given.get("self")
+
+
+class Recorder:
+    """A profile function: the interpreter tells it of every call and every return."""
+
+    def __init__(self):
+        self.calls, self.given = [], {}
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        """Note the arguments when a function begins, all that it knows when it ends."""
+        if event == "call" and _worth(frame):
+            self.given[frame] = dict(frame.f_locals)
+        elif event == "return" and frame in self.given:
+            name, given = frame.f_code.co_qualname, self.given.pop(frame)
+            self.calls.append(Call(name, given, dict(frame.f_locals), arg))
+
+
+def _worth(frame: FrameType) -> bool:
+    """Whether a function is the course's or a reader's, or the `forward` of a module."""
+    home, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+    torchs = home.partition(".")[0] in ("torch", "contextlib")
+    return name == "forward" if torchs else not name.startswith("<")
+
+
+def trace(call: Callable, *inputs: Any) -> Trace:
+    """Run `call(*inputs)` and write down everything that it ran.
+
+    Without gradients; a module is in evaluation mode meanwhile. Random numbers of later
+    cells are left alone.
+
+    Args:
+        call: a module, or any function, such as `model.inverse`.
+        inputs: what it is called with.
+    """
+    module = getattr(call, "__self__", call)
+    still = evaluating(module) if isinstance(module, nn.Module) else nullcontext()
+    recorder, before = Recorder(), sys.getprofile()
+    with own_chance(), torch.no_grad(), still:
+        sys.setprofile(recorder)
+        try:
+            result = call(*inputs)
+        finally:
+            sys.setprofile(before)
+    return Trace(recorder.calls, result)
