@@ -26,10 +26,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gdm_course import plotting
+from gdm_course import frames, plotting
 from gdm_course.chance import own_chance
 from gdm_course.console import say
-from gdm_course.frontend import live, png, quiet, show
+from gdm_course.environment import on
+from gdm_course.frontend import in_kernel, live, png, quiet, show
 
 Panels = Mapping[str, Callable[[Axes], Any]]
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -39,8 +40,9 @@ def play(draw: Callable[..., Any], **sliders: Any) -> None:
     """Draw a figure with sliders above it; it is drawn again when one is let go.
 
     Without a front end, or with GDM_SMOKE or CI set, only the first figure is drawn.
-    Readers of a saved page see that figure too. Drawing leaves the random numbers of later
-    cells alone.
+    Readers of a saved page see that figure too; with GDM_FRAMES set, those of the website
+    and of a deck move sliders over pictures drawn ahead. Drawing leaves the random numbers
+    of later cells alone.
 
     Args:
         draw: called with one keyword per slider; draws one pyplot figure (words belong into
@@ -50,8 +52,10 @@ def play(draw: Callable[..., Any], **sliders: Any) -> None:
             first; a bool is a check box.
     """
     with own_chance():
-        draw(**{name: _start(spec) for name, spec in sliders.items()})
-    if live():
+        draw(**{name: frames.start(spec) for name, spec in sliders.items()})
+    if on("GDM_FRAMES") and in_kernel():
+        _ahead(draw, sliders)
+    elif live():
         _interactive(draw, sliders, png(plt.gcf()))
     else:
         show(plt.gcf())
@@ -88,23 +92,22 @@ def _interactive(
     display(_two_faces(box, first), raw=True)
 
 
+def _ahead(draw: Callable[..., Any], sliders: Mapping[str, Any]) -> None:
+    """Display pictures at many values, and the still figure for whom cannot move them."""
+    from IPython.display import display
+
+    alt, first = frames.in_words(plt.gcf()), png(plt.gcf())
+    payload = frames.ahead(draw, sliders, first, alt)
+    image = base64.b64encode(first).decode()
+    data = {frames.MIME: payload, "image/png": image, "text/plain": "figure"}
+    display(data, raw=True)
+
+
 def _two_faces(widget: Any, still: bytes) -> dict[str, Any]:
     """Make one output of a widget and of the still figure for readers without a kernel."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     image = base64.b64encode(still).decode()
     return {WIDGET: view, "image/png": image, "text/plain": "figure"}
-
-
-def _start(spec: Any) -> Any:
-    """Return the value a slider starts with."""
-    if isinstance(spec, list):
-        return spec[0]
-    if not isinstance(spec, tuple):
-        return spec
-    if len(spec) == 4:
-        return spec[3]
-    low, high, step = spec
-    return low + (round((high - low) / step) // 2) * step
 
 
 def _control(name: str, spec: Any) -> Any:
@@ -122,7 +125,9 @@ def _control(name: str, spec: Any) -> Any:
         )
     whole = all(isinstance(v, int) for v in spec)
     slider = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-    return slider(value=_start(spec), min=spec[0], max=spec[1], step=spec[2], **common)
+    return slider(
+        value=frames.start(spec), min=spec[0], max=spec[1], step=spec[2], **common
+    )
 
 
 def watch(

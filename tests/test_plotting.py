@@ -11,8 +11,8 @@ import torch
 from nbclient import NotebookClient
 from torch import nn
 
+from gdm_course import frames, widgets
 from gdm_course import plotting as plot
-from gdm_course import widgets
 from gdm_course.training import forever, train
 
 NAN, INF = float("nan"), float("inf")
@@ -159,7 +159,7 @@ def test_style_can_be_taken_back():
     ],
 )
 def test_where_a_slider_starts(spec, start):
-    assert widgets._start(spec) == start
+    assert frames.start(spec) == start
     assert widgets._control("a_b", spec).value == start
     assert widgets._control("a_b", spec).description == "a b"
 

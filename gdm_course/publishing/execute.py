@@ -15,7 +15,8 @@ from gdm_course.source import ROOT
 
 BUILD = ROOT / "build"
 OWN = "copy the course to a folder of your own"
-SWITCHES = ("GDM_SMOKE", "GDM_CHECK", "MPLBACKEND")  # the last would hide inline figures
+# MPLBACKEND would hide inline figures
+SWITCHES = ("GDM_SMOKE", "GDM_CHECK", "GDM_FRAMES", "MPLBACKEND")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
