@@ -204,6 +204,15 @@ def test_check_finds(new, case):
     assert any(sentence in t and t.startswith(LECTURE + place) for t in told), told
 
 
+def test_what_a_further_section_imports_or_quotes_again_stays_the_same(new):
+    again = '# %%\nimport torch\n\n\n# %% tags=["from:alpha.unit0.Model"]'
+    mini.edit(new, LECTURE, '# %% tags=["from:alpha.unit0.triple"]', again)
+    mini.edit(new, LECTURE, "alone = shared_by_core(3)", "alone = torch.ones(1), Model()")
+    assert complaints(new) == []
+    mini.edit(new, LECTURE, "lonely = Model()", "lonely = torch = Model()")
+    assert any("uses 'torch'" in told for told in complaints(new))
+
+
 def test_a_core_quotes_so_many_lines_and_no_more(new):
     for i in range(5):
         body = "".join(f"    y{j} = x\n" for j in range(35))

@@ -162,9 +162,11 @@ def _sections(script: Script) -> Iterator[Problem]:
             yield _crossing(f"{script.name}:{line}", "the core", name, title)
     for i, (here, own) in enumerate(further):
         for name, line in own.needed.items():
-            # a name of the core that a later section binds anew was right when read here
-            later = [] if name in core.bound else further[i + 1 :]
-            for title in _owners(name, [*further[:i], *later]):
+            if name not in core.bound:
+                titles = _owners(name, [*further[:i], *further[i + 1 :]])
+            else:  # it was the core's, unless an earlier section has made another of it
+                titles = [title for title, found in further[:i] if name in found.made]
+            for title in titles:
                 yield _crossing(f"{script.name}:{line}", f"'{here}'", name, title)
 
 

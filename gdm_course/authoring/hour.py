@@ -120,7 +120,7 @@ def asked(text: str) -> list[re.Match]:
 
 
 def table(scripts: Iterable[tuple[str, Script]]) -> str:
-    """The counts of lectures, in columns: a row for each core and each further section."""
+    """The counts of lectures: a row for each core and each further section, run alone."""
     form = "{:<24} {:<28} {:>7} {:>6} {:>6} {:>6} {:>6} {:>7} {:>9}"
     heads = ["", "minutes", "words", "quoted", "other", "cells", "folded", "questions"]
     rows = [form.format("unit", *heads)]

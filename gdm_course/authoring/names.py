@@ -18,10 +18,12 @@ class Names:
     Attributes:
         bound: assigned, defined or imported at the top level.
         needed: read there, or in a function, and not bound by these cells before it is run.
+        made: those of `bound` that are not just an import or a quotation of the package.
     """
 
     bound: dict[str, int] = field(default_factory=dict)
     needed: dict[str, int] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
 
 
 def names(cells: Iterable[Cell]) -> Names:
@@ -31,7 +33,7 @@ def names(cells: Iterable[Cell]) -> Names:
         if cell.kind != "code" or "setup" in cell.tags:
             continue
         for statement in parse(cell.source).body:
-            _add(statement, cell.line, found, later)
+            _add(statement, cell, found, later)
     for name, line in later.items():  # functions are called when everything is bound
         if name not in found.bound:
             found.needed.setdefault(name, line)
@@ -60,7 +62,7 @@ def imported(cells: Iterable[Cell]) -> dict[str, int]:
     return found
 
 
-def _add(statement: ast.stmt, line: int, found: Names, later: dict[str, int]) -> None:
+def _add(statement: ast.stmt, cell: Cell, found: Names, later: dict[str, int]) -> None:
     """Take one statement of a cell into account."""
     top = symtable.symtable(ast.unparse(statement), "a cell", "exec")
     bound = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
@@ -70,9 +72,11 @@ def _add(statement: ast.stmt, line: int, found: Names, later: dict[str, int]) ->
         known = name in found.bound or name in own or name == "_"
         if not known:
             goal = found.needed if now else later
-            goal.setdefault(name, line + _first(statement, name))
+            goal.setdefault(name, cell.line + _first(statement, name))
     for name in bound - {"_"}:
-        found.bound.setdefault(name, line + statement.lineno)
+        found.bound.setdefault(name, cell.line + statement.lineno)
+        if cell.quoted is None and not isinstance(statement, ast.Import | ast.ImportFrom):
+            found.made.add(name)
 
 
 def _reads(table: symtable.SymbolTable, now: bool) -> Iterator[tuple[str, bool]]:
