@@ -139,12 +139,16 @@ def test_a_solution_is_adopted_and_its_exercise_follows(course):
     cell["source"] = (
         "".join(cell["source"]).replace("y = x", "y = 1 * x").replace("y * y", "y**2")
     )
+    done = notebook["cells"][at(notebook, 'print("done")')]
+    done["metadata"]["tags"] = ["fold"]
+    done["source"] = ["# @title The verdict\n", *done["source"]]
     save(course, SOLUTION, notebook)
     adopt(course, course / SOLUTION)
     derive.sync(course)
     assert check(course) == []
     exercise = (course / "exercises/alpha/unit1.ipynb").read_text()
     assert "y = 1 * x" in exercise
+    assert exercise.count('"cellView": "form"') == 1
     assert "y**2" not in exercise
 
 

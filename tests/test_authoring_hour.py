@@ -158,11 +158,7 @@ def test_a_question_begins_a_paragraph(text, kinds):
 
 def test_the_table_has_a_row_for_each_part(script):
     rows = hour.table([("alpha/unit1", script)]).split("\n")
-    assert [row[25:53].strip() for row in rows[1:]] == [
-        "core",
-        "Further: more of it",
-        "Further: the rest",
-        "all further",
-    ]
+    parts = ["core", "+ more of it", "+ the rest", "+ all further"]
+    assert [row[25:61].strip() for row in rows[1:]] == parts
     core = ["alpha/unit1", "core", "5", "18", "3", "2", "3", "1", "1"]
     assert rows[1].split() == core

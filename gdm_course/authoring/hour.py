@@ -121,15 +121,18 @@ def asked(text: str) -> list[re.Match]:
 
 def table(scripts: Iterable[tuple[str, Script]]) -> str:
     """The counts of lectures: a row for each core and each further section, run alone."""
-    form = "{:<24} {:<28} {:>7} {:>6} {:>6} {:>6} {:>6} {:>7} {:>9}"
+    form = "{:<24} {:<36} {:>7} {:>6} {:>6} {:>6} {:>6} {:>7} {:>9}"
     heads = ["", "minutes", "words", "quoted", "other", "cells", "folded", "questions"]
     rows = [form.format("unit", *heads)]
     for name, script in scripts:
         told = hour(script)
         more = [part for part in sections(script) if part.title]
         parts = [("core", told.core)]
-        parts += [(part.title[:28], count(part.cells)) for part in more]
-        parts += [("all further", told.further)] if len(more) > 1 else []
+        parts += [
+            (f"+ {part.title.removeprefix('Further: ')[:34]}", count(part.cells))
+            for part in more
+        ]
+        parts += [("+ all further", told.further)] if len(more) > 1 else []
         for title, n in parts:
             counted = (n.minutes, n.words, n.quoted, n.other, n.cells, n.folded)
             rows.append(form.format(name, title, *counted, n.questions))
