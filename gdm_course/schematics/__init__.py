@@ -8,7 +8,17 @@ A lecture's folded cell is one call, on its own model and its own batch:
     schematics.coupling_inverse(flow.layers[1], z)      # and back
     schematics.scales(glow, x)                          # the multi-scale tree
     schematics.dequantisation(dequantised, codes)       # pixel, real number, logit, flow
+    schematics.passes(maf, x)                           # which way is serial; and (iaf, x)
+    schematics.adjoint(continuous_flow, x)              # whose solver is an `Adjoint`
+    schematics.masked_network(made, x)                  # degrees and masks; a small one
     schematics.gated_stacks(gated_pixelcnn, codes)      # two stacks (and y, with labels)
+    schematics.dilated_stack(wavenet, codes)            # a block (and y, with labels)
+    schematics.dilated_tree(wavenet, codes)             # who sees whom; a small one
+    schematics.two_halves(wavernn, codes)               # coarse byte, then fine byte
+    schematics.transformer(gpt, tokens)                 # a block, from shift to logits
+    schematics.shifted_input(gpt, tokens)               # which tokens reach which guess
+    schematics.vae(model, x)                            # eps from the side, both terms
+    schematics.vqvae(model, x)                          # codes, and the gradient over them
 
 As the last line of a cell a drawing shows itself, on a white card that is readable on dark
 pages too, with all of it in words (`drawing.alt`) for readers who do not see it. `figure()`
@@ -24,18 +34,32 @@ what is worked out, and a shape can only be had from a tensor that a traced call
     d.arrow(start, net, "", seen.given["x"])
 """
 
-from gdm_course.schematics.autoregressive import gated_stacks
+from gdm_course.schematics.autoregressive import gated_stacks, masked_network
+from gdm_course.schematics.directions import adjoint, passes
 from gdm_course.schematics.drawing import Drawing
 from gdm_course.schematics.flows import coupling, coupling_inverse
 from gdm_course.schematics.images import dequantisation, scales
-from gdm_course.schematics.trace import trace
+from gdm_course.schematics.latent import vae, vqvae
+from gdm_course.schematics.sequences import dilated_stack, dilated_tree, two_halves
+from gdm_course.schematics.text import shifted_input, transformer
+from gdm_course.schematics.tracing import trace
 
 __all__ = [
     "Drawing",
+    "adjoint",
     "coupling",
     "coupling_inverse",
     "dequantisation",
+    "dilated_stack",
+    "dilated_tree",
     "gated_stacks",
+    "masked_network",
+    "passes",
     "scales",
+    "shifted_input",
     "trace",
+    "transformer",
+    "two_halves",
+    "vae",
+    "vqvae",
 ]

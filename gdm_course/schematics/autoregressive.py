@@ -1,12 +1,17 @@
-"""Drawings of autoregressive models of images, bits and text.
+"""Drawings of autoregressive models of bits and of images.
 
-schematics.gated_stacks(gated_pixelcnn, x)          # the vertical and the horizontal stack
+A lecture calls them with its own model and batch:
+
+    schematics.masked_network(made, x)                  # its degrees, and who sees whom
+    schematics.gated_stacks(gated_pixelcnn, x)          # two stacks, for rows and row
 """
+
+from functools import reduce
 
 from torch import Tensor, nn
 
 from gdm_course.schematics.drawing import Box, Drawing
-from gdm_course.schematics.trace import Call, trace
+from gdm_course.schematics.tracing import Call, trace
 
 
 def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawing:
@@ -29,7 +34,7 @@ def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawin
         (model.left, "left of it", h),
     ):
         first = _conv(d, conv, text, (0, stack.at[1]))
-        d.arrow(image, first), d.arrow(first, stack)
+        d.way(image, first, stack)
     gates, end = _gated_layer(d, call, model.layers[0], v, h)
     d.frame([box for box in d.boxes if box.at[0] > 0], f"one layer of {len(model.layers)}")
     if y is not None:
@@ -56,11 +61,11 @@ def _gated_layer(
     gate_v, gate_h = (d.box("tanh · σ", (4, row), "operation") for row in (1, 3))
     merge = _conv(d, layer.merge, "merge", (5, 3))
     sums = [d.box("+", (6, row), "operation") for row in (1, 3)]
-    ways = [(v, down), (down, gates), (gates, gate_v), (gates, across), (across, plus)]
-    ways += [(h, right), (right, plus), (plus, gate_h), (gate_v, sums[0]), (merge, sums[1])]
-    for here, there in ways:
-        d.arrow(here, there)
+    d.way(v, down, gates, gate_v, sums[0])
+    d.way(h, right, plus, gate_h)
+    d.way(gates, across, plus)
     d.arrow(gate_h, merge, "", call["h_new"])
+    d.way(merge, sums[1])
     for stack, end, lane in zip((v, h), sums, (0, 4)):
         d.arrow(stack, end, "", via=[(1, lane), (6, lane)])
     return gates, sums[1]
@@ -69,3 +74,48 @@ def _gated_layer(
 def _conv(d: Drawing, conv: nn.Module, text: str, at: tuple[int, int]) -> Box:
     """Draw a convolution with the size of its kernel."""
     return d.box(text, at, "network", note=" × ".join(map(str, conv.kernel_size)))
+
+
+def masked_network(model: nn.Module, x: Tensor) -> Drawing:
+    """Draw every unit of a small MADE for bits (B, D) with its degree, and its masks.
+
+    A line is a weight that its mask keeps. Beside an output stands what reaches it.
+    """
+    seen = trace(model.conditionals, x)
+    m, masks = seen.first("degrees").result, seen.first("masks").result
+    columns, most = [*m, m[0]], max(map(len, m))
+    if most > 12:
+        raise ValueError(
+            f"a layer has {most} units: draw a small MADE with at most 12 in a layer, such "
+            "as MADE(4, hidden=(6,))"
+        )
+    words = "A unit looks at units of its own degree or less, an output only at lower ones."
+    d = Drawing(f"{type(model).__name__}: degrees, and who may look at whom", words, len(x))
+    layers = [_units(d, degrees, k, most) for k, degrees in enumerate(columns)]
+    for k, mask in enumerate(masks):
+        for i, j in mask.nonzero().tolist():
+            d.arrow(layers[k][j], layers[k + 1][i], plain=True)
+        picture = {"picture": mask.float().numpy(force=True), "of": mask}
+        d.box("mask, white = 1", (2 * k + 1, most), "picture", **picture)
+    _laws(d, layers[0], masks)
+    d.box("inputs", (0, -1), "text", of=seen.first(model.net).given["x"])
+    d.box("outputs", (2 * len(masks), -1), "text", of=seen.first(model.net).result)
+    return d
+
+
+def _laws(d: Drawing, inputs: list[Box], masks: list[Tensor]) -> None:
+    """Write the inputs' names, and at the outputs what reaches them: masks, multiplied."""
+    reach = reduce(lambda below, mask: mask.float() @ below, masks[1:], masks[0].float())
+    for i, sees in enumerate(reach > 0):
+        row = inputs[i].at[1]
+        d.box(f"$x_{i + 1}$", (-1, row), "text")
+        given = ", ".join(f"x_{j + 1}" for j in sees.nonzero().flatten().tolist())
+        law = f"$p(x_{i + 1}{' | ' * bool(given)}{given})$"
+        d.box(law, (2 * len(masks) + 1, row), "text")
+
+
+def _units(d: Drawing, degrees: Tensor, k: int, most: int) -> list[Box]:
+    """Draw one layer of units, in the middle of as many rows as the largest layer has."""
+    first = (most - len(degrees)) / 2
+    places = [(2 * k, first + i) for i in range(len(degrees))]
+    return [d.box(str(int(m)), at, "unit") for m, at in zip(degrees, places)]

@@ -1,17 +1,16 @@
 """A drawing as its author describes it: boxes in columns and rows, and arrows between."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gdm_course.schematics.paint import paint
-from gdm_course.schematics.parts import Arrow, Box, Cell, Frame, Sheet, image_of, shape_of
-from gdm_course.schematics.show import bundle
+from gdm_course.schematics.parts import Arrow, Box, Cell, Frame, image_of, shape_of
+from gdm_course.schematics.show import Shown
 
 
-class Drawing(Sheet):
+class Drawing(Shown):
     """Boxes and arrows; as the last line of a cell it shows itself, and says itself."""
 
     def box(self, text: str, at: Cell, kind: str = "tensor", **how: Any) -> Box:
@@ -37,14 +36,11 @@ class Drawing(Sheet):
         self.arrows.append(Arrow(start, end, label, shape, **how))
         return self.arrows[-1]
 
+    def way(self, *boxes: Box) -> None:
+        """Draw bare arrows from each box to the next."""
+        self.arrows += [Arrow(*pair) for pair in pairwise(boxes)]
+
     def frame(self, boxes: Sequence[Box], text: str) -> Frame:
         """Draw a dashed line around boxes that belong together."""
         self.frames.append(Frame(boxes, text))
         return self.frames[-1]
-
-    def figure(self) -> Figure:
-        """Return the drawing as a figure, on a white card."""
-        return paint(self)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple:
-        return bundle(self)

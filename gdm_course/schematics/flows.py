@@ -1,4 +1,4 @@
-"""Drawings of the flows: couplings, scales, from pixels to noise.
+"""Drawings of coupling layers. A lecture calls them with a layer and a batch of its own:
 
 schematics.coupling(flow.layers[1], x)              # forward
 schematics.coupling_inverse(flow.layers[1], z)
@@ -7,7 +7,7 @@ schematics.coupling_inverse(flow.layers[1], z)
 from torch import Tensor, nn
 
 from gdm_course.schematics.drawing import Box, Drawing
-from gdm_course.schematics.trace import Call, Trace, trace
+from gdm_course.schematics.tracing import Call, Trace, trace
 
 
 def coupling(layer: nn.Module, x: Tensor) -> Drawing:
@@ -24,11 +24,12 @@ def coupling(layer: nn.Module, x: Tensor) -> Drawing:
         s, exp = d.box("$s$", (3, 2)), d.box("exp", (3, 3), "operation")
         times = d.box("×", (3, 4), "operation")
         d.arrow(net, s, "", call["s"], via=[(2, 2)])
-        d.arrow(s, exp), d.arrow(exp, times), d.arrow(b, times), d.arrow(times, plus)
+        d.way(s, exp, times)
+        d.way(b, times, plus)
         d.arrow(s, d.box("log_det", (4, 2)), "sum", call.result[1])
     else:
-        d.arrow(b, plus)
-    d.arrow(t, plus)
+        d.way(b, plus)
+    d.way(t, plus)
     _joined(d, seen, "z", plus)
     return d
 
@@ -43,12 +44,14 @@ def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
     t, minus = d.box("$t$", (3, 2)), d.box("−", (3, 4), "operation")
     last = minus
     d.arrow(net, t, "", call.values.get("t", seen.first(layer.net).result), via=[(2, 2)])
-    d.arrow(t, minus), d.arrow(b, minus)
+    d.way(t, minus)
+    d.way(b, minus)
     if "s" in call.values:
         s, exp = d.box("$s$", (3, 1)), d.box("exp(−)", (5, 1), "operation")
         last = d.box("×", (5, 4), "operation")
         d.arrow(net, s, "", call["s"])
-        d.arrow(s, exp), d.arrow(exp, last), d.arrow(minus, last)
+        d.way(s, exp, last)
+        d.way(minus, last)
         d.arrow(s, d.box("log_det", (4, 2)), "− sum", call.result[1], via=[(4, 1)], leg=-1)
     _joined(d, seen, "x", last)
     return d

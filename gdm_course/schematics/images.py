@@ -1,16 +1,17 @@
 """Drawings of what flows do with images: several scales, and from codes to noise.
 
-schematics.scales(glow, x)                          # the multi-scale tree
-schematics.dequantisation(dequantised, codes)       # pixel, real number, logit, flow
+A lecture calls them with its own model and batch:
+
+    schematics.scales(glow, x)                          # the multi-scale tree
+    schematics.dequantisation(dequantised, codes)       # pixel, real number, logit, flow
 """
 
-import itertools
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from gdm_course.schematics.drawing import Box, Drawing
-from gdm_course.schematics.trace import Call, Trace, trace
+from gdm_course.schematics.tracing import Call, Trace, trace
 
 
 def scales(flow: nn.Module, x: Tensor) -> Drawing:
@@ -68,9 +69,7 @@ def dequantisation(model: nn.Module, x: Tensor) -> Drawing:
     unit = d.picture(seen.first(model.logit).given["x"], "in (0, 1)", (2, 0))
     logit, real = d.box("logit", (3, 0), "operation"), d.picture(call["z"], "real", (4, 0))
     flow = d.network(model.flow, type(model.flow).__name__, (5, 0))
-    row = [codes, divide, unit, logit, real, flow, d.picture(density["z"], "$z$", (6, 0))]
-    for here, there in itertools.pairwise(row):
-        d.arrow(here, there)
+    d.way(codes, divide, unit, logit, real, flow, d.picture(density["z"], "$z$", (6, 0)))
     u = _noise(d, model.noise, call, codes)
     d.arrow(u, divide, "u", call["u"])
     terms = [(u, "$-$ log q(u | x)", call["log_q"]), (unit, "$-$ D log K", None)]
@@ -78,7 +77,7 @@ def dequantisation(model: nn.Module, x: Tensor) -> Drawing:
     bound = d.box("elbo", (6, 3), "term")
     for cause, text, value in terms:
         term = d.box(text, (cause.at[0], 2), "term")
-        d.arrow(cause, term)
+        d.way(cause, term)
         d.arrow(term, bound, "", value, via=[(cause.at[0], 3)], leg=0)
     return d
 

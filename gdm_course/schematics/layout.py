@@ -85,7 +85,8 @@ def framed(layout: Layout, frame: Frame) -> Sides:
     corners = [layout.extent(box) for box in frame.boxes]
     for a in layout.arrows:
         if a.start in frame.boxes and a.end in frame.boxes:
-            corners += [point * 2 for point in layout.path(a)]
+            below = 4 + measured(a.shape, SMALL)[1]  # where a shape is written
+            corners += [(x, y, x, y + below) for x, y in layout.path(a)]
     sides, room = np.array(corners), 1.3 * PAD
     return (*(sides[:, :2].min(0) - room), *(sides[:, 2:].max(0) + room))
 

@@ -75,11 +75,12 @@ def page(ax: Axes, layout: Layout) -> tuple[float, float, float, float]:
 
 
 def draw_frame(ax: Axes, layout: Layout, frame: Frame) -> None:
-    """Draw a dashed line around boxes, and its name above the upper left corner."""
+    """Draw a dashed line around boxes, and its name above the upper right corner."""
     left, top, right, bottom = framed(layout, frame)
     x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
     ax.plot(x, y, color=PALE, lw=0.9, ls=(0, (5, 3)), gid="frame")
-    ax.text(left + 3, top - 3, frame.text, size=SMALL, color=PALE, va="bottom")
+    style = {"size": SMALL, "color": PALE, "ha": "right", "va": "bottom"}
+    ax.text(right - 3, top - 3, frame.text, **style)
 
 
 def draw_box(ax: Axes, layout: Layout, box: Box) -> None:

@@ -76,7 +76,7 @@ class Box:
 
     def words(self) -> str:
         """Say what is written in the box, and what it stands for."""
-        written = f"{self.text} ({self.note})" if self.note else self.text
+        written = f"{self.text}, {self.note}" if self.note else self.text
         return f"{spoken(written)}: {KINDS[self.kind]}"
 
 
@@ -139,7 +139,9 @@ class Sheet:
     @property
     def alt(self) -> str:
         """The drawing in words: its sentence, its boxes, what its arrows carry."""
-        boxes = [box.words() for box in self.boxes if box.text]
+        boxes = [box.words() for box in self.boxes if box.kind != "unit"]
+        units = [box.text for box in self.boxes if box.kind == "unit" and box.text]
+        boxes += [f"units: {', '.join(units)}"] if units else []
         arrows = [arrow.words() for arrow in self.arrows if not arrow.plain]
         parts = [f"{spoken(self.title)}.", spoken(self.summary)]
         parts += [f"Boxes: {'; '.join(boxes)}."]

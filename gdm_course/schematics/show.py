@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from gdm_course.schematics.paint import paint
 from gdm_course.schematics.parts import Sheet
@@ -17,27 +18,30 @@ from gdm_course.schematics.parts import Sheet
 QUIET = {"svg.hashsalt": "gdm", "svg.fonttype": "path"}  # the same bytes at every run
 
 
-def rendered(drawing: Sheet, kind: str) -> bytes:
-    """Return the drawing as a file of that kind, svg or png."""
+def file(figure: Figure, kind: str, **metadata: str | None) -> str:
+    """Return a figure as a file, svg or png, in base64."""
     buffer = io.BytesIO()
-    date = {"Date": None} if kind == "svg" else {"Description": drawing.alt}
     with matplotlib.rc_context(QUIET):
-        paint(drawing).savefig(buffer, format=kind, metadata=date, facecolor="white")
-    return buffer.getvalue()
+        figure.savefig(buffer, format=kind, metadata=metadata, facecolor="white")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
-def html(drawing: Sheet) -> str:
-    """Return an image element: sharp at every size, never wider than the page."""
-    data = base64.b64encode(rendered(drawing, "svg")).decode()
-    width = round(paint(drawing).get_size_inches()[0] * 110)
-    style = f"width:{width}px;max-width:100%;height:auto;background:white;border-radius:6px"
-    source = f"data:image/svg+xml;base64,{data}"
-    alt = escape(drawing.alt)
-    return f'<img class="schematic" style="{style}" alt="{alt}" src="{source}">'
+class Shown(Sheet):
+    """A sheet that can be looked at."""
 
+    def figure(self) -> Figure:
+        """Return the drawing as a figure, on a white card."""
+        return paint(self)
 
-def bundle(drawing: Sheet) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the drawing for every kind of reader, as IPython's display protocol wants."""
-    picture = base64.b64encode(rendered(drawing, "png")).decode()
-    data = {"text/html": html(drawing), "image/png": picture, "text/plain": drawing.alt}
-    return data, {"image/png": {"alt": drawing.alt}}
+    def html(self) -> str:
+        """Return an image element: sharp at every size, never wider than the page."""
+        figure, alt = self.figure(), escape(self.alt)
+        width = round(figure.get_size_inches()[0] * figure.dpi)
+        style = f"width:{width}px;max-width:100%;height:auto;border-radius:6px"
+        source = f"data:image/svg+xml;base64,{file(figure, 'svg', Date=None)}"
+        return f'<img class="schematic" style="{style}" alt="{alt}" src="{source}">'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple:
+        picture = file(self.figure(), "png", Description=self.alt)
+        data = {"text/html": self.html(), "image/png": picture, "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}

@@ -87,10 +87,11 @@ class Recorder:
 
 
 def _worth(frame: FrameType) -> bool:
-    """Whether a function is the course's or a reader's, or the `forward` of a module."""
-    home, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
-    torchs = home.partition(".")[0] in ("torch", "contextlib")
-    return name == "forward" if torchs else not name.startswith("<")
+    """Whether a function is the course's or a reader's own, or a module's `forward`."""
+    code, home = frame.f_code, frame.f_globals.get("__name__", "").partition(".")[0]
+    library = "site-packages" in code.co_filename or home in sys.stdlib_module_names
+    own = home == "gdm_course" or not (library or code.co_filename.startswith("<frozen"))
+    return code.co_name == "forward" or (own and not code.co_name.startswith("<"))
 
 
 def trace(call: Callable, *inputs: Any) -> Trace:
