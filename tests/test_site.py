@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from mini_course import edit, make
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from gdm_course.authoring import derive
 from gdm_course.authoring.course import load
@@ -144,6 +144,26 @@ def test_its_page_shows_what_stopped_and_the_outputs_up_to_there(built):
     assert not page("lectures/alpha/unit0.html").select(".admonition.error")
 
 
+def test_of_a_long_cell_the_box_shows_the_line_that_stopped(at):
+    source = "\n".join(f"x = {i}" for i in range(20)) + "\n1 / 0"
+    book = new_notebook(cells=[new_markdown_cell("# A"), new_code_cell(source)])
+    error = f"------------------\n{source}\n----> 21 1 / 0\n\nZeroDivisionError: by zero"
+    run = Run(site.ROOT, book, error=error, stopped=1)
+    name = "lectures/alpha/unit0.ipynb"
+    box = pages.page(run, name, load(site.ROOT), True).cells[2].source
+    assert "1 / 0" in box
+    assert "x = 9" not in box
+
+
+def test_a_kernel_that_never_started_is_said_without_a_cell(at):
+    book = new_notebook(cells=[new_markdown_cell("# A")])
+    run = Run(site.ROOT, book, error="Kernel died before replying to kernel_info")
+    name = "solutions/alpha/unit0.ipynb"
+    box = pages.page(run, name, load(site.ROOT), True).cells[2].source
+    assert "Kernel died" in box
+    assert "gdm-stopped" not in box
+
+
 def test_units_stand_in_their_families_with_exercise_and_solution_beside(built):
     tree = page("lectures/alpha/unit0.html").select_one(".sidebar-tree")
     captions = [caption.text for caption in tree.select(".caption-text")]
@@ -159,6 +179,7 @@ def test_units_stand_in_their_families_with_exercise_and_solution_beside(built):
         ("Solution", "../../solutions/alpha/unit0.html"),
     ]
     assert not page("exercises/alpha/unit0.html").select(".cell_output")
+    assert page("lectures/index.html").h1.text.startswith("All units")
 
 
 def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(built):

@@ -17,7 +17,7 @@ from gdm_course.source import lines
 PLAIN = "_static/notebooks"  # where downloads lie
 FOLDED = "hide-input"  # myst-nb's tag
 TITLE = "#@title "
-SHOWN = 8  # lines of a cell that stopped
+SHOWN = 8  # lines of a cell that stopped, at most
 MAGIC = re.compile(r"^[%!].*", re.MULTILINE)
 BADGE = re.compile(r"\[!\[Colab\]\([^)]*\)\]\([^)]*\)\s*")
 SOLUTION = re.compile(r"\s*·\s*\[solution\]\([^)]*\bsolutions/[^)]*\)")
@@ -49,10 +49,11 @@ def page(run: Run, name: str, course: Course, solutions: bool) -> nbformat.Noteb
 
 
 def front(book: nbformat.NotebookNode, solutions: bool) -> nbformat.NotebookNode:
-    """Make the page of the lectures' index: its text; its cells need a kernel."""
+    """Make the page of the lectures' index: its text, for its code needs a kernel."""
     kept = [cell for cell in book.cells if cell.cell_type == "markdown"]
     for cell in kept:
         cell.source = text(cell.source, solutions)
+    kept[0].source = re.sub(r"\A# .*", "# All units", kept[0].source)  # else the site's own
     return nbformat.from_dict({**book, "cells": kept})
 
 
@@ -121,14 +122,21 @@ def _say_what_stopped(book: nbformat.NotebookNode, run: Run) -> None:
     if run.stopped is not None:
         number = f"code cell {codes.index(run.stopped) + 1} of {len(codes)}"
         said += f', in <a href="#gdm-stopped">{number}</a>'
-        source = lines(book.cells[run.stopped].source)
-        shown += ["", *source[:SHOWN], *["..."][: len(source) > SHOWN]]
+        shown += ["", *_excerpt(book.cells[run.stopped].source, run.error)]
         mark = f'<p id="gdm-stopped" class="gdm-stopped">Stopped here, in {number}.</p>'
         book.cells.insert(run.stopped, _markdown(mark))
     fence = "`" * (3 + max(map(len, re.findall("`+", "\n".join(shown))), default=0))
     box = [f"{fence}`{{error}}", f"{said}.", "", f"{fence}text", *shown, fence]
     box.append(f"{fence}`")
     book.cells.insert(1, _markdown("\n".join(box)))
+
+
+def _excerpt(source: str, error: str) -> list[str]:
+    """A cell, or of a long one the line that the traceback points at."""
+    whole, arrow = lines(source), re.search(r"^-+> *\d+ (.*)$", error, re.MULTILINE)
+    if len(whole) <= SHOWN:
+        return whole
+    return ["...", arrow[1], "..."] if arrow else [*whole[:SHOWN], "..."]
 
 
 def _markdown(source: str) -> nbformat.NotebookNode:

@@ -45,7 +45,7 @@ def index(course: Course) -> str:
     parts = [f"# {course.title}", subtitle]
     if (ROOT / "docs" / "gallery.png").is_file():
         parts.append("![one data set, every family](_static/gallery.png)")
-    parts.append(pages.toctree(["All units <lectures/index>"], ":maxdepth: 1"))
+    parts.append(pages.toctree(["lectures/index"], ":maxdepth: 1"))
     for family, name in course.families.items():
         units = [f"lectures/{u.key}" for u in course.written() if u.family == family]
         parts.append(pages.toctree(units, f":caption: {name}", ":maxdepth: 1"))
