@@ -34,6 +34,10 @@ def draw(x):
 
 play(draw, x=(0, 4, 1))
 
+# %% tags=["fold"]
+# @title The same at one place
+draw(1)
+
 # %% [markdown]
 # **Question.** Why?
 #
@@ -207,17 +211,19 @@ def test_the_plain_notebook_can_be_downloaded_or_opened_in_colab(built, course):
 def test_setup_imports_and_answers_are_folded(built):
     unit = page("lectures/alpha/unit0.html")
     folds = {fold.summary.p.text: fold for fold in unit.select(".cell details")}
-    assert [*folds] == ["Setup", "Imports"]
+    assert [*folds] == ["Setup", "Imports", "Code: The same at one place"]
     assert "find_spec" in folds["Setup"].text
     assert "import torch" in folds["Imports"].text
     (answer,) = [d for d in unit.select("details") if d.summary.text == "Answer"]
     assert answer.strong.text == "this"
     assert answer.select(".math")
+    (notes,) = [d for d in unit.select("details") if d.summary.text == "For the lecturer"]
+    assert "Speak slowly." in notes.text
 
 
 def test_a_tagged_cell_is_folded_under_its_title_and_others_stay():
     cells = [
-        new_code_cell("#@title The two stacks\ndraw()", metadata={"tags": ["hide-input"]}),
+        new_code_cell("# @title The two stacks\ndraw()", metadata={"tags": ["hide-input"]}),
         new_code_cell("draw()", metadata={"tags": ["hide-input"]}),
         new_code_cell("import a\nx = 1\ny = 2"),
         new_code_cell("%matplotlib inline\nimport a\n!ls\n"),

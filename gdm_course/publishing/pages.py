@@ -7,16 +7,15 @@ import re
 import nbformat
 from nbformat.v4 import new_markdown_cell
 
+from gdm_course.authoring.anatomy import TITLE
 from gdm_course.authoring.course import Course, Unit
 from gdm_course.authoring.fill import COLAB
-from gdm_course.authoring.notebook import digest
+from gdm_course.authoring.notebook import HIDDEN, digest
 from gdm_course.publishing import frames
 from gdm_course.publishing.execute import Run, because, without_widgets
 from gdm_course.source import lines
 
 PLAIN = "_static/notebooks"  # where downloads lie
-FOLDED = "hide-input"  # myst-nb's tag
-TITLE = "#@title "
 SHOWN = 8  # lines of a cell that stopped, at most
 MAGIC = re.compile(r"^[%!].*", re.MULTILINE)
 BADGE = re.compile(r"\[!\[Colab\]\([^)]*\)\]\([^)]*\)\s*")
@@ -65,17 +64,16 @@ def text(source: str, solutions: bool) -> str:
 
 def fold(cell: nbformat.NotebookNode) -> None:
     """Fold the source of a setup cell, of imports and of what is tagged so."""
-    tags, title = cell.metadata.get("tags", []), cell.source.partition("\n")[0]
+    tags, title = cell.metadata.get("tags", []), TITLE.match(cell.source)
     if "setup" in tags:
         words = "Setup"
+    elif HIDDEN in tags:
+        words = f"Code: {title[1].strip()}" if title else "Code"
     elif imports(cell.source):
         words = "Imports"
-    elif FOLDED in tags:
-        named = title.startswith(TITLE)
-        words = f"Code: {title.removeprefix(TITLE).strip()}" if named else "Code"
     else:
         return
-    cell.metadata["tags"] = [*{*tags, FOLDED}]
+    cell.metadata["tags"] = [*{*tags, HIDDEN}]
     cell.metadata["mystnb"] = {"code_prompt_show": words, "code_prompt_hide": words}
 
 
