@@ -52,7 +52,7 @@ smoke: $(READY) ## run the notebooks only, with few training steps
 full: $(READY) ## run the notebooks at full budget [SHIFT=1 ATEN_CPU_CAPABILITY=avx2 JOBS=2]
 	@$(PY) -m gdm_course.publishing.full $(ARGS) $(SETTING)
 
-site: $(READY) ## execute the lectures and build a website in build/site
+site: $(READY) ## execute all and build a website in build/site [SOLUTIONS=0 leaves them out]
 	@$(PY) -m gdm_course.publishing.site $(ARGS)
 
 slides: $(READY) ## execute one lecture (UNIT=...) and build its deck in build/slides

@@ -89,13 +89,18 @@ def scale(spec: Any, most: int) -> tuple[list[Any], int]:
 
 
 def spread(n: int, at: int, most: int) -> list[int]:
-    """Choose at most so many of n places, evenly: both ends and `at` are among them."""
+    """Choose at most so many of n places (3 or more), evenly on both sides of `at`.
+
+    Both ends and `at` are among them.
+    """
     if n <= most:
         return [*range(n)]
-    kept = [round(i * (n - 1) / (most - 1)) for i in range(most)]
-    if at not in kept:
-        kept[min(range(1, most - 1), key=lambda i: abs(kept[i] - at))] = at
-    return kept
+    left = round((most - 1) * at / (n - 1))
+    left = min(max(left, int(at > 0)), most - 1 - int(at < n - 1))
+    right = most - 1 - left
+    before = [round(i * at / left) for i in range(left)]
+    after = [at + round(i * (n - 1 - at) / right) for i in range(1, right + 1)]
+    return [*before, at, *after]
 
 
 def start_of(sizes: list[tuple[int, int]]) -> int:

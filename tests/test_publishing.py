@@ -1,4 +1,4 @@
-"""Decks and the website: nothing from outside, nothing lost, no dead widgets."""
+"""Decks: nothing from outside, nothing lost, no dead widgets."""
 
 import re
 
@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from gdm_course.publishing import assets, site, slides
+from gdm_course.publishing import assets, slides
 from gdm_course.publishing.execute import Run, environment, execute
 
 FIGURE = """
@@ -78,39 +78,6 @@ def test_deck_keeps_title_formulas_output_figure_and_notes(run, tmp_path, monkey
     assert 'type="application/vnd.jupyter.widget-view+json"' not in page
     before = page[: page.index("Ask them first.")]
     assert "</aside>" not in before[before.rindex('<aside class="notes">') :]
-
-
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    """A folder that stands for build/site-source."""
-    monkeypatch.setattr(site, "SOURCE", tmp_path / "source")
-    monkeypatch.setattr(site, "SITE", tmp_path / "site")
-    monkeypatch.setattr(assets, "place", lambda name, folder: True)
-    return tmp_path / "source"
-
-
-def test_site_has_outputs_and_no_notes_and_loads_nothing(run, source, root):
-    static = source / "_static"
-    static.mkdir(parents=True)
-    for name, place in (("conf.py", source), ("site.css", static)):
-        (place / name).write_text((root / "docs" / name).read_text(encoding="utf-8"))
-    nbformat.write(site.published(run), source / "unit.ipynb")
-    (source / "index.md").write_text("# Front\n\n```{toctree}\nunit\n```\n")
-    assert site.build() == 0
-    page = (site.SITE / "unit.html").read_text(encoding="utf-8")
-    assert "an answer of" in page
-    assert "<img" in page
-    assert "Ask them first." not in page
-    assert not [url for url in loaded(page) if "://" in url]
-    assert any("mathjax/tex-chtml-full.js" in url for url in loaded(page))
-
-
-def test_front_page_lists_every_tree_in_course_order(root):
-    units = ["foundations/densities", "autoregressive/nade"]
-    paths = [root / tree / f"{unit}.ipynb" for tree in site.TREES for unit in units]
-    text = site.index(paths)
-    places = [text.index(f"\n{tree}/{unit}\n") for tree in site.TREES for unit in units]
-    assert places == sorted(places)
 
 
 def test_an_unknown_unit_is_one_sentence(capsys):

@@ -17,7 +17,7 @@ from gdm_course.authoring.percent import Cell, Script
 LIMITS = {"minutes": 65, "words": 2000, "quoted": 180, "cells": 26}  # of a core
 LEAST = {"Question": 0, "Predict": 2, "Change": 1}
 QUESTIONS = 5
-TITLE = re.compile(r"# ?@title +([^`$\\{}*_<>=#|\[\]]+)(\n|$)")
+TITLE = re.compile(r"# ?@title +([^`$\\{}*_<>=#|\[\]\n]+)(\n|$)")
 _TAG = re.compile(r"\\tag\{(\d+)\}")
 _REFERENCE = re.compile(r"(?<![\w\])])\((\d{1,2})\)")
 _ANSWER = re.compile(
