@@ -10,10 +10,12 @@ from nbformat import NotebookNode
 
 from gdm_course.publishing import excerpt, prose, shown
 from gdm_course.publishing.slide import Deck, Slide
+from gdm_course.source import lines
 
 WIDTH, HEIGHT = 1280, 720
 EDGE, GAP = 40, 16  # above and below everything; between two things
-CODE, WORDS = (20, 25), (27, 38)  # size and line height
+CODE, LARGE, WORDS = (20, 25), (24, 31), (27, 38)  # size and line height
+COLUMNS = 76  # of code in the larger letters
 LEAST = 280  # pixels under which a picture is too small to explain anything
 UNSEEN = {"setup", "nav", "skip-slide"}
 FOLDED = {"fold", "hide-input"}
@@ -33,7 +35,8 @@ def slides(notebook: NotebookNode, further: bool = False) -> list[Slide]:
         if not UNSEEN & tags(cell):
             _put(deck, cell)
     deck.settle()
-    return [page for slide in _worth_showing(deck.slides) for page in fitted(slide)]
+    made = [page for slide in _worth_showing(deck.slides) for page in fitted(slide)]
+    return [replace(page, large=enlarged(page)) for page in made]
 
 
 def tags(cell: NotebookNode) -> set[str]:
@@ -74,7 +77,7 @@ def _code(deck: Deck, cell: NotebookNode) -> None:
 
 
 def _worth_showing(made: list[Slide]) -> list[Slide]:
-    """Drop slides with nothing but a heading, and those that only talk about the last figure."""
+    """Drop slides with a heading alone, and those that only talk about the last figure."""
     kept: list[Slide] = []
     for slide in made:
         if kept and (slide.empty or slide.talks_about(kept[-1])):
@@ -115,6 +118,14 @@ def _paged(slide: Slide, bare: Slide) -> list[Slide]:
 def lines_of_code(slide: Slide) -> int:
     """How many lines of code have room on a slide."""
     return (HEIGHT - height(replace(slide, code="")) - 2 * GAP) // CODE[1]
+
+
+def enlarged(slide: Slide) -> bool:
+    """Whether larger letters still leave a definition on its slide."""
+    rows = lines(slide.code)
+    more = (LARGE[1] - CODE[1]) * (2 + len(rows))
+    narrow = max(map(len, rows), default=0) <= COLUMNS
+    return bool(slide.code) and narrow and height(slide) + more <= HEIGHT
 
 
 def height(slide: Slide) -> int:

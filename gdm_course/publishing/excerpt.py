@@ -1,4 +1,4 @@
-"""Code as a slide can show it: docstrings of one line, long definitions over several slides."""
+"""Code as a slide can show it: docstrings of one line, long definitions in pages."""
 
 import ast
 
@@ -63,7 +63,7 @@ def pages(source: str, room: int, first: int | None = None) -> list[str]:
 
 
 def _break(rows: list[str], limit: int) -> int:
-    """Where the next page begins: at the last empty line, else where code is indented least."""
+    """Where the next page begins: at the last empty line, else at the least indented."""
     empty = [i for i in range(limit // 3, limit + 1) if not rows[i].strip()]
     if empty:
         return empty[-1]

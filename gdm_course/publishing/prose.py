@@ -8,7 +8,7 @@ WORDS = 40  # on a slide; what is longer is for the lecturer to say
 MARK = "<!-- slide -->"  # an author's mark before the sentence to show
 QUESTION = re.compile(r"\*\*(Question|Predict|Change|Quiz)\b")
 _ATOM = re.compile(r"`[^`]*`|\$(?:\\.|[^$\\])+\$|\[[^\]]*\]\([^)]*\)")
-_END = re.compile(r"[.!?][*_\")]*(?=\s+[A-Z*_\"\[\0]|\s*$)")
+_END = re.compile(r"[.!?][*_\")]*(?=\s+[A-Z*_\"\[<\0]|\s*$)")
 _SHORT = re.compile(r"(?:\be\.g|\bi\.e|\bet al|\bcf|\bvs|\bFig|\b[A-Z])\.$")
 _BLOCK = re.compile(
     r"(?P<answer>^<details>.*?</details>)|(?P<equation>\$\$.+?\$\$)|(?P<fence>^```.*?^```)",
@@ -115,6 +115,8 @@ def gist(paragraphs: list[str], leading: bool = False) -> str:
     marked = [s.replace(MARK, "").strip() for s in said if MARK in s]
     if marked:
         return shortened(marked[0])
+    if said[0][0].islower():  # the end of a sentence that an equation broke off
+        said = said[1:] or said
     both = [*dict.fromkeys([said[0], said[-1]])] if leading else said[:1]
     return shortened(" ".join(both) if count(" ".join(both)) <= WORDS else both[-1])
 

@@ -15,7 +15,8 @@ from gdm_course.source import lines
 
 FRAMES = "application/vnd.gdm.frames+json"
 PICTURES = ("image/svg+xml", "image/png", "image/webp", "image/jpeg")
-COLUMNS, ROWS = 94, 20  # of printed text on a slide
+COLUMNS, ROWS = 94, 16  # of printed text on a slide
+FEW = (72, 8)  # columns and rows of a table that can be set larger
 
 
 @dataclass(frozen=True)
@@ -92,4 +93,6 @@ def _ratio(encoded: str) -> float | None:
 def _table(rows: list[str]) -> Figure:
     kept = rows if len(rows) <= ROWS else [*rows[: ROWS - 1], "…"]
     cut = [re.sub(rf"^(.{{{COLUMNS - 1}}}).{{2,}}", r"\1…", row) for row in kept]
-    return Figure(f"<pre>{html.escape(chr(10).join(cut))}</pre>", rows=len(cut))
+    few = max(map(len, cut)) <= FEW[0] and len(cut) <= FEW[1]
+    tag = '<pre class="large">' if few else "<pre>"
+    return Figure(f"{tag}{html.escape(chr(10).join(cut))}</pre>", rows=len(cut))

@@ -25,6 +25,7 @@ class Slide:
         equation: one block of equations in TeX, `$$` included.
         figure: a picture, a table or frames under a slider.
         code: a definition; a slide has a figure or a definition.
+        large: whether the definition has room for larger letters.
         notes: what the lecturer says, in Markdown.
         kind: title, question, or empty.
     """
@@ -35,6 +36,7 @@ class Slide:
     equation: str = ""
     figure: Figure | None = None
     code: str = ""
+    large: bool = False
     notes: list[str] = field(default_factory=list)
     kind: str = ""
 
@@ -45,7 +47,7 @@ class Slide:
 
     @property
     def looks(self) -> str:
-        """How large it is set: `says` with words only, `states` with an equation at most."""
+        """How large it is set: `says` are words only, `states` has an equation as well."""
         return "" if self.full else "states" if self.equation else "says"
 
     @property

@@ -39,7 +39,9 @@ def render(run: Run, folder: Path, further: bool = False) -> Path:
     Its scripts are placed in `folder/assets`; without npm they come from the network.
     """
     urls = {
-        name: f"../assets/{name}" if assets.place(name, folder / "assets") else assets.CDN[name]
+        name: f"../assets/{name}"
+        if assets.place(name, folder / "assets")
+        else assets.CDN[name]
         for name in assets.PACKAGES
     }
     target = folder / run.path.parent.name / f"{run.path.stem}.html"
@@ -59,6 +61,7 @@ def page(slides: list[deck.Slide], urls: dict[str, str]) -> str:
     filters = {
         "markdown": markdown2html,
         "inline": inline,
+        "joined": joined,
         "highlight": partial(highlight, lexer=PythonLexer(), formatter=style),
     }
     env = Environment(autoescape=False)
@@ -77,6 +80,8 @@ def page(slides: list[deck.Slide], urls: dict[str, str]) -> str:
         gap=deck.GAP,
         code=deck.CODE[0],
         line=deck.CODE[1],
+        large=deck.LARGE[0],
+        tall=deck.LARGE[1],
     )
 
 
@@ -84,6 +89,11 @@ def inline(text: str) -> str:
     """The HTML of a heading, whose number begins no list."""
     paragraph = markdown2html(re.sub(r"^(\d+)\.", r"\1\\.", text)).strip()
     return paragraph.removeprefix("<p>").removesuffix("</p>")
+
+
+def joined(text: str) -> str:
+    """Keep the comma after a formula on the formula's line."""
+    return re.sub(r"(\$[^$]+\$)([,.;:?!)]+)", r'<span class="joined">\1\2</span>', text)
 
 
 def asked(units: list[str]) -> list[Path]:
@@ -97,12 +107,17 @@ def asked(units: list[str]) -> list[Path]:
         return [*known.values()]
     if unknown := [unit for unit in units or [""] if unit not in known]:
         names = ", ".join(f"lectures/{name}.ipynb" for name in known)
-        raise FileNotFoundError(f"no lecture lectures/{unknown[0]}.ipynb; there are: {names}")
+        raise FileNotFoundError(
+            f"no lecture lectures/{unknown[0]}.ipynb; there are: {names}"
+        )
     return [known[unit] for unit in units]
 
 
 def main(arguments: list[str]) -> int:
-    """Execute and render lectures; `--smoke` trains briefly. One that stops costs its deck only."""
+    """Execute and render lectures; one that stops costs its own deck only.
+
+    `--smoke` trains briefly.
+    """
     try:
         paths = asked([argument for argument in arguments if not argument.startswith("-")])
     except FileNotFoundError as error:
@@ -115,7 +130,9 @@ def main(arguments: list[str]) -> int:
         run = execute(path, environment(smoke="--smoke" in arguments, CI="true"))
         if run.error:
             failures += 1
-            print(f"no deck of {path.relative_to(ROOT)}, cell {run.stopped}: {because(run)}")
+            print(
+                f"no deck of {path.relative_to(ROOT)}, cell {run.stopped}: {because(run)}"
+            )
         else:
             print(f"Deck: {render(run, BUILD / 'slides', on('FURTHER'))}")
     return 1 if failures else 0
