@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from gdm_course.frames import MIME
 from gdm_course.publishing import (
     assets,
     browser,
@@ -25,10 +26,14 @@ LECTURES = execute.notebooks("lectures")
 READY = "body[data-set]"
 
 
-def png(width: int, height: int) -> str:
+def saved(image) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (width, height), "#0b6fb8").save(file, "png")
-    return base64.b64encode(file.getvalue()).decode()
+    image.save(file, "png")
+    return file.getvalue()
+
+
+def png(width: int, height: int) -> str:
+    return base64.b64encode(saved(Image.new("RGB", (width, height), "#0b6fb8"))).decode()
 
 
 def text(source: str, *tags: str):
@@ -160,20 +165,38 @@ def test_a_printed_table_is_a_figure_and_a_printed_line_is_a_note():
     assert "loss 0.3" in line.notes[-1]
 
 
-def test_frames_drawn_ahead_replace_the_still_figure(monkeypatch):
-    both = {shown.FRAMES: {"caption": "moves"}, "image/png": png(9, 3)}
-    cell = new_code_cell("play()", outputs=[new_output("display_data", data=both)])
-    monkeypatch.setattr(shown, "moving", lambda payload: f"<i>{payload['caption']}</i>")
-    assert made(text("## A"), cell)[0].figure.html == "<i>moves</i>"
-    monkeypatch.setattr(shown, "moving", lambda payload: None)
-    assert "data:image/png" in made(text("## A"), cell)[0].figure.html
+def moving(n: int = 3) -> dict:
+    """What `play` leaves where pictures are drawn ahead."""
+    pictures = [Image.new("RGB", (900, 400), (80 * i, 80, 80)) for i in range(n)]
+    encoded = [base64.b64encode(saved(p)).decode() for p in pictures]
+    knob = {"name": "shift", "values": [str(i) for i in range(n)], "start": 0}
+    words = {"caption": "Move the slider.", "alt": "a colour"}
+    return {MIME: {"sliders": [knob], "frames": encoded, "width": 900} | words}
+
+
+def test_frames_drawn_ahead_replace_the_still_figure():
+    data = moving() | {"image/png": png(9, 3)}
+    cell = new_code_cell("play()", outputs=[new_output("display_data", data=data)])
+    (slide,) = made(text("## A"), cell)
+    assert 'type="range"' in slide.figure.html
+    assert png(9, 3) not in slide.figure.html
+
+
+def test_a_schematic_keeps_its_words_and_loses_its_width():
+    page = '<img class="schematic" style="width:999px" alt="a box" src="data:,x">'
+    data = {"text/html": page, "image/png": png(9, 3), "text/plain": "a box"}
+    cell = new_code_cell("f()", outputs=[new_output("display_data", data=data)])
+    (slide,) = made(text("## A"), cell)
+    assert slide.figure == shown.Figure(page.replace(' style="width:999px"', ""), 3.0)
 
 
 def drawn(path) -> execute.Run:
     """A lecture as if executed: a picture where it draws, a table where it prints."""
     book = nbformat.read(path, as_version=4)
     for number, cell in enumerate(c for c in book.cells if c.cell_type == "code"):
-        if re.search(r"\b(plot|plt|schematics)\.|\b(play|watch)\(", cell.source):
+        if "play(" in cell.source:
+            cell.outputs = [new_output("display_data", data=moving())]
+        elif re.search(r"\b(plot|plt|schematics)\.|\bwatch\(", cell.source):
             size = (1200, 300) if number % 2 else (500, 480)
             cell.outputs = [new_output("display_data", data={"image/png": png(*size)})]
         elif "print(" in cell.source:
@@ -272,9 +295,25 @@ def test_the_measurement_sees_what_is_wrong(looking):
 
 
 @pytest.mark.browser
+def test_a_slider_moves_its_picture_on_a_slide_and_gives_the_keys_back(looking):
+    view, _, folder = looking
+    cell = new_code_cell("play()", outputs=[new_output("display_data", data=moving())])
+    book = new_notebook(cells=[text("## A\n\nWords."), cell, text("## B\n\nMore.")])
+    run = execute.Run(folder / "moving" / "unit.ipynb", book)
+    view.goto(slides.render(run, folder).as_uri())
+    view.wait_for_selector(READY, state="attached", timeout=60_000)
+    before = view.locator(".gdm-moved").get_attribute("src")
+    view.locator("input").click()  # half way
+    assert view.locator("output").inner_text() == "1"
+    assert view.locator(".gdm-moved").get_attribute("src") != before
+    view.keyboard.press("ArrowRight")
+    assert view.locator("section.present h2").inner_text() == "B"
+
+
+@pytest.mark.browser
 def test_a_lecture_that_was_executed_fits_too(looking):
     view, _, folder = looking
     path = ROOT / "lectures" / "vae" / "vqvae.ipynb"
-    run = execute.execute(path, execute.environment(smoke=True, CI="true"))
+    run = execute.execute(path, execute.environment(smoke=True, CI="true", GDM_FRAMES="1"))
     assert run.error is None
     assert measured(view, slides.render(run, folder))["wrong"] == []

@@ -139,5 +139,6 @@ def height(slide: Slide) -> int:
     if slide.code:
         total += GAP + CODE[1] * (2 + slide.code.count("\n"))
     if slide.figure:
-        total += GAP + (28 * slide.figure.rows + GAP if slide.figure.rows else LEAST)
+        printed, knobs = slide.figure.rows, 150 * slide.figure.moves
+        total += GAP + (28 * printed + GAP if printed else LEAST + knobs)
     return total

@@ -2,18 +2,18 @@
 
 import base64
 import html
-import importlib
-import importlib.util
 import re
 import struct
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
 
+from gdm_course.frames import MIME
+from gdm_course.publishing import frames
 from gdm_course.publishing.execute import printed
 from gdm_course.source import lines
 
-FRAMES = "application/vnd.gdm.frames+json"
+SCHEMATIC = '<img class="schematic"'
 PICTURES = ("image/svg+xml", "image/png", "image/webp", "image/jpeg")
 COLUMNS, ROWS = 94, 16  # of printed text on a slide
 FEW = (72, 8)  # columns and rows of a table that can be set larger
@@ -27,11 +27,13 @@ class Figure:
         html: what goes on the page.
         ratio: width over height of a picture; None where unknown.
         rows: lines of a printed table, 0 for a picture.
+        moves: whether sliders stand above it.
     """
 
     html: str
     ratio: float | None = None
     rows: int = 0
+    moves: bool = False
 
 
 def figures(cell: NotebookNode, alt: str) -> list[Figure]:
@@ -54,22 +56,16 @@ def remarks(cell: NotebookNode) -> str:
     return "" if alone and len(lines(text)) > 1 else text
 
 
-def moving(payload: dict) -> str | None:
-    """A slider over frames drawn ahead of time; None where nothing can show them."""
-    name = "gdm_course.publishing.frames"
-    found = importlib.util.find_spec(name)
-    return importlib.import_module(name).html(payload) if found else None
-
-
 def _figure(out: NotebookNode, alt: str) -> Figure | None:
     data, meta = out.data, out.get("metadata", {})
-    if FRAMES in data and (page := moving(data[FRAMES])):
-        return Figure(page)
-    for kind in PICTURES:
-        if kind in data:
-            said = meta.get(kind, {}).get("alt") or meta.get("alt") or alt
-            return _picture(kind, data[kind], said)
-    return None
+    if MIME in data:
+        return Figure(frames.html(data[MIME]), moves=True)
+    found = [kind for kind in PICTURES if kind in data]
+    if SCHEMATIC in data.get("text/html", ""):  # sharper than the picture beside it
+        page = re.sub(r' style="[^"]*"', "", data["text/html"])
+        return Figure(page, _ratio(data["image/png"]))
+    said = meta.get(found[0], {}).get("alt", alt) if found else alt
+    return _picture(found[0], data[found[0]], said) if found else None
 
 
 def _picture(kind: str, content: str | list[str], alt: str) -> Figure:

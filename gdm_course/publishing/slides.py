@@ -1,7 +1,7 @@
 """`make slides UNIT=family/unit`: a lecture as a reveal.js deck that needs no network.
 
-`UNIT=all` makes every deck; `FURTHER=1` keeps the sections after the core. The deck shows
-a widget's frames, or its still figure; to move more, present from JupyterLab.
+`UNIT=all` makes every deck; `FURTHER=1` keeps the sections after the core. A slider moves
+over pictures drawn ahead of time.
 """
 
 import re
@@ -18,7 +18,7 @@ from pygments.lexers import PythonLexer
 
 from gdm_course.console import forgiving, telling
 from gdm_course.environment import must_write, on
-from gdm_course.publishing import assets, deck
+from gdm_course.publishing import assets, deck, frames
 from gdm_course.publishing.execute import (
     BUILD,
     OWN,
@@ -30,6 +30,7 @@ from gdm_course.publishing.execute import (
 )
 from gdm_course.source import ROOT
 
+LIMIT = 8e6  # bytes of a deck's notebook
 TEMPLATE = ROOT / "docs" / "deck" / "deck.html.j2"
 
 
@@ -46,6 +47,8 @@ def render(run: Run, folder: Path, further: bool = False) -> Path:
     }
     target = folder / run.path.parent.name / f"{run.path.stem}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
+    if said := frames.fit(run.notebook, LIMIT):
+        print(f"{target.relative_to(folder)}: {said}")
     target.write_text(page(deck.slides(run.notebook, further), urls), encoding="utf-8")
     return target
 
@@ -127,7 +130,8 @@ def main(arguments: list[str]) -> int:
     failures = 0
     for path in paths:
         print(f"Executing {path.relative_to(ROOT)} ...", flush=True)
-        run = execute(path, environment(smoke="--smoke" in arguments, CI="true"))
+        switches = {"CI": "true", "GDM_FRAMES": "1"}
+        run = execute(path, environment(smoke="--smoke" in arguments, **switches))
         if run.error:
             failures += 1
             print(
