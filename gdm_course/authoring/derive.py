@@ -130,7 +130,8 @@ def _derive(made: Plan, unit: Unit, kind: str) -> None:
     made.files[path] = write(script)
     made.files[unit.notebook(kind)] = notebook.build(cells, f"{kind}/{unit.key}", path)
     if kind == "solutions":
-        cells = cut.exercise(fill(script, unit, "exercises", made.course), unit)
+        public = cut.exercise(fill(script, unit, "exercises", made.course), unit)
+        cells = [(cut.original(unit), {}), *public]
         text = notebook.build(cells, f"exercises/{unit.key}", path)
         made.files[unit.notebook("exercises")] = text
 
