@@ -3,12 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from gdm_course.authoring.course import Unit
+from gdm_course.authoring.course import INDEX, Unit
 from gdm_course.authoring.percent import AuthoringError, Cell, Script
 from gdm_course.source import lines
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-INDEX = "lectures/index.ipynb"
 ORIGINAL = "original"  # tag of the cell that only the tracked exercise has
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError")
 _NAME = re.compile(r"^(?:async )?(?:def|class) +(\w+)", re.MULTILINE)

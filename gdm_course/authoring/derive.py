@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdm_course.authoring import cut, notebook, tables
-from gdm_course.authoring.course import Course, Unit, load
+from gdm_course.authoring.course import INDEX, Course, Unit, load
 from gdm_course.authoring.fill import fill
 from gdm_course.authoring.percent import AuthoringError, Script, read, write
 
@@ -137,7 +137,7 @@ def _derive(made: Plan, unit: Unit, kind: str) -> None:
 
 
 def _tables(made: Plan) -> None:
-    made.files[tables.INDEX] = tables.index(made.course)
+    made.files[INDEX] = tables.index(made.course)
     if (old := _read(made.course.root / "README.md")) is not None:
         made.files["README.md"] = tables.readme(old, made.course)
 

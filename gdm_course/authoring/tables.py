@@ -4,7 +4,6 @@ import posixpath
 import re
 
 from gdm_course.authoring.course import Course, Unit
-from gdm_course.authoring.cut import INDEX
 from gdm_course.authoring.fill import hour_of
 from gdm_course.authoring.notebook import build
 from gdm_course.authoring.percent import AuthoringError, Cell
