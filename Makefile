@@ -55,7 +55,7 @@ full: $(READY) ## run the notebooks at full budget [SHIFT=1 ATEN_CPU_CAPABILITY=
 site: $(READY) ## execute all and build a website in build/site [SOLUTIONS=0 leaves them out]
 	@$(PY) -m gdm_course.publishing.site $(ARGS)
 
-slides: $(READY) ## execute one lecture (UNIT=...) and build its deck in build/slides
+slides: $(READY) ## execute a lecture (UNIT=..., or all) and build its deck [FURTHER=1]
 	@$(PY) -m gdm_course.publishing.slides $(UNIT) $(ARGS)
 
 bench: $(READY) ## speed against naive versions, as ratios, to build/bench.json

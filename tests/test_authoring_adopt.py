@@ -281,9 +281,14 @@ def test_adopt_refuses_other_notebooks(course, path, sentence):
 
 def test_start_copies_once_and_never_overwrites(course):
     path, new = start(course, "beta/unit2")
+    original = course / "exercises/beta/unit2.ipynb"
     assert new
     assert path == course / "work/beta/unit2.ipynb"
-    assert path.read_bytes() == (course / "exercises/beta/unit2.ipynb").read_bytes()
+    mine, theirs = (json.loads(p.read_text()) for p in (path, original))
+    line, *others = theirs["cells"]
+    assert "This is the original" in line["source"][0]
+    assert "gdm start beta/unit2" in line["source"][0]
+    assert mine == theirs | {"cells": others}
     path.write_text("my work")
     assert start(course, "unit2") == (path, False)
     assert path.read_text() == "my work"

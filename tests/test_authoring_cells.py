@@ -55,7 +55,7 @@ def test_minutes_follow_the_text_and_its_further_sections(course):
 
 
 def test_an_exercise_does_not_link_to_its_solution(course):
-    nav = sources(mini.notebook(course, "exercises/alpha/unit1.ipynb"), "markdown")[1]
+    nav = sources(mini.notebook(course, "exercises/alpha/unit1.ipynb"), "markdown")[2]
     assert "](../../lectures/alpha/unit1.ipynb)" in nav
     assert "solution" not in nav
 

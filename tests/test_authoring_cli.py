@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from pathlib import Path
 
 import mini_course as mini
 import pytest
@@ -93,6 +95,7 @@ def test_start_says_what_it_did(course, gdm):
 def test_lab_syncs_and_becomes_jupyterlab(course, gdm, monkeypatch):
     ran = []
     monkeypatch.setattr(os, "execv", lambda path, command: ran.append(command))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
     (course / LECTURE).unlink()
     _, output = gdm("lab", "--port", "8123", "--no-browser", "--allow-root")
     assert f"wrote {LECTURE}" in output
@@ -101,11 +104,13 @@ def test_lab_syncs_and_becomes_jupyterlab(course, gdm, monkeypatch):
     assert f"--ServerApp.root_dir={course}" in command
     assert "--LabApp.default_url=/lab/tree/lectures/index.ipynb" in command
     assert {"--ServerApp.port=8123", "--no-browser", "--allow-root"} <= {*command}
+    assert os.environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
 def test_start_opens_the_copy(course, gdm, monkeypatch):
     ran = []
     monkeypatch.setattr(os, "execv", lambda path, command: ran.append(command))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
     gdm("start", "unit2")
     assert "--LabApp.default_url=/lab/tree/work/beta/unit2.ipynb" in ran[0]
 

@@ -96,3 +96,45 @@ def test_a_slider_that_draws_nothing_is_caught(tmp_path, env):
     (tmp_path / "served").mkdir()
     with pytest.raises(TimeoutError, match="did not change"):
         visit(tmp_path / "dead.ipynb", tmp_path / "served", env, patience=3_000)
+
+
+@pytest.fixture
+def own_course(tmp_path, root):
+    """A copy of the course without trained weights, in which a student may work."""
+    leave = shutil.ignore_patterns("*.safetensors", "__pycache__", ".ipynb_checkpoints")
+    for tree in ("gdm_course", "lectures", "solutions", "exercises"):
+        shutil.copytree(root / tree, tmp_path / tree, ignore=leave)
+    for page in ("README.md", "pyproject.toml"):
+        shutil.copy(root / page, tmp_path)
+    return tmp_path
+
+
+def test_an_exercise_begins_with_a_button_and_gdm_is_found_in_a_terminal(own_course, env):
+    """As a new student of `make lab`: no copy yet, no environment activated."""
+    away = ("VIRTUAL_ENV", "PYTHONPATH", "PATH")
+    env = {name: value for name, value in env.items() if name not in away}
+    env |= {"PYTHONPATH": str(own_course), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    begun = lab.jupyterlab(own_course, env, ("gdm_course", "lab"))
+    with begun as address, browser.page() as (view, log):
+        browser.open_notebook(view, address, "lectures/index.ipynb")
+        assert not browser.run_all(view)
+        view.locator(".widget-dropdown select").select_option("flows/maf")
+        view.get_by_role("button", name="Begin, or go on").click()
+        view.get_by_role("link", name="work/flows/maf.ipynb").click()
+        path = f"{browser.CURRENT}.context.path"
+        view.wait_for_function(f"{path} === 'work/flows/maf.ipynb'", timeout=60_000)
+        said = own_course / "said.txt"
+        view.evaluate("void window.jupyterapp.commands.execute('terminal:create-new')")
+        view.locator(".jp-Terminal .xterm-screen").click()
+        view.keyboard.type(
+            "gdm start flows/maf --no-open > said.txt 2>&1; echo >> said.txt"
+        )
+        view.keyboard.press("Enter")
+        until(lambda: view.wait_for_timeout(50) or _lines(said) > 1)
+    assert said.read_text().startswith("work/flows/maf.ipynb is there already")
+    assert not real_errors(log)
+    assert not log.outside
+
+
+def _lines(path):
+    return path.read_text().count("\n") if path.is_file() else 0

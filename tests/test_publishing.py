@@ -85,3 +85,23 @@ def test_an_unknown_unit_is_one_sentence(capsys):
     out = capsys.readouterr().out
     assert "no lecture lectures/flows/nothing.ipynb" in out
     assert "lectures/foundations/densities.ipynb" in out
+
+
+def test_a_lecture_that_stops_costs_its_own_deck_only(run, tmp_path, monkeypatch, capsys):
+    stopped = Run(tmp_path / "family" / "other.ipynb", run.notebook, {}, None, "no", 1)
+    runs = {"flows/maf": stopped}
+    given = []
+
+    def fake(path, env):
+        given.append(env)
+        return runs.get(f"{path.parent.name}/{path.stem}", run)
+
+    monkeypatch.setattr(slides, "execute", fake)
+    monkeypatch.setattr(slides, "BUILD", tmp_path)
+    monkeypatch.setattr(slides, "render", lambda run, folder, further: further)
+    monkeypatch.setenv("FURTHER", "1")
+    assert slides.main(["all"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("Deck: True") == len(slides.notebooks("lectures")) - 1
+    assert "no deck of lectures/flows/maf.ipynb, cell 1: no" in out
+    assert all(env["GDM_FRAMES"] == "1" for env in given)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from gdm_course.authoring import anatomy, leaks, links, notebook, rules, tables
+from gdm_course.authoring.course import INDEX
 from gdm_course.authoring.derive import Problem, by_hand, plan
 from gdm_course.source import lines as rows
 
@@ -56,7 +57,7 @@ def _file(path: Path, name: str, wanted: str) -> list[Problem]:
 
 
 def _refused(name: str) -> bool:
-    return name == tables.INDEX or name.startswith("exercises/")
+    return name == INDEX or name.startswith("exercises/")
 
 
 def _outputs(text: str) -> bool:

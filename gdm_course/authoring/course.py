@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gdm_course.authoring.percent import AuthoringError, read
 
+INDEX = "lectures/index.ipynb"
 KINDS = ("lectures", "solutions", "exercises")
 _KEYS = {"needs", "points"}
 OLD = {"anatomy": "old"}  # of a lecture that the rules of the hour do not hold for yet

@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from gdm_course.authoring.course import Unit
+from gdm_course.authoring.course import INDEX, Unit
 from gdm_course.authoring.percent import AuthoringError, Cell, Script
 from gdm_course.source import lines
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+ORIGINAL = "original"  # tag of the cell that only the tracked exercise has
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError")
 _NAME = re.compile(r"^(?:async )?(?:def|class) +(\w+)", re.MULTILINE)
 _CHECK = re.compile(r"^check\.(\w+)\(", re.MULTILINE)
@@ -55,6 +56,16 @@ def exercise(solution: Script, unit: Unit) -> list[tuple[Cell, dict]]:
             public = split(cell, f"{solution.name}:{cell.line}").public
             made.append((cell.with_source(public) if cell.kind == "code" else cell, extra))
     return made
+
+
+def original(unit: Unit) -> Cell:
+    """The first cell of the tracked exercise: this is not the place to work."""
+    text = (
+        "*This is the original, which updates replace. Begin with a copy of your own: "
+        f"press the button in the [index](../../{INDEX}), or type `gdm start {unit.key}` "
+        "in a terminal.*"
+    )
+    return Cell("markdown", text, tags=(ORIGINAL,))
 
 
 def graded(solution: Script, unit: Unit) -> list[tuple[Cell, dict]]:

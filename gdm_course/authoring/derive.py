@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdm_course.authoring import cut, notebook, tables
-from gdm_course.authoring.course import Course, Unit, load
+from gdm_course.authoring.course import INDEX, Course, Unit, load
 from gdm_course.authoring.fill import fill
 from gdm_course.authoring.percent import AuthoringError, Script, read, write
 
@@ -130,13 +130,14 @@ def _derive(made: Plan, unit: Unit, kind: str) -> None:
     made.files[path] = write(script)
     made.files[unit.notebook(kind)] = notebook.build(cells, f"{kind}/{unit.key}", path)
     if kind == "solutions":
-        cells = cut.exercise(fill(script, unit, "exercises", made.course), unit)
+        public = cut.exercise(fill(script, unit, "exercises", made.course), unit)
+        cells = [(cut.original(unit), {}), *public]
         text = notebook.build(cells, f"exercises/{unit.key}", path)
         made.files[unit.notebook("exercises")] = text
 
 
 def _tables(made: Plan) -> None:
-    made.files[tables.INDEX] = tables.index(made.course)
+    made.files[INDEX] = tables.index(made.course)
     if (old := _read(made.course.root / "README.md")) is not None:
         made.files["README.md"] = tables.readme(old, made.course)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gdm_course.authoring import hour
-from gdm_course.authoring.course import Course, Unit
+from gdm_course.authoring.course import INDEX, Course, Unit
 from gdm_course.authoring.percent import AuthoringError, Cell, Script, read
 from gdm_course.source import definition
 
@@ -107,7 +107,7 @@ def badge(path: str, course: Course) -> str:
 def _neighbours(unit: Unit, course: Course, here: str) -> str:
     order = course.written()
     at = order.index(unit)
-    parts = [f"[all units]({posixpath.relpath('lectures/index.ipynb', here)})"]
+    parts = [f"[all units]({posixpath.relpath(INDEX, here)})"]
     if at > 0:
         parts.insert(0, f"previous: {_link(order[at - 1], 'lectures', here)}")
     if at + 1 < len(order):

@@ -1,6 +1,7 @@
 """`gdm start` and `gdm lab`: what a student types."""
 
 import difflib
+import json
 import os
 import subprocess
 import sys
@@ -8,12 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gdm_course.authoring.course import Unit, load
+from gdm_course.authoring.cut import ORIGINAL
 from gdm_course.authoring.derive import OWN
+from gdm_course.authoring.notebook import dumps
 from gdm_course.authoring.percent import AuthoringError
+from gdm_course.checks.progress import record
+
+BIN = Path(sys.executable).parent  # not resolved: in an environment, Python is a link
 
 
 def start(root: Path, name: str) -> tuple[Path, bool]:
     """Copy an exercise into `work/`, unless the student's copy is there already.
+
+    The copy does without the line that says which file is the original.
 
     Args:
         root: the checkout.
@@ -33,14 +41,24 @@ def start(root: Path, name: str) -> tuple[Path, bool]:
         )
     copy = root / "work" / unit.family / f"{unit.slug}.ipynb"
     try:
+        text = _own(source.read_text(encoding="utf-8"))
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with copy.open("xb") as file:  # x: fails if it exists, so nothing is overwritten
-            file.write(source.read_bytes())
+        with copy.open("x", encoding="utf-8", newline="\n") as file:  # x: never overwrites
+            file.write(text)
+        record(root, unit.key).unlink(missing_ok=True)  # of a copy that is no more
     except OSError as error:
         if copy.is_file():
             return copy, False
         raise AuthoringError(f"{copy} cannot be made ({error.strerror}): {OWN}") from None
     return copy, True
+
+
+def _own(text: str) -> str:
+    """An exercise as a student gets it."""
+    notebook = json.loads(text)
+    cells = notebook["cells"]
+    kept = [c for c in cells if ORIGINAL not in c["metadata"].get("tags", [])]
+    return dumps(notebook | {"cells": kept})
 
 
 def find(units: dict[str, Unit], name: str) -> Unit:
@@ -63,6 +81,8 @@ def find(units: dict[str, Unit], name: str) -> Unit:
 def lab(root: Path, page: str, port: int | None, browser: bool, args: list[str]) -> int:
     """Become JupyterLab, rooted at the checkout, opened at `page`.
 
+    Its terminals and kernels find the programs of this environment, `gdm` among them.
+
     Args:
         root: the checkout.
         page: the notebook to open, relative to the checkout.
@@ -79,7 +99,11 @@ def lab(root: Path, page: str, port: int | None, browser: bool, args: list[str])
     command += [f"--LabApp.default_url=/lab/tree/{page}"]
     command += [f"--ServerApp.port={port}"] if port is not None else []
     command += [] if browser else ["--no-browser"]
+    os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
     if os.name == "nt":  # exec would give the console back at once
         return subprocess.call([*command, *args])
+    # named, so that it is no login shell: that would forget PATH
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    command += [f"--ServerApp.terminado_settings=shell_command={shell}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *args])

@@ -9,12 +9,18 @@ from gdm_course.authoring.notebook import build
 from gdm_course.authoring.percent import AuthoringError, Cell
 from gdm_course.source import PACKAGE
 
-INDEX = "lectures/index.ipynb"
+MENU = """try:
+    from gdm_course.authoring.begin import menu
+except ImportError:
+    print("To begin an exercise, open it by its link in the tables below.")
+else:
+    menu()"""
 
 
 def index(course: Course) -> str:
     """The notebook that students open first."""
     cells = [Cell("markdown", f"# {course.title}\n\n{course.subtitle}.\n\n" + _how_to())]
+    cells.append(Cell("code", MENU))
     for family, name in course.families.items():
         units = [unit for unit in course.written() if unit.family == family]
         if units:
@@ -100,8 +106,10 @@ def _cell(text: str) -> str:
 def _how_to() -> str:
     return (
         "Read the units from top to bottom, or follow what each one needs. Open a lecture "
-        "and run it cell by cell. To work on an exercise, type `gdm start FAMILY/UNIT` in "
-        "a terminal: it makes your own copy under `work/`, so that an update of the course "
-        "never touches what you wrote. Minutes are counted from the text; those after a + "
-        "are for further sections, which nothing else needs."
+        "and run it cell by cell. Minutes are counted from the text; those after a + are "
+        "for further sections, which nothing else needs.\n\n"
+        "**Exercises.** Run the next cell (click on it, then Shift+Enter), choose a unit "
+        "and press the button. It makes your own copy under `work/`, which an update of "
+        "the course never touches, and links to it. `gdm start FAMILY/UNIT` in a terminal "
+        "does the same."
     )

@@ -19,6 +19,7 @@ from gdm_course.checks.ask import Arrays, Ask, Make, Unfit, fitted, run, to_arra
 from gdm_course.checks.compare import describe, same
 from gdm_course.checks.draws import generator
 from gdm_course.checks.mistakes import Mistake, hint, remark
+from gdm_course.checks.progress import note
 from gdm_course.console import say
 from gdm_course.environment import on
 
@@ -87,7 +88,9 @@ class Question:
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
-        _announce(self.name, self.grade(student))
+        verdict = self.grade(student)
+        note(self, verdict.right)
+        _announce(self.name, verdict)
 
 
 def _named(error: Exception) -> str:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,12 +26,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def jupyterlab(folder: Path, env: dict[str, str] | None = None) -> Iterator[str]:
+def jupyterlab(
+    folder: Path, env: dict[str, str] | None = None, module: Sequence[str] = ("jupyterlab",)
+) -> Iterator[str]:
     """Serve a folder with JupyterLab, with its own settings, and stop it afterwards.
 
     Args:
         folder: what the server shows.
         env: environment of the server and its kernels; this process's when None.
+        module: what Python runs, such as ("gdm_course", "lab").
 
     Yields:
         The server's address, with `{}` for the path and with its token.
@@ -39,7 +42,7 @@ def jupyterlab(folder: Path, env: dict[str, str] | None = None) -> Iterator[str]
     port, token = free_port(), os.urandom(8).hex()
     with tempfile.TemporaryDirectory() as home:
         env = (os.environ if env is None else env) | _settings(Path(home))
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+        command = [sys.executable, "-m", *module, "--no-browser", "--allow-root"]
         command += [f"--ServerApp.port={port}", f"--IdentityProvider.token={token}"]
         command += ["--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"]
         with (Path(home) / "log").open("w") as log:

@@ -1,73 +1,145 @@
 """`make slides UNIT=family/unit`: a lecture as a reveal.js deck that needs no network.
 
-The deck shows each widget's still figure; to move it, present from JupyterLab.
+`UNIT=all` makes every deck; `FURTHER=1` keeps the sections after the core. A slider moves
+over pictures drawn ahead of time.
 """
 
+import re
 import sys
+import tomllib
+from functools import partial
 from pathlib import Path
 
-from nbconvert import SlidesExporter
+from jinja2 import Environment
+from nbconvert.filters import markdown2html
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
 
 from gdm_course.console import forgiving, telling
-from gdm_course.environment import must_write
-from gdm_course.publishing import assets
-from gdm_course.publishing.execute import BUILD, OWN, Run, environment, execute
+from gdm_course.environment import must_write, on
+from gdm_course.publishing import assets, deck, frames
+from gdm_course.publishing.execute import (
+    BUILD,
+    OWN,
+    Run,
+    because,
+    environment,
+    execute,
+    notebooks,
+)
 from gdm_course.source import ROOT
 
-
-def title(run: Run) -> str:
-    """The first heading of a notebook."""
-    for cell in run.notebook.cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.split("\n")[0].removeprefix("# ").strip()
-    return run.path.stem
+LIMIT = 8e6  # bytes of a deck's notebook
+TEMPLATE = ROOT / "docs" / "deck" / "deck.html.j2"
 
 
-def render(run: Run, folder: Path) -> Path:
+def render(run: Run, folder: Path, further: bool = False) -> Path:
     """Write the deck of an executed notebook to `folder/<family>/<unit>.html`.
 
     Its scripts are placed in `folder/assets`; without npm they come from the network.
     """
-    shelf = folder / "assets"
     urls = {
-        name: f"../assets/{name}" if assets.place(name, shelf) else assets.CDN[name]
+        name: f"../assets/{name}"
+        if assets.place(name, folder / "assets")
+        else assets.CDN[name]
         for name in assets.PACKAGES
     }
-    exporter = SlidesExporter(
-        template_name="deck",
-        extra_template_basedirs=[str(ROOT / "docs")],
-        reveal_url_prefix=urls["reveal.js"],
-        mathjax_url=f"{urls['mathjax']}/tex-chtml-full.js",
-        reveal_theme="white",  # the one whose fonts are in the package
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
-    name = {"metadata": {"name": title(run)}}
-    page, _ = exporter.from_notebook_node(run.notebook, resources=name)
     target = folder / run.path.parent.name / f"{run.path.stem}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
+    if said := frames.fit(run.notebook, LIMIT):
+        print(f"{target.relative_to(folder)}: {said}")
+    target.write_text(page(deck.slides(run.notebook, further), urls), encoding="utf-8")
     return target
 
 
-def main(arguments: list[str]) -> int:
-    """Execute and render one unit; `--smoke` trains briefly."""
-    units = [argument for argument in arguments if not argument.startswith("-")]
-    path = ROOT / "lectures" / f"{units[0]}.ipynb" if units else ROOT
-    if not path.is_file():
-        known = sorted(p.relative_to(ROOT) for p in ROOT.glob("lectures/*/*.ipynb"))
-        print(
-            f"no lecture {path.relative_to(ROOT)}; there are: {', '.join(map(str, known))}"
+def page(slides: list[deck.Slide], urls: dict[str, str]) -> str:
+    """The HTML of a deck.
+
+    Args:
+        slides: what stands on it.
+        urls: where reveal.js and mathjax are.
+    """
+    style = HtmlFormatter(style="default")
+    filters = {
+        "markdown": markdown2html,
+        "inline": inline,
+        "joined": joined,
+        "highlight": partial(highlight, lexer=PythonLexer(), formatter=style),
+    }
+    env = Environment(autoescape=False)
+    env.filters |= filters
+    course = tomllib.loads((ROOT / "gdm_course" / "course.toml").read_text("utf-8"))
+    return env.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        slides=slides,
+        title=slides[0].heading if slides else "",
+        course=course["title"],
+        reveal=urls["reveal.js"],
+        mathjax=f"{urls['mathjax']}/tex-chtml-full.js",
+        pygments=style.get_style_defs(".highlight"),
+        width=deck.WIDTH,
+        height=deck.HEIGHT,
+        edge=deck.EDGE,
+        gap=deck.GAP,
+        code=deck.CODE[0],
+        line=deck.CODE[1],
+        large=deck.LARGE[0],
+        tall=deck.LARGE[1],
+    )
+
+
+def inline(text: str) -> str:
+    """The HTML of a heading, whose number begins no list."""
+    paragraph = markdown2html(re.sub(r"^(\d+)\.", r"\1\\.", text)).strip()
+    return paragraph.removeprefix("<p>").removesuffix("</p>")
+
+
+def joined(text: str) -> str:
+    """Keep the comma after a formula on the formula's line."""
+    return re.sub(r"(\$[^$]+\$)([,.;:?!)]+)", r'<span class="joined">\1\2</span>', text)
+
+
+def asked(units: list[str]) -> list[Path]:
+    """The lectures of these units, all for "all".
+
+    Raises:
+        FileNotFoundError: there is no such lecture.
+    """
+    known = {f"{p.parent.name}/{p.stem}": p for p in notebooks("lectures")}
+    if units == ["all"]:
+        return [*known.values()]
+    if unknown := [unit for unit in units or [""] if unit not in known]:
+        names = ", ".join(f"lectures/{name}.ipynb" for name in known)
+        raise FileNotFoundError(
+            f"no lecture lectures/{unknown[0]}.ipynb; there are: {names}"
         )
+    return [known[unit] for unit in units]
+
+
+def main(arguments: list[str]) -> int:
+    """Execute and render lectures; one that stops costs its own deck only.
+
+    `--smoke` trains briefly.
+    """
+    try:
+        paths = asked([argument for argument in arguments if not argument.startswith("-")])
+    except FileNotFoundError as error:
+        print(error)
         return 1
     must_write(BUILD, OWN)
-    print(f"Executing {path.relative_to(ROOT)} ...", flush=True)
-    run = execute(path, environment(smoke="--smoke" in arguments, CI="true"))
-    if run.error:
-        print(run.error)
-        return 1
-    print(f"Deck: {render(run, BUILD / 'slides')}")
-    return 0
+    failures = 0
+    for path in paths:
+        print(f"Executing {path.relative_to(ROOT)} ...", flush=True)
+        switches = {"CI": "true", "GDM_FRAMES": "1"}
+        run = execute(path, environment(smoke="--smoke" in arguments, **switches))
+        if run.error:
+            failures += 1
+            print(
+                f"no deck of {path.relative_to(ROOT)}, cell {run.stopped}: {because(run)}"
+            )
+        else:
+            print(f"Deck: {render(run, BUILD / 'slides', on('FURTHER'))}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import ast
 import copy
 from collections.abc import Iterable
 
+from gdm_course.authoring.cut import ORIGINAL
 from gdm_course.authoring.notebook import digest, dumps, fingerprint, text
 from gdm_course.grading.names import needs, steps, together
 from gdm_course.grading.release.package import closure, within
@@ -44,7 +45,8 @@ def released(notebook: dict, place: str, gone: frozenset[str]) -> tuple[str, int
         gone: the modules that are left out.
     """
     notebook = copy.deepcopy(notebook)
-    cells = [c for c in notebook["cells"] if "nav" not in c["metadata"].get("tags", [])]
+    here = {"nav", ORIGINAL}  # what is true in the course's own tree only
+    cells = [c for c in notebook["cells"] if not here & {*c["metadata"].get("tags", [])}]
     made, stopped, count = [], {}, 0
     for cell in cells:
         needed = _stops(cell, stopped, gone)
