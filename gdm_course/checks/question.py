@@ -55,13 +55,13 @@ class Question:
     """One question: `asks(seed)` is what to do, `judge(asks, answers)` finds what is wrong.
 
     Attributes:
-        name: of the function or class that the exercise asks for.
+        name: of what the exercise asks for.
         reference: the package's own answer; controls and hints are made with it.
         asks: from a seed to the asks, with fresh inputs.
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
-        kind: close, exact, statistical, property or trained: for the report only.
-        about: what is special in each ask, in their order, over and over; "" is nothing.
+        kind: close, exact, statistical, property or trained; for the report.
+        about: what is special in each ask, in turn; "" is nothing.
     """
 
     name: str
@@ -75,8 +75,8 @@ class Question:
     @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:
         """Ask and judge in this process: for notebooks and tests, never for marks."""
-        asks, answers = self.asks(seed), []
-        for i, ask in enumerate(asks):
+        answers = []
+        for i, ask in enumerate(asks := self.asks(seed)):
             try:
                 answers.append(run(ask, student))
             except NotImplementedError:
