@@ -88,8 +88,7 @@ class Question:
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
-        verdict = self.grade(student)
-        note(self, verdict.right)
+        note(self, (verdict := self.grade(student)).right)
         _announce(self.name, verdict)
 
 
