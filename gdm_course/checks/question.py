@@ -88,9 +88,7 @@ class Question:
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
-        verdict = self.grade(student)
-        note(self, verdict.right)
-        _announce(self.name, verdict)
+        _announce(self, self.grade(student))
 
 
 def _named(error: Exception) -> str:
@@ -132,12 +130,14 @@ def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[
     return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
 
-def _announce(name: str, verdict: Verdict) -> None:
-    """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
+def _announce(question: Question, verdict: Verdict) -> None:
+    """Note and print a verdict; a wrong one raises under GDM_CHECK=1 and in nbgrader."""
+    note(question, verdict.right)
+    name, message = question.name, verdict.message
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-    say(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
+    say(f"\x1b[{colour}m{mark} {name}: {message}\x1b[0m")
     if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
-        raise AssertionError(f"{name}: {verdict.message}")
+        raise AssertionError(f"{name}: {message}")
 
 
 def close(
