@@ -20,6 +20,7 @@ from gdm_course.publishing import (
     shown,
     slides,
 )
+from gdm_course.publishing.slide import Slide
 from gdm_course.source import ROOT
 
 LECTURES = execute.notebooks("lectures")
@@ -46,7 +47,7 @@ def code(source: str, *tags: str, picture=None, says=""):
     return new_code_cell(source, metadata={"tags": [*tags]}, outputs=outputs)
 
 
-def made(*cells, further: bool = False) -> list[deck.Slide]:
+def made(*cells, further: bool = False) -> list[Slide]:
     return deck.slides(new_notebook(cells=[*cells]), further)
 
 
@@ -81,6 +82,19 @@ def test_the_second_equation_figure_or_definition_gets_a_slide_of_its_own():
     two = made(text("## A\n\nOne."), *cells)
     assert [bool(s.figure) for s in two] == [True, False]
     assert two[1].code.startswith("class A:")
+
+
+def test_what_stands_before_any_heading_is_no_trouble():
+    (slide,) = made(text("Words."), code("f()", picture=png(9, 3)))
+    assert (slide.words, bool(slide.figure)) == ("Words.", True)
+    assert made(code("x = 1")) == []
+
+
+def test_a_list_under_its_heading_is_shown_in_slides_of_few_words():
+    points = "\n".join(f"- Point {i} {'word ' * 12}." for i in range(5))
+    found = made(text(f"## Summary\n\n{points}"))
+    assert [s.words.count("Point") for s in found] == [2, 2, 1]
+    assert all(prose.count(s.words) <= prose.WORDS for s in found)
 
 
 def test_setup_imports_and_folded_source_do_not_appear_but_folded_figures_do():
@@ -278,11 +292,11 @@ def test_the_measurement_sees_what_is_wrong(looking):
     view, _, folder = looking
     wide = f"$${' + '.join(['x'] * 150)}$$"
     bad = [
-        deck.Slide("Tall", words="\n\n".join(["word"] * 40)),
-        deck.Slide("Wide", equation=wide),
-        deck.Slide("Small", words='<span style="font-size: 12px">small</span>'),
-        deck.Slide("Long", code="x = " + "1" * 120),
-        deck.Slide("Good", words="Words of $x$.", equation="$$x = 1$$"),
+        Slide("Tall", words="\n\n".join(["word"] * 40)),
+        Slide("Wide", equation=wide),
+        Slide("Small", words='<span style="font-size: 12px">small</span>'),
+        Slide("Long", code="x = " + "1" * 120),
+        Slide("Good", words="Words of $x$.", equation="$$x = 1$$"),
     ]
     path = folder / "bad" / "bad.html"
     path.parent.mkdir()

@@ -55,13 +55,13 @@ class Question:
     """One question: `asks(seed)` is what to do, `judge(asks, answers)` finds what is wrong.
 
     Attributes:
-        name: of what the exercise asks for.
+        name: of the function or class that the exercise asks for.
         reference: the package's own answer; controls and hints are made with it.
         asks: from a seed to the asks, with fresh inputs.
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
-        kind: close, exact, statistical, property or trained; for the report.
-        about: what is special in each ask, in turn; "" is nothing.
+        kind: close, exact, statistical, property or trained: for the report only.
+        about: what is special in each ask, in their order, over and over; "" is nothing.
     """
 
     name: str
@@ -75,8 +75,8 @@ class Question:
     @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:
         """Ask and judge in this process: for notebooks and tests, never for marks."""
-        answers = []
-        for i, ask in enumerate(asks := self.asks(seed)):
+        asks, answers = self.asks(seed), []
+        for i, ask in enumerate(asks):
             try:
                 answers.append(run(ask, student))
             except NotImplementedError:
@@ -88,8 +88,7 @@ class Question:
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
-        note(self, (verdict := self.grade(student)).right)
-        _announce(self.name, verdict)
+        _announce(self, self.grade(student))
 
 
 def _named(error: Exception) -> str:
@@ -131,12 +130,14 @@ def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[
     return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
 
-def _announce(name: str, verdict: Verdict) -> None:
-    """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
+def _announce(question: Question, verdict: Verdict) -> None:
+    """Note and print a verdict; a wrong one raises under GDM_CHECK=1 and in nbgrader."""
+    note(question, verdict.right)
+    name, message = question.name, verdict.message
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-    say(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
+    say(f"\x1b[{colour}m{mark} {name}: {message}\x1b[0m")
     if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
-        raise AssertionError(f"{name}: {verdict.message}")
+        raise AssertionError(f"{name}: {message}")
 
 
 def close(

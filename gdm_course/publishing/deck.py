@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from nbformat import NotebookNode
 
-from gdm_course.publishing import excerpt, prose, shown
-from gdm_course.publishing.slide import Deck, Slide
+from gdm_course.publishing import excerpt, placing, prose, shown
+from gdm_course.publishing.placing import Deck
+from gdm_course.publishing.slide import Slide
 from gdm_course.source import lines
 
 WIDTH, HEIGHT = 1280, 720
@@ -34,7 +35,7 @@ def slides(notebook: NotebookNode, further: bool = False) -> list[Slide]:
             continue
         if not UNSEEN & tags(cell):
             _put(deck, cell)
-    deck.settle()
+    placing.settle(deck)
     made = [page for slide in _worth_showing(deck.slides) for page in fitted(slide)]
     return [replace(page, large=enlarged(page)) for page in made]
 
@@ -52,40 +53,46 @@ def is_note(cell: NotebookNode) -> bool:
 
 def _put(deck: Deck, cell: NotebookNode) -> None:
     if "subslide" in tags(cell) and not deck.skipping:
-        deck.new()
+        placing.begin(deck, deck.section)
     if cell.cell_type == "markdown" and not is_note(cell):
-        deck.pause()
+        placing.pause(deck)
         for part in prose.parts(cell.source):
-            deck.add(part)
+            placing.place(deck, part)
     elif not deck.skipping:
         (_code if cell.cell_type == "code" else _note)(deck, cell)
 
 
 def _note(deck: Deck, cell: NotebookNode) -> None:
-    deck.note(cell.source)
+    placing.note(deck, cell.source)
 
 
 def _code(deck: Deck, cell: NotebookNode) -> None:
     quoted = any(tag.startswith("from:") for tag in tags(cell))
     if not FOLDED & tags(cell) and (quoted or excerpt.defines(cell.source)):
-        deck.show(code=excerpt.brief(cell.source))
+        placing.show(deck, code=excerpt.brief(cell.source))
         return
     for figure in shown.figures(cell, deck.section):
-        deck.show(figure)
+        placing.show(deck, figure)
     if said := shown.remarks(cell):
-        deck.note(f"The notebook prints:\n\n```\n{said}\n```")
+        placing.note(deck, f"The notebook prints:\n\n```\n{said}\n```")
 
 
 def _worth_showing(made: list[Slide]) -> list[Slide]:
     """Drop slides with a heading alone, and those that only talk about the last figure."""
     kept: list[Slide] = []
     for slide in made:
-        if kept and (slide.empty or slide.talks_about(kept[-1])):
+        if kept and (slide.empty or _talks_about(slide, kept[-1])):
             kept[-1].words = kept[-1].words or slide.words
             kept[-1].notes += slide.notes or [slide.words]
         elif not slide.empty:
             kept.append(slide)
     return kept
+
+
+def _talks_about(slide: Slide, before: Slide) -> bool:
+    """Whether a slide has words only, under the heading of the figure before it."""
+    alone = not (slide.equation or slide.full or slide.kind)
+    return alone and slide.heading == before.heading and before.figure is not None
 
 
 def fitted(slide: Slide) -> list[Slide]:

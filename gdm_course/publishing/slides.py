@@ -28,9 +28,11 @@ from gdm_course.publishing.execute import (
     execute,
     notebooks,
 )
+from gdm_course.publishing.slide import Slide
 from gdm_course.source import ROOT
 
 LIMIT = 8e6  # bytes of a deck's notebook
+STYLE = HtmlFormatter(style="default")
 TEMPLATE = ROOT / "docs" / "deck" / "deck.html.j2"
 
 
@@ -53,22 +55,16 @@ def render(run: Run, folder: Path, further: bool = False) -> Path:
     return target
 
 
-def page(slides: list[deck.Slide], urls: dict[str, str]) -> str:
+def page(slides: list[Slide], urls: dict[str, str]) -> str:
     """The HTML of a deck.
 
     Args:
         slides: what stands on it.
         urls: where reveal.js and mathjax are.
     """
-    style = HtmlFormatter(style="default")
-    filters = {
-        "markdown": markdown2html,
-        "inline": inline,
-        "joined": joined,
-        "highlight": partial(highlight, lexer=PythonLexer(), formatter=style),
-    }
     env = Environment(autoescape=False)
-    env.filters |= filters
+    env.filters |= {"markdown": markdown2html, "inline": inline, "joined": joined}
+    env.filters["highlight"] = partial(highlight, lexer=PythonLexer(), formatter=STYLE)
     course = tomllib.loads((ROOT / "gdm_course" / "course.toml").read_text("utf-8"))
     return env.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         slides=slides,
@@ -76,15 +72,8 @@ def page(slides: list[deck.Slide], urls: dict[str, str]) -> str:
         course=course["title"],
         reveal=urls["reveal.js"],
         mathjax=f"{urls['mathjax']}/tex-chtml-full.js",
-        pygments=style.get_style_defs(".highlight"),
-        width=deck.WIDTH,
-        height=deck.HEIGHT,
-        edge=deck.EDGE,
-        gap=deck.GAP,
-        code=deck.CODE[0],
-        line=deck.CODE[1],
-        large=deck.LARGE[0],
-        tall=deck.LARGE[1],
+        pygments=STYLE.get_style_defs(".highlight"),
+        sizes=deck,
     )
 
 
