@@ -1,16 +1,19 @@
 """Schematics: true shapes, nothing on top of anything else, everything said in words."""
 
 import base64
+import io
 import re
 import subprocess
 import sys
 from functools import cache
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from gdm_course import schematics
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
@@ -18,6 +21,7 @@ from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.made import MADE
 from gdm_course.autoregressive.wavenet import WaveNet
 from gdm_course.autoregressive.wavernn import WaveRNN
+from gdm_course.flows import realnvp
 from gdm_course.flows.adjoint import Adjoint
 from gdm_course.flows.continuous import ContinuousFlow
 from gdm_course.flows.dequantisation import DequantisedGlow
@@ -25,6 +29,7 @@ from gdm_course.flows.glow import Glow
 from gdm_course.flows.maf import IAF, MAF
 from gdm_course.flows.ode import Fixed, rk4_step
 from gdm_course.flows.realnvp import NICE, RealNVP
+from gdm_course.publishing import browser
 from gdm_course.schematics.layout import framed, laid_out
 from gdm_course.schematics.parts import spoken
 from gdm_course.vae.vae import VAE
@@ -314,6 +319,32 @@ def test_drawing_changes_neither_the_model_nor_chance():
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert sys.getprofile() is None
+
+
+def test_a_model_that_a_notebook_defines_itself_is_drawn_too():
+    cell = Path(realnvp.__file__).read_text(encoding="utf-8")
+    notebook = {"__name__": "__main__"}
+    exec(compile(cell, "/tmp/ipykernel_1/1.py", "exec"), notebook)
+    layer = notebook["RealNVP"](4, hidden=8).layers[1]
+    assert type(layer) is not realnvp.AffineCoupling
+    assert schematics.coupling(layer, points(4)).alt == coupling(4).alt
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not browser.chromium(), reason="no chromium found on PATH")
+def test_a_browser_shows_the_picture_on_a_dark_page_and_reads_it_out(tmp_path):
+    drawing, page = coupling(4), tmp_path / "page.html"
+    page.write_text(f"<body style='background:#111'>{drawing.html()}", encoding="utf-8")
+    with browser.page() as (view, log):
+        view.goto(page.as_uri())
+        image = view.get_by_role("img", name=drawing.alt, exact=True)
+        assert (
+            image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+        )
+        shot = Image.open(io.BytesIO(view.screenshot(clip=image.bounding_box())))
+    grey = np.asarray(shot.convert("L"))
+    assert (grey > 250).mean() > 0.8  # a white card
+    assert not log.errors
 
 
 def test_a_trace_knows_variables_and_says_what_ran():

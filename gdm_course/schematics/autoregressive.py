@@ -35,6 +35,7 @@ def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawin
     ):
         first = _conv(d, conv, text, (0, stack.at[1]))
         d.way(image, first, stack)
+    d.arrow(h, v, struck=True)
     gates, end = _gated_layer(d, call, model.layers[0], v, h)
     d.frame([box for box in d.boxes if box.at[0] > 0], f"one layer of {len(model.layers)}")
     if y is not None:

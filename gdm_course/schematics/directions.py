@@ -31,10 +31,8 @@ def passes(flow: nn.Module, x: Tensor) -> Drawing:
         len([call for call in trace(way, x).calls if call.name.endswith("bend")])
         for way in (layer, layer.inverse)
     ]
-    words = (
-        "Lines from circle to circle below each other are all known at once; arrows along"
-    )
-    words += " a row are not: each number waits for those before it."
+    words = "What stands above is known. Where results need results of their own row, the"
+    words += " pass is serial: each number waits for those before it."
     d = Drawing(f"{type(flow).__name__}: quick one way, serial the other", words, len(x))
     for k, (use, names) in enumerate((("density", "xz"), ("sampling", "zx"))):
         title = (

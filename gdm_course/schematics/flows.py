@@ -60,7 +60,9 @@ def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
 def _halves(d: Drawing, layer: nn.Module, call: Call, name: str) -> tuple[Box, Box]:
     """Draw what a coupling begins with: two halves, one of which enters the network."""
     x, cut = d.box(f"${name}$", (0, 2)), d.box("cut", (1, 2), "operation")
-    a, b = d.box(f"${name}_a$", (2, 0)), d.box(f"${name}_b$", (2, 4))
+    notes = ["first half", "second half"][:: -1 if layer.swap else 1]
+    a = d.box(f"${name}_a$", (2, 0), note=notes[0])
+    b = d.box(f"${name}_b$", (2, 4), note=notes[1])
     net = d.network(layer.net, "network", (2, 1))
     d.arrow(x, cut, "", call.given[name])
     d.arrow(cut, a, "", call["a"], via=[(1, 0)])

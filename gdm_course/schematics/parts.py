@@ -107,8 +107,10 @@ class Arrow:
         """Say from where to where it goes, and what it carries."""
         ends = [spoken(box.text) or KINDS[box.kind] for box in (self.start, self.end)]
         carried = " ".join(filter(None, [spoken(self.label), self.shape]))
-        kind = "dashed " * self.dashed + "struck out " * self.struck
-        return f"{kind}{ends[0]} to {ends[1]}" + (f" carries {carried}" if carried else "")
+        way = f"{'dashed: ' * self.dashed}{ends[0]} to {ends[1]}"
+        if self.struck:
+            return f"struck out, for nothing passes: {way}"
+        return f"{way} carries {carried}" if carried else way
 
 
 @dataclass(eq=False)

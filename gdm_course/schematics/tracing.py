@@ -102,7 +102,7 @@ def trace(call: Callable, *inputs: Any) -> Trace:
 
     Args:
         call: a module, or any function, such as `model.inverse`.
-        inputs: what it is called with.
+        inputs: what it is called with; a small batch, for every tensor made is kept.
     """
     module = getattr(call, "__self__", call)
     still = evaluating(module) if isinstance(module, nn.Module) else nullcontext()
