@@ -32,6 +32,7 @@ from gdm_course.flows.realnvp import NICE, RealNVP
 from gdm_course.publishing import browser
 from gdm_course.schematics.layout import framed, laid_out
 from gdm_course.schematics.parts import spoken
+from gdm_course.vae.quantise import VectorQuantiser
 from gdm_course.vae.vae import VAE
 from gdm_course.vae.vqvae import VQVAE
 
@@ -299,6 +300,25 @@ def test_a_notebook_gets_a_picture_that_speaks():
     assert again == data  # executed notebooks can be compared
 
 
+def test_only_a_batch_is_called_b():
+    vqvae = VQVAE((1, 8, 8), features=8, quantiser=VectorQuantiser(B, 5))
+    drawing = schematics.vqvae(vqvae, codes(1, 8, 8, K=2).float())
+    assert f"codebook, ({B}, 5):" in drawing.alt
+    drawing = schematics.masked_network(MADE(5, hidden=(B,)), codes(5, K=2).float())
+    assert f"mask, white = 1, ({B}, 5):" in drawing.alt
+
+
+def test_what_cannot_be_drawn_says_what_can():
+    with pytest.raises(ValueError, match="a layer has 500 units: draw a small MADE"):
+        schematics.masked_network(MADE(4), codes(4, K=2).float())
+    with pytest.raises(ValueError, match="sees 256 inputs: draw a small WaveNet"):
+        schematics.dilated_tree(WaveNet(16), codes(20))
+    with pytest.raises(ValueError, match="x has 9 dimensions: draw a flow of at most 4"):
+        schematics.passes(MAF(9, layers=1), points(9))
+    with pytest.raises(ValueError, match=r"solver is DormandPrince.*expected an Adjoint"):
+        schematics.adjoint(ContinuousFlow(2), points(2))
+
+
 def test_a_shape_cannot_be_made_up():
     drawing = schematics.Drawing("false")
     a, b = drawing.box("a", (0, 0)), drawing.box("b", (1, 0))
@@ -354,6 +374,7 @@ def test_a_trace_knows_variables_and_says_what_ran():
     assert torch.equal(call.given["x"], x)
     assert torch.equal(call["a"], x[:, :2])
     assert seen.first("bounded").result is call["s"]
+    assert seen.first(layer.shift_and_scale).result[1] is call["s"]
     with pytest.raises(LookupError, match=r"never ran inverse; it ran .*shift_and_scale"):
         seen.first("inverse")
     with pytest.raises(KeyError, match="has no variable w; it has self, x, a, b"):

@@ -74,7 +74,16 @@ def adjoint(flow: nn.Module, x: Tensor) -> Drawing:
     Args:
         flow: whose `ode.solver` is an `Adjoint`.
         x: a batch (B, D).
+
+    Raises:
+        ValueError: the flow has another solver.
     """
+    solver = flow.ode.solver
+    if type(solver).__name__ != "Adjoint":
+        raise ValueError(
+            f"the flow's solver is {solver}: expected an Adjoint, as in "
+            "ContinuousFlow(2, solver=Adjoint(DormandPrince()))"
+        )
     seen = trace(lambda: _gradients(flow, x))
     there = seen.first("AdjointFunction.forward")
     calls, again = len(seen.all(there["f"])), len(seen.all("pull_back.<locals>.field"))

@@ -26,8 +26,10 @@ def spoken(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"[${}\\]", "", text)).strip()
 
 
-def shape_of(x: Tensor, batch: int) -> str:
-    """Write the shape of a tensor, its first size as B if that is the batch.
+def shape_of(x: Tensor, batch: int = -1) -> str:
+    """Write the shape of a tensor, its first size as B if it is that of the batch.
+
+    A weight has no batch: whoever draws one gives none, lest a size is B by accident.
 
     Raises:
         TypeError: x is no tensor: nobody makes a shape up.
