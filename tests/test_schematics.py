@@ -1,16 +1,19 @@
 """Schematics: true shapes, nothing on top of anything else, everything said in words."""
 
 import base64
+import io
 import re
 import subprocess
 import sys
 from functools import cache
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from gdm_course import schematics
 from gdm_course.autoregressive.gated_pixelcnn import GatedPixelCNN
@@ -18,6 +21,7 @@ from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.made import MADE
 from gdm_course.autoregressive.wavenet import WaveNet
 from gdm_course.autoregressive.wavernn import WaveRNN
+from gdm_course.flows import realnvp
 from gdm_course.flows.adjoint import Adjoint
 from gdm_course.flows.continuous import ContinuousFlow
 from gdm_course.flows.dequantisation import DequantisedGlow
@@ -25,8 +29,10 @@ from gdm_course.flows.glow import Glow
 from gdm_course.flows.maf import IAF, MAF
 from gdm_course.flows.ode import Fixed, rk4_step
 from gdm_course.flows.realnvp import NICE, RealNVP
+from gdm_course.publishing import browser
 from gdm_course.schematics.layout import framed, laid_out
 from gdm_course.schematics.parts import spoken
+from gdm_course.vae.quantise import VectorQuantiser
 from gdm_course.vae.vae import VAE
 from gdm_course.vae.vqvae import VQVAE
 
@@ -294,6 +300,25 @@ def test_a_notebook_gets_a_picture_that_speaks():
     assert again == data  # executed notebooks can be compared
 
 
+def test_only_a_batch_is_called_b():
+    vqvae = VQVAE((1, 8, 8), features=8, quantiser=VectorQuantiser(B, 5))
+    drawing = schematics.vqvae(vqvae, codes(1, 8, 8, K=2).float())
+    assert f"codebook, ({B}, 5):" in drawing.alt
+    drawing = schematics.masked_network(MADE(5, hidden=(B,)), codes(5, K=2).float())
+    assert f"mask, white = 1, ({B}, 5):" in drawing.alt
+
+
+def test_what_cannot_be_drawn_says_what_can():
+    with pytest.raises(ValueError, match="a layer has 500 units: draw a small MADE"):
+        schematics.masked_network(MADE(4), codes(4, K=2).float())
+    with pytest.raises(ValueError, match="sees 256 inputs: draw a small WaveNet"):
+        schematics.dilated_tree(WaveNet(16), codes(20))
+    with pytest.raises(ValueError, match="x has 9 dimensions: draw a flow of at most 4"):
+        schematics.passes(MAF(9, layers=1), points(9))
+    with pytest.raises(ValueError, match=r"solver is DormandPrince.*expected an Adjoint"):
+        schematics.adjoint(ContinuousFlow(2), points(2))
+
+
 def test_a_shape_cannot_be_made_up():
     drawing = schematics.Drawing("false")
     a, b = drawing.box("a", (0, 0)), drawing.box("b", (1, 0))
@@ -316,6 +341,32 @@ def test_drawing_changes_neither_the_model_nor_chance():
     assert sys.getprofile() is None
 
 
+def test_a_model_that_a_notebook_defines_itself_is_drawn_too():
+    cell = Path(realnvp.__file__).read_text(encoding="utf-8")
+    notebook = {"__name__": "__main__"}
+    exec(compile(cell, "/tmp/ipykernel_1/1.py", "exec"), notebook)
+    layer = notebook["RealNVP"](4, hidden=8).layers[1]
+    assert type(layer) is not realnvp.AffineCoupling
+    assert schematics.coupling(layer, points(4)).alt == coupling(4).alt
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not browser.chromium(), reason="no chromium found on PATH")
+def test_a_browser_shows_the_picture_on_a_dark_page_and_reads_it_out(tmp_path):
+    drawing, page = coupling(4), tmp_path / "page.html"
+    page.write_text(f"<body style='background:#111'>{drawing.html()}", encoding="utf-8")
+    with browser.page() as (view, log):
+        view.goto(page.as_uri())
+        image = view.get_by_role("img", name=drawing.alt, exact=True)
+        assert (
+            image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+        )
+        shot = Image.open(io.BytesIO(view.screenshot(clip=image.bounding_box())))
+    grey = np.asarray(shot.convert("L"))
+    assert (grey > 250).mean() > 0.8  # a white card
+    assert not log.errors
+
+
 def test_a_trace_knows_variables_and_says_what_ran():
     layer, x = RealNVP(4, hidden=8).layers[1], points(4)
     seen = schematics.trace(layer, x)
@@ -323,6 +374,7 @@ def test_a_trace_knows_variables_and_says_what_ran():
     assert torch.equal(call.given["x"], x)
     assert torch.equal(call["a"], x[:, :2])
     assert seen.first("bounded").result is call["s"]
+    assert seen.first(layer.shift_and_scale).result[1] is call["s"]
     with pytest.raises(LookupError, match=r"never ran inverse; it ran .*shift_and_scale"):
         seen.first("inverse")
     with pytest.raises(KeyError, match="has no variable w; it has self, x, a, b"):

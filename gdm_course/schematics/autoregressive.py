@@ -11,6 +11,7 @@ from functools import reduce
 from torch import Tensor, nn
 
 from gdm_course.schematics.drawing import Box, Drawing
+from gdm_course.schematics.parts import shape_of
 from gdm_course.schematics.tracing import Call, trace
 
 
@@ -35,6 +36,7 @@ def gated_stacks(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Drawin
     ):
         first = _conv(d, conv, text, (0, stack.at[1]))
         d.way(image, first, stack)
+    d.arrow(h, v, struck=True)
     gates, end = _gated_layer(d, call, model.layers[0], v, h)
     d.frame([box for box in d.boxes if box.at[0] > 0], f"one layer of {len(model.layers)}")
     if y is not None:
@@ -95,7 +97,7 @@ def masked_network(model: nn.Module, x: Tensor) -> Drawing:
     for k, mask in enumerate(masks):
         for i, j in mask.nonzero().tolist():
             d.arrow(layers[k][j], layers[k + 1][i], plain=True)
-        picture = {"picture": mask.float().numpy(force=True), "of": mask}
+        picture = {"picture": mask.float().numpy(force=True), "note": shape_of(mask)}
         d.box("mask, white = 1", (2 * k + 1, most), "picture", **picture)
     _laws(d, layers[0], masks)
     d.box("inputs", (0, -1), "text", of=seen.first(model.net).given["x"])

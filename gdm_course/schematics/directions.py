@@ -31,10 +31,8 @@ def passes(flow: nn.Module, x: Tensor) -> Drawing:
         len([call for call in trace(way, x).calls if call.name.endswith("bend")])
         for way in (layer, layer.inverse)
     ]
-    words = (
-        "Lines from circle to circle below each other are all known at once; arrows along"
-    )
-    words += " a row are not: each number waits for those before it."
+    words = "What stands above is known. Where results need results of their own row, the"
+    words += " pass is serial: each number waits for those before it."
     d = Drawing(f"{type(flow).__name__}: quick one way, serial the other", words, len(x))
     for k, (use, names) in enumerate((("density", "xz"), ("sampling", "zx"))):
         title = (
@@ -76,7 +74,16 @@ def adjoint(flow: nn.Module, x: Tensor) -> Drawing:
     Args:
         flow: whose `ode.solver` is an `Adjoint`.
         x: a batch (B, D).
+
+    Raises:
+        ValueError: the flow has another solver.
     """
+    solver = flow.ode.solver
+    if type(solver).__name__ != "Adjoint":
+        raise ValueError(
+            f"the flow's solver is {solver}: expected an Adjoint, as in "
+            "ContinuousFlow(2, solver=Adjoint(DormandPrince()))"
+        )
     seen = trace(lambda: _gradients(flow, x))
     there = seen.first("AdjointFunction.forward")
     calls, again = len(seen.all(there["f"])), len(seen.all("pull_back.<locals>.field"))

@@ -13,9 +13,10 @@ from gdm_course.schematics.tracing import Call, Trace, trace
 def coupling(layer: nn.Module, x: Tensor) -> Drawing:
     """Draw a coupling layer from x (B, D, ...) to z, with the shapes of this very pass."""
     seen = trace(layer, x)
-    words = "One half passes, and tells a network how to scale and shift the other half."
-    d = Drawing(f"{type(layer).__name__}, forward: from x to z", words, len(x))
-    call = seen.first(layer)
+    call, name = seen.first(layer), type(layer).__name__
+    does = "scale and shift" if "s" in call.values else "shift"
+    words = f"One half passes, and tells a network how to {does} the other half."
+    d = Drawing(f"{name}, forward: from x to z", words, len(x))
     net, b = _halves(d, layer, call, "x")
     t = d.box("$t$", (3, 1))
     d.arrow(net, t, "", call.values.get("t", seen.first(layer.net).result))
@@ -37,9 +38,9 @@ def coupling(layer: nn.Module, x: Tensor) -> Drawing:
 def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
     """Draw the way back through a coupling layer: the network itself is not inverted."""
     seen = trace(layer.inverse, z)
-    words = "The half that passed gives the same scale and shift: they are undone."
+    words = "The half that passed says again what was done to the other, and it is undone."
     d = Drawing(f"{type(layer).__name__}, inverse: from z to x", words, len(z))
-    call = seen.first(f"{type(layer).__name__}.inverse")
+    call = seen.first(layer.inverse)
     net, b = _halves(d, layer, call, "z")
     t, minus = d.box("$t$", (3, 2)), d.box("−", (3, 4), "operation")
     last = minus
@@ -60,7 +61,9 @@ def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
 def _halves(d: Drawing, layer: nn.Module, call: Call, name: str) -> tuple[Box, Box]:
     """Draw what a coupling begins with: two halves, one of which enters the network."""
     x, cut = d.box(f"${name}$", (0, 2)), d.box("cut", (1, 2), "operation")
-    a, b = d.box(f"${name}_a$", (2, 0)), d.box(f"${name}_b$", (2, 4))
+    notes = ["first half", "second half"][:: -1 if layer.swap else 1]
+    a = d.box(f"${name}_a$", (2, 0), note=notes[0])
+    b = d.box(f"${name}_b$", (2, 4), note=notes[1])
     net = d.network(layer.net, "network", (2, 1))
     d.arrow(x, cut, "", call.given[name])
     d.arrow(cut, a, "", call["a"], via=[(1, 0)])

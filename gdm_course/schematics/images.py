@@ -62,7 +62,7 @@ def dequantisation(model: nn.Module, x: Tensor) -> Drawing:
     Below the pipeline stand the four terms of the `elbo`, each under its cause.
     """
     seen = trace(model.elbo, x)
-    call, density = seen.first("elbo"), seen.first("log_prob")
+    call, density = seen.first(model.elbo), seen.first(model.flow.log_prob)
     title = "From codes to noise: each step pays its term of the bound"
     d = Drawing(title, "The codes get noise, become real, are stretched, and flow.", len(x))
     codes, divide = d.picture(x, "$x$", (0, 0)), d.box("(x + u) / K", (1, 0), "operation")

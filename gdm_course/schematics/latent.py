@@ -9,13 +9,14 @@ A lecture calls them with its own model and batch:
 from torch import Tensor, nn
 
 from gdm_course.schematics.drawing import Box, Drawing
+from gdm_course.schematics.parts import shape_of
 from gdm_course.schematics.tracing import Call, Trace, trace
 
 
 def vae(model: nn.Module, x: Tensor) -> Drawing:
     """Draw a VAE with a Gaussian q(z | x) on its way from x (B, *D) to the bound."""
     seen = trace(model.elbo, x)
-    terms, q = seen.first("terms"), seen.first("diagonal_gaussian")
+    terms, q = seen.first(model.terms), seen.first("diagonal_gaussian")
     title = f"{type(model).__name__}: noise enters from the side, gradients pass through z"
     words = "z = mu + sigma eps; the bound is log p(x | z) minus KL(q(z | x) || p(z))."
     d = Drawing(title, words, len(x))
@@ -56,7 +57,7 @@ def vqvae(model: nn.Module, x: Tensor) -> Drawing:
     The dashed arrow is the gradient that passes `nearest`, which has none of its own.
     """
     seen = trace(model.parts, x)
-    call, parts = seen.first(model.quantiser), seen.first("parts")
+    call, parts = seen.first(model.quantiser), seen.first(model.parts)
     title = f"{type(model).__name__}: a grid of codes, and a gradient that jumps over them"
     words = (
         "Each vector becomes the nearest of the codebook; q hands its gradient to z as is."
@@ -72,7 +73,7 @@ def vqvae(model: nn.Module, x: Tensor) -> Drawing:
     )
     d.way(start, encoder, z, nearest, d.box("codes", (3, 1), of=parts["codes"]), look_up, q)
     if hasattr(model.quantiser, "codebook"):
-        book = d.box("codebook", (3, 2), of=model.quantiser.codebook)
+        book = d.box("codebook", (3, 2), note=shape_of(model.quantiser.codebook))
         d.arrow(book, nearest, via=[(2, 2)])
         d.arrow(book, look_up, via=[(4, 2)])
     d.arrow(q, z, "gradient, as if q were z", via=[(5, 0), (1, 0)], dashed=True)

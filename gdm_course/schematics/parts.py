@@ -26,8 +26,10 @@ def spoken(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"[${}\\]", "", text)).strip()
 
 
-def shape_of(x: Tensor, batch: int) -> str:
-    """Write the shape of a tensor, its first size as B if that is the batch.
+def shape_of(x: Tensor, batch: int = -1) -> str:
+    """Write the shape of a tensor, its first size as B if it is that of the batch.
+
+    A weight has no batch: whoever draws one gives none, lest a size is B by accident.
 
     Raises:
         TypeError: x is no tensor: nobody makes a shape up.
@@ -107,8 +109,10 @@ class Arrow:
         """Say from where to where it goes, and what it carries."""
         ends = [spoken(box.text) or KINDS[box.kind] for box in (self.start, self.end)]
         carried = " ".join(filter(None, [spoken(self.label), self.shape]))
-        kind = "dashed " * self.dashed + "struck out " * self.struck
-        return f"{kind}{ends[0]} to {ends[1]}" + (f" carries {carried}" if carried else "")
+        way = f"{'dashed: ' * self.dashed}{ends[0]} to {ends[1]}"
+        if self.struck:
+            return f"struck out, for nothing passes: {way}"
+        return f"{way} carries {carried}" if carried else way
 
 
 @dataclass(eq=False)

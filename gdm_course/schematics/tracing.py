@@ -40,35 +40,29 @@ class Trace:
     calls: list[Call] = field(default_factory=list)
     result: Any = None
 
-    def all(self, of: nn.Module | str) -> list[Call]:
-        """Return the calls of a module's `forward`, or of a function by its name.
+    def all(self, of: nn.Module | Callable | str) -> list[Call]:
+        """Return the calls of a module, of a method such as `layer.inverse`, or by a name.
 
-        The name is as the lecture writes it: `gru_update` or `AffineCoupling.inverse`. So
-        it finds a class that a notebook wrote itself, too.
+        A name is as the lecture writes it, such as "gru_update": a function that a notebook
+        defines anew is found, too.
 
         Raises:
             LookupError: the traced call never ran it.
         """
-        if isinstance(of, nn.Module):
-            found = [
-                c for c in self.calls if c.name.endswith(".forward") and _self(c) is of
-            ]
-        else:
-            found = [c for c in self.calls if c.name == of or c.name.endswith(f".{of}")]
+        method = of.forward if isinstance(of, nn.Module) else of
+        name = of if isinstance(of, str) else method.__name__
+        found = [c for c in self.calls if f".{c.name}".endswith(f".{name}")]
+        if not isinstance(of, str):
+            found = [c for c in found if c.given.get("self") is method.__self__]
         if not found:
-            what = of if isinstance(of, str) else f"this {type(of).__name__}"
+            what = of if isinstance(of, str) else method.__qualname__
             ran = ", ".join(dict.fromkeys(c.name for c in self.calls))
             raise LookupError(f"the traced call never ran {what}; it ran {ran}")
         return found
 
-    def first(self, of: nn.Module | str) -> Call:
+    def first(self, of: nn.Module | Callable | str) -> Call:
         """Return the first of `all` calls."""
         return self.all(of)[0]
-
-
-def _self(call: Call) -> Any:
-    """Return the object whose method a call is."""
-    return call.given.get("self")
 
 
 class Recorder:
@@ -102,7 +96,7 @@ def trace(call: Callable, *inputs: Any) -> Trace:
 
     Args:
         call: a module, or any function, such as `model.inverse`.
-        inputs: what it is called with.
+        inputs: what it is called with; a small batch, for every tensor made is kept.
     """
     module = getattr(call, "__self__", call)
     still = evaluating(module) if isinstance(module, nn.Module) else nullcontext()
