@@ -183,7 +183,14 @@ def test_units_stand_in_their_families_with_exercise_and_solution_beside(built):
         ("Solution", "../../solutions/alpha/unit0.html"),
     ]
     assert not page("exercises/alpha/unit0.html").select(".cell_output")
-    assert page("lectures/index.html").h1.text.startswith("All units")
+
+
+def test_the_index_keeps_its_tables_and_says_that_its_menu_needs_a_kernel(built):
+    index = page("lectures/index.html")
+    assert index.h1.text.startswith("All units")
+    assert len(index.select("article table")) == 2
+    assert not index.select(".cell_input")
+    assert "make lab" in index.text
 
 
 def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(built):

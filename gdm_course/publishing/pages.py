@@ -17,6 +17,9 @@ from gdm_course.source import lines
 
 PLAIN = "_static/notebooks"  # where downloads lie
 SHOWN = 8  # lines of a cell that stopped, at most
+NO_KERNEL = (
+    "*This cell is in the notebook itself: `make lab` in the course's folder opens it.*"
+)
 MAGIC = re.compile(r"^[%!].*", re.MULTILINE)
 BADGE = re.compile(r"\[!\[Colab\]\([^)]*\)\]\([^)]*\)\s*")
 SOLUTION = re.compile(r"\s*·\s*\[solution\]\([^)]*\bsolutions/[^)]*\)")
@@ -48,12 +51,17 @@ def page(run: Run, name: str, course: Course, solutions: bool) -> nbformat.Noteb
 
 
 def front(book: nbformat.NotebookNode, solutions: bool) -> nbformat.NotebookNode:
-    """Make the page of the lectures' index: its text, for its code needs a kernel."""
-    kept = [cell for cell in book.cells if cell.cell_type == "markdown"]
-    for cell in kept:
+    """Make the page of the lectures' index: its code needs a kernel, and a line says so."""
+    cells = [
+        cell if cell.cell_type == "markdown" else _markdown(NO_KERNEL)
+        for cell in book.cells
+    ]
+    for cell in cells:
         cell.source = text(cell.source, solutions)
-    kept[0].source = re.sub(r"\A# .*", "# All units", kept[0].source)  # else the site's own
-    return nbformat.from_dict({**book, "cells": kept})
+    cells[0].source = re.sub(
+        r"\A# .*", "# All units", cells[0].source
+    )  # not the site's own
+    return nbformat.from_dict({**book, "cells": cells})
 
 
 def text(source: str, solutions: bool) -> str:
