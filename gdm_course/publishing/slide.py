@@ -36,11 +36,6 @@ class Slide:
         return bool(self.figure or self.code or self.kind == "question")
 
     @property
-    def looks(self) -> str:
-        """How large it is set: `says` are words only, `states` has an equation as well."""
-        return "" if self.full else "states" if self.equation else "says"
-
-    @property
     def beside(self) -> bool:
         """Whether its picture is narrow enough to stand at the right of its words."""
         ratio = self.figure.ratio if self.figure else None
