@@ -1,6 +1,7 @@
 """Schematics: true shapes, nothing on top of anything else, everything said in words."""
 
 import base64
+import cProfile
 import io
 import re
 import subprocess
@@ -365,6 +366,14 @@ def test_a_browser_shows_the_picture_on_a_dark_page_and_reads_it_out(tmp_path):
     grey = np.asarray(shot.convert("L"))
     assert (grey > 250).mean() > 0.8  # a white card
     assert not log.errors
+
+
+def test_a_trace_leaves_a_profiler_at_work():
+    profile = cProfile.Profile()
+    with profile:
+        schematics.trace(torch.add, points(2), 1)
+        spoken("x")
+    assert any(entry.code is spoken.__code__ for entry in profile.getstats())
 
 
 def test_a_trace_knows_variables_and_says_what_ran():

@@ -142,7 +142,7 @@ def draw_arrow(ax: Axes, layout: Layout, arrow: Arrow) -> None:
     """Draw the line, its head, and name and shape beside its longest part."""
     path = np.array(layout.path(arrow))
     if arrow.plain:
-        ax.plot(*path.T, color="#999999", lw=0.8, zorder=1, gid="plain")
+        ax.plot(*path.T, color="#777777", lw=0.8, zorder=1, gid="plain")
         return
     colour = RED if arrow.struck else PURPLE if arrow.dashed else INK
     step = path[-1] - path[-2]

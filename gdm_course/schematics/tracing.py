@@ -101,10 +101,14 @@ def trace(call: Callable, *inputs: Any) -> Trace:
     module = getattr(call, "__self__", call)
     still = evaluating(module) if isinstance(module, nn.Module) else nullcontext()
     recorder, before = Recorder(), sys.getprofile()
+    restore = getattr(
+        before, "enable", lambda: sys.setprofile(before)
+    )  # cProfile's own way
     with own_chance(), torch.no_grad(), still:
         sys.setprofile(recorder)
         try:
             result = call(*inputs)
         finally:
-            sys.setprofile(before)
+            sys.setprofile(None)
+            restore()
     return Trace(recorder.calls, result)
