@@ -14,14 +14,14 @@ def coupling(layer: nn.Module, x: Tensor) -> Drawing:
     """Draw a coupling layer from x (B, D, ...) to z, with the shapes of this very pass."""
     seen = trace(layer, x)
     call, name = seen.first(layer), type(layer).__name__
-    does = "scale and shift" if "s" in call.values else "shift"
+    does = "scale and shift" if _scales(layer) else "shift"
     words = f"One half passes, and tells a network how to {does} the other half."
     d = Drawing(f"{name}, forward: from x to z", words, len(x))
     net, b = _halves(d, layer, call, "x")
     t = d.box("$t$", (3, 1))
     d.arrow(net, t, "", call.values.get("t", seen.first(layer.net).result))
     plus = d.box("+", (5, 4), "operation")
-    if "s" in call.values:
+    if _scales(layer):
         s, exp = d.box("$s$", (3, 2)), d.box("exp", (3, 3), "operation")
         times = d.box("×", (3, 4), "operation")
         d.arrow(net, s, "", call["s"], via=[(2, 2)])
@@ -47,7 +47,7 @@ def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
     d.arrow(net, t, "", call.values.get("t", seen.first(layer.net).result), via=[(2, 2)])
     d.way(t, minus)
     d.way(b, minus)
-    if "s" in call.values:
+    if _scales(layer):
         s, exp = d.box("$s$", (3, 1)), d.box("exp(−)", (5, 1), "operation")
         last = d.box("×", (5, 4), "operation")
         d.arrow(net, s, "", call["s"])
@@ -56,6 +56,11 @@ def coupling_inverse(layer: nn.Module, z: Tensor) -> Drawing:
         d.arrow(s, d.box("log_det", (4, 2)), "− sum", call.result[1], via=[(4, 1)], leg=-1)
     _joined(d, seen, "x", last)
     return d
+
+
+def _scales(layer: nn.Module) -> bool:
+    """Whether a coupling has a scale too, by its name: then its pass must show an s."""
+    return "Additive" not in type(layer).__name__
 
 
 def _halves(d: Drawing, layer: nn.Module, call: Call, name: str) -> tuple[Box, Box]:
