@@ -70,7 +70,7 @@ def student(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "maf.ipynb").write_text("{}")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(progress.note, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(progress.noted, "__defaults__", (tmp_path,))
     return tmp_path
 
 
