@@ -59,12 +59,12 @@ def in_child(folder: Path, moment: int | None) -> int:
 def exactly(publish, path: Path):
     """Also write every bit of a finished run to a file: half precision might hide some."""
 
-    def wrapped(run, fabric, out):
+    def wrapped(run, *rest):
         parts = [run.model.state_dict(), run.average.state_dict(), run.best]
         parts += run.optimizer.state_dict()["state"].values()
         bits = b"".join(t.numpy().tobytes() for part in parts for t in part.values())
         path.write_bytes(bits + torch.get_rng_state().numpy().tobytes())
-        return publish(run, fabric, out)
+        return publish(run, *rest)
 
     return wrapped
 
