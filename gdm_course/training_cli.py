@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -60,6 +61,7 @@ def _train(o: SimpleNamespace) -> int:
     if o.unpack or o.jobs is not None:
         from gdm_course.scale import window
 
+        o.start = time.monotonic()
         if o.unpack:
             return window.unpack(o.unpack, folder, o.runs, _say)
         return window.train(_in_order(o, folder), o, folder, _say)

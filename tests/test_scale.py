@@ -25,7 +25,8 @@ from gdm_course.scale.finish import halve
 from gdm_course.scale.pace import Pace
 from gdm_course.scale.run import OtherRun
 from gdm_course.scale.runner import fit
-from gdm_course.scale.state import load, save, write_whole
+from gdm_course.scale.state import load, save
+from gdm_course.scale.whole import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(__file__).parent / "scale_runs.py"

@@ -20,7 +20,7 @@ from gdm_course.recipes import Metric, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.fast import exactly, patient
 from gdm_course.scale.run import Run
-from gdm_course.scale.state import write_whole
+from gdm_course.scale.whole import write_whole
 
 
 def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:

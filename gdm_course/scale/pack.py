@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gdm_course import checkpoints, recipes
-from gdm_course.scale.state import FILE, write_whole
+from gdm_course.scale.whole import STATE, write_whole
 
 MIB = 2**20
 NAME = "lane.zip"
@@ -81,8 +81,8 @@ def contents(
         else:
             yield alone, {}
     for recipe in todo:
-        if (state := runs / recipe.name / FILE).is_file():
-            yield {f"runs/{recipe.name}/{FILE}": state.read_bytes()}, {}
+        if (state := runs / recipe.name / STATE).is_file():
+            yield {f"runs/{recipe.name}/{STATE}": state.read_bytes()}, {}
 
 
 def as_json(card: dict[str, Any]) -> bytes:
@@ -196,7 +196,7 @@ def expected(names: Iterable[str]) -> Iterator[str]:
     """Yield the only names that files in an archive may have."""
     for name in names:
         yield from (f"checkpoints/{name}.json", f"checkpoints/{name}.safetensors")
-        yield str(PurePosixPath("runs", name, FILE))
+        yield str(PurePosixPath("runs", name, STATE))
 
 
 def must_parse(name: str, data: bytes) -> None:

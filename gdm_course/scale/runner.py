@@ -22,8 +22,9 @@ from gdm_course.scale.finish import publish
 from gdm_course.scale.job import RUNS
 from gdm_course.scale.pace import Pace
 from gdm_course.scale.run import Run, count_step, keep, naming, prepare, restore
-from gdm_course.scale.state import FILE, load
+from gdm_course.scale.state import load
 from gdm_course.scale.steps import Steps
+from gdm_course.scale.whole import STATE
 
 
 def fit(
@@ -52,7 +53,7 @@ def fit(
         FloatingPointError: the loss is not finite any more.
         ValueError: the file in `runs` is no state of a run.
     """
-    first, path = fabric.is_global_zero, runs / recipe.name / FILE
+    first, path = fabric.is_global_zero, runs / recipe.name / STATE
     say, pace = say if first else lambda line: None, pace or Pace()
     run, found = prepare(recipe, fabric), load(path) if resume and first else None
     if state := fabric.broadcast(found):

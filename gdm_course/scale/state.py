@@ -1,40 +1,19 @@
-"""A run on disk: written whole or not at all, and read without running anything.
+"""A run on disk, which is read without running anything.
 
 A state is one safetensors file: tensors under numbers, and everything else (step counts,
 generators of chance, the optimiser's settings) as JSON in the file's header.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-FILE = "state.safetensors"  # of a run, in the run's own folder
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that a kill at any moment leaves the old one or the new one.
-
-    Args:
-        path: where to; its folder is made.
-        write: puts the content into an open binary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    if hasattr(os, "O_DIRECTORY"):  # POSIX: the new name itself must reach the disk
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        os.fsync(folder)
-        os.close(folder)
+from gdm_course.scale.whole import write_whole
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import typer
 from gdm_course import checkpoints
 from gdm_course.environment import must_write
 from gdm_course.recipes import Recipe
+from gdm_course.scale import pack
 from gdm_course.scale.job import RUNS
 from gdm_course.scale.lane import Lane
 
@@ -22,27 +23,25 @@ def train(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> i
 
     Args:
         todo: recipes, the most urgent first.
-        o: the options of `gdm train`: jobs, minutes, pack, volumes, runs, accelerator.
+        o: the options of `gdm train`: jobs, minutes, pack, volumes, runs, accelerator;
+            and `start`, since when the minutes count.
         out: folder of checkpoints.
     """
-    start = time.monotonic()
     if o.minutes is None or o.minutes <= 0 or o.jobs < 1:
         raise typer.BadParameter("--jobs N (1 or more) needs --minutes, as in --minutes 9")
     runs, seconds = o.runs or RUNS, 60 * o.minutes
     for folder in (out, runs):
         must_write(folder, "give --out and --runs folders that you may write to")
-    reserve = RESERVE * seconds + 1 if o.pack else 0
+    reserve = time.monotonic() - o.start + (RESERVE * seconds + 1 if o.pack else 0)
     lane = Lane(todo, o.jobs, seconds - reserve, out, runs, o.accelerator, say)
     ended = lane.run()
     for recipe in todo:
         say(result(recipe, ended[recipe.name], out))
     if o.pack:
-        from gdm_course.scale.pack import pack
-
-        for path in pack(todo, out, runs, o.pack, o.volumes, say):
+        for path in pack.pack(todo, out, runs, o.pack, o.volumes, say):
             say(f"packed {path} ({path.stat().st_size / 2**20:.2f} MiB)")
     counts = ", ".join(f"{n} {how}" for how, n in Counter(ended.values()).items())
-    say(f"{counts or 'nothing to do'}, in {time.monotonic() - start:.0f} s")
+    say(f"{counts or 'nothing to do'}, in {time.monotonic() - o.start:.0f} s")
     return int("failed" in ended.values())
 
 
@@ -73,8 +72,6 @@ def reached(recipe: Recipe, card: dict, out: Path) -> str:
 
 def unpack(path: Path, out: Path, runs: Path | None, say: Callable) -> int:
     """Put what an archive holds into its places; the exit status."""
-    from gdm_course.scale import pack
-
     runs = runs or RUNS
     for folder in (out, runs):
         must_write(folder, "give --out and --runs folders that you may write to")
