@@ -95,8 +95,8 @@ class Fitted(Pace):
         """Measure what evaluations and steps cost here, and fit the plan to it."""
         self.valid, self.final = self.evaluations(run)
         self.speed = self.trial(run, steps)
-        self.mark(run, self.valid)
-        self.fit(run)
+        self.since, self.at = self.clock(), run.step
+        self.fit(run, least=0.0)
         self.say(
             f"{run.recipe.name}: {1000 * self.speed:.3g} ms a step, {self.final:.1f} s for "
             f"the figures; {run.plan.steps} of {run.recipe.steps} steps"
@@ -108,14 +108,14 @@ class Fitted(Pace):
             loop, taken = steps(), 0
             for _ in range(3):  # memory is taken, kernels are chosen
                 next(loop)
-            start = now = time.perf_counter()
+            start = now = self.clock()
             while taken < 3 or (now - start < min(2, 0.03 * self.share) and taken < 200):
                 next(loop)
-                now, taken = time.perf_counter(), taken + 1
+                now, taken = self.clock(), taken + 1
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             loop.close()
-            return (time.perf_counter() - start) / taken
+            return (self.clock() - start) / taken
 
     def evaluations(self, run: Run) -> tuple[float, float]:
         """Return what a validation costs, and all figures at the end, in seconds."""
@@ -125,14 +125,18 @@ class Fitted(Pace):
         rows = [len(columns(x)[0]) for x in data]
         return costs[0] * rows[1], 1.2 * sum(costs) * sum(rows)
 
-    def fit(self, run: Run) -> None:
-        """Fit the plan to the time that is left, if that changes it by some steps."""
+    def fit(self, run: Run, least: float = 0.02) -> None:
+        """Fit the plan to the time that is left, if that changes it by some steps.
+
+        Args:
+            least: part of the steps that are left by which it has to change.
+        """
         left = self.left()
         often = max(1, min(EVALUATIONS, int(0.1 * left / max(self.valid, 1e-9))))
         more = max(0, int(0.97 * (left - often * self.valid) / self.speed))
-        least, most = math.ceil(run.recipe.steps / LEAST), run.recipe.steps
-        wanted = min(most, max(run.step + more, least, run.step + 1))
-        if abs(wanted - run.plan.steps) > 0.02 * (wanted - run.step):
+        some, all_ = math.ceil(run.recipe.steps / LEAST), run.recipe.steps
+        wanted = max(min(all_, max(run.step + more, some)), run.step + 1)
+        if abs(wanted - run.plan.steps) >= least * (wanted - run.step):
             run.plan = run.plan.fitted(run.step, wanted, often)
 
     def cut(self, run: Run) -> bool:
@@ -151,8 +155,8 @@ class Fitted(Pace):
         return False
 
     def mark(self, run: Run, seconds: float) -> None:
-        """Let the measurement of speed begin anew after an evaluation."""
-        self.since, self.at, self.valid = self.clock(), run.step, seconds
+        """Leave the evaluation out of the measurement of speed."""
+        self.since, self.valid = self.since + seconds, seconds
         run.beside = sorted({*run.beside, *self.neighbours()})
 
 
