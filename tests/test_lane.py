@@ -358,8 +358,9 @@ ACTS = {
 }
 
 
-def actors(*names: str) -> list[Recipe]:
-    return [replace(noisy(), name=f"autoregressive/{name}") for name in names]
+def actors(*names: str, minutes: float = 0.1) -> list[Recipe]:
+    make = lambda name: replace(noisy(), name=f"autoregressive/{name}", minutes=minutes)  # noqa: E731
+    return [make(name) for name in names]
 
 
 @pytest.fixture
@@ -404,6 +405,15 @@ def test_a_deadline_holds_for_who_hears_nothing(stage):
     assert time.monotonic() - start < LONG
     assert ended["autoregressive/hangs"] == "paused"
     assert "autoregressive/hangs: killed, for its time was up" in stage.said
+
+
+def test_who_would_not_get_far_waits_for_a_place(stage):
+    """Nine minutes are eighteen for those who share them: four and a half recipes of 4."""
+    twelve = stage(jobs=6, seconds=9 * 60)
+    twelve.waiting = actors(*["finishes"] * 12, minutes=4)
+    assert twelve.fitting(9) == 4
+    assert twelve.fitting(1) == 1
+    assert twelve.fitting(30) == 12
 
 
 def test_places_are_shared_out_in_rounds(stage):

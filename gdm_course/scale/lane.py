@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gdm_course.scale.job import PAUSED, RUNNING, Job
 from gdm_course.source import ROOT
 
 OUTCOMES = {0: "finished", PAUSED: "paused"}  # by how a process ended; else "failed"
+OVERLAP = 2.0  # minutes of work that a device does in one, for those who share it
 SAVING = 10.0  # seconds for a job to save and end, after it was asked to
 
 
@@ -106,8 +108,16 @@ class Lane:
             left = self.end - time.monotonic()
             if left < self.grace:
                 break
-            rounds = math.ceil(len(self.waiting) / self.jobs)
+            rounds = math.ceil(self.fitting(left / 60) / self.jobs)
             self.start(self.waiting.pop(0), left / rounds)
+
+    def fitting(self, minutes: float) -> int:
+        """Return how many of those who wait will get a place in so many minutes.
+
+        Better some models that are done than all of them half done. At least one.
+        """
+        asked = accumulate(recipe.minutes for recipe in self.waiting)
+        return max(1, sum(total <= OVERLAP * minutes for total in asked))
 
     def start(self, recipe: Recipe, share: float) -> None:
         """Start a process for a recipe, which gets so many seconds."""
