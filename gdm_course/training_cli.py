@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from gdm_course import checkpoints, recipes
+from gdm_course.checkpoints.table import table
 from gdm_course.console import told
 from gdm_course.environment import must_write
 
@@ -69,7 +70,7 @@ def _train(o: SimpleNamespace) -> int:
         todo = o.names or _older(folder)
         return _all(todo, partial(_renew, o.confirm, folder))
     if o.show or not (o.names or o.pending):
-        typer.echo(checkpoints.table(folder))
+        typer.echo(table(folder))
         return 0
     todo = _chosen(o.names or [], o.pending, [folder])
     changed = {"steps": o.steps, "precision": o.precision}

@@ -3,6 +3,8 @@
 Others report the loss on the last tenth of the file, after training on all before it; in
 windows whose first character is given. We measure on the same tenth but train on the first
 85 percent, let the 5 between choose the weights, and count first characters too.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
 
 from gdm_course.recipes.settings import Metric, Public, Recipe
@@ -21,6 +23,8 @@ SHAKESPEARE = {
 }
 
 RECIPES = (
+    # 1,162 GFLOP and 13 GB written: 21 ms. 3,000 steps of 64 windows of 256 characters are 49
+    # epochs in 75 s; more would learn the plays by heart.
     Recipe(
         name="autoregressive/gpt-shakespeare",
         args=(65, 256),

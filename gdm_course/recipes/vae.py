@@ -1,4 +1,7 @@
-"""Recipes of the unit vae/vae. The bound is an upper one for -log p: lower is better."""
+"""Recipes of the unit vae/vae. The bound is an upper one for -log p: lower is better.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
+"""
 
 from gdm_course.recipes.settings import Metric, Public, Recipe
 
@@ -41,6 +44,8 @@ RECIPES = (
         minutes=6,
         **VECTORS,
     ),
+    # 142 GFLOP and 0.5 GB written: 291 operations, 2.0 ms. 40,000 steps of 256 images are 205
+    # epochs in 90 s. The tight bound decodes ten million pictures: about 50 s.
     Recipe(
         name="vae/conv-mnist",
         unit="vae/vae",
@@ -63,7 +68,7 @@ RECIPES = (
         goal=85.5,
         stretch=84.5,
         aim=1,
-        public=Public("79.9", "VAE with IAF; 84.5 without; training time not told"),
+        public=Public("79.9", "IAF-VAE; planar flows 85.1; training time not told"),
         device="gpu",
         minutes=3,
         priority=7,

@@ -2,6 +2,8 @@
 
 Autoencoder and prior are trained at once: codes pass no gradient, so neither disturbs the
 other.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
 
 from gdm_course.recipes.settings import Metric, Public, Recipe
@@ -50,6 +52,7 @@ RECIPES = (
         metrics=NATS,
         **CODES,
     ),
+    # 830 operations: 5.8 ms. 160 s are 24,000 steps of 256 images, 123 epochs.
     Recipe(
         name="vae/vqvae-mnist",
         model="scale.codes.SentenceModel",
@@ -81,6 +84,8 @@ RECIPES = (
         metrics=BITS,
         **CODES,
     ),
+    # 1,455 GFLOP and 25 GB written, by the attention between 256 codes: 38 ms. 220 s are 5,000
+    # steps of 128 images, 14 epochs.
     Recipe(
         name="vae/vqvae-cifar10",
         model="scale.codes.SentenceModel",
@@ -105,6 +110,7 @@ RECIPES = (
         **CIFAR,
         **CODES,
     ),
+    # 651 GFLOP and 3.3 GB written: 7.2 ms. 170 s are 20,000 steps of 128 images, 57 epochs.
     Recipe(
         name="vae/fsq-cifar10",
         model="scale.codes.DigitModel",
