@@ -27,8 +27,8 @@ SPOKEN = {
 }
 
 RECIPES = (
-    # A step is 1,544 small operations: at 7 us each the processor needs 10.8 ms to send them,
-    # and the GPU 2 to do them. 230 s are 18,000 steps of 100 images, 36 epochs.
+    # A step is 1,544 small operations: at 7 us each the processor needs 10.8 ms to send
+    # them, and the GPU 2 to do them. 230 s are 18,000 steps of 100 images, 36 epochs.
     Recipe(
         name="autoregressive/nade-mnist",
         model="autoregressive.nade.NADE",
@@ -47,8 +47,9 @@ RECIPES = (
         priority=3,
         **BINARIZED,
     ),
-    # 25 GFLOP and 0.77 GB written, weights of 22 million numbers above all: 1.0 ms. 60,000 steps
-    # of 200 images are 240 epochs in 70 s; dropout and 32 orders keep it from learning by heart.
+    # 25 GFLOP and 0.77 GB written, weights of 22 million numbers above all: 1.0 ms.
+    # 60,000 steps of 200 images are 240 epochs in 70 s; dropout and 32 orders keep it
+    # from learning by heart.
     Recipe(
         name="autoregressive/made-mnist",
         model="autoregressive.made.MADE",
@@ -85,8 +86,9 @@ RECIPES = (
         goal=91.7,
         **BINARIZED,
     ),
-    # 887,168 parameters; 531 GFLOP and 6.8 GB written, most of it by the softmax over 256 values:
-    # 10.8 ms. 220 s are 18,000 steps of 128 images, 46 epochs, a third of what uvadlc allows.
+    # 887,168 parameters; 531 GFLOP and 6.8 GB written, most of it by the softmax over 256
+    # values: 10.8 ms. 220 s are 18,000 steps of 128 images, 46 epochs, a third of what
+    # uvadlc allows.
     Recipe(
         name="autoregressive/pixelcnn-mnist",
         model="autoregressive.gated_pixelcnn.GatedPixelCNN",

@@ -30,8 +30,8 @@ RECIPES = (
         metrics=(BOUND,),
         **IMAGES,
     ),
-    # 1,871 operations: 13.1 ms to send, 10 to do (346 GFLOP in float32, for half precision would
-    # round the density). 210 s are 14,000 steps of 128 images, 36 epochs.
+    # 1,871 operations: 13.1 ms to send, 10 to do (346 GFLOP in float32, for half
+    # precision would round the density). 210 s are 14,000 steps of 128 images, 36 epochs.
     Recipe(
         name="flows/glow-mnist",
         args=((1, 28, 28), 256),
@@ -60,7 +60,8 @@ RECIPES = (
         metrics=(TIGHT,),
         **IMAGES,
     ),
-    # 2,365 operations: 16.6 ms to send, 13 to do. 200 s are 10,000 steps of 64 images, 14 epochs.
+    # 2,365 operations: 16.6 ms to send, 13 to do. 200 s are 10,000 steps of 64 images, 14
+    # epochs.
     Recipe(
         name="flows/glow-cifar10",
         args=((3, 32, 32), 256),

@@ -23,8 +23,8 @@ SHAKESPEARE = {
 }
 
 RECIPES = (
-    # 1,162 GFLOP and 13 GB written: 21 ms. 3,000 steps of 64 windows of 256 characters are 49
-    # epochs in 75 s; more would learn the plays by heart.
+    # 1,162 GFLOP and 13 GB written: 21 ms. 3,000 steps of 64 windows of 256 characters
+    # are 49 epochs in 75 s; more would learn the plays by heart.
     Recipe(
         name="autoregressive/gpt-shakespeare",
         args=(65, 256),

@@ -44,8 +44,8 @@ RECIPES = (
         minutes=6,
         **VECTORS,
     ),
-    # 142 GFLOP and 0.5 GB written: 291 operations, 2.0 ms. 40,000 steps of 256 images are 205
-    # epochs in 90 s. The tight bound decodes ten million pictures: about 50 s.
+    # 142 GFLOP and 0.5 GB written: 291 operations, 2.0 ms. 40,000 steps of 256 images are
+    # 205 epochs in 90 s. The tight bound decodes ten million pictures: half a minute.
     Recipe(
         name="vae/conv-mnist",
         unit="vae/vae",

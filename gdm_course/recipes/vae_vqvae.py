@@ -84,8 +84,8 @@ RECIPES = (
         metrics=BITS,
         **CODES,
     ),
-    # 1,455 GFLOP and 25 GB written, by the attention between 256 codes: 38 ms. 220 s are 5,000
-    # steps of 128 images, 14 epochs.
+    # 1,455 GFLOP and 25 GB written, by the attention between 256 codes: 38 ms. 220 s are
+    # 5,000 steps of 128 images, 14 epochs.
     Recipe(
         name="vae/vqvae-cifar10",
         model="scale.codes.SentenceModel",
