@@ -1,8 +1,8 @@
 """On a machine that has torch and little else: the very command, in an environment so bare.
 
 The environment is a fresh venv into which only the distributions of `ALLOWED`, and what
-they declare to need, are linked from the one that runs this test. That takes a second, where
-installing torch would take minutes, and hides all others just as well.
+they declare to need, are linked from the one that runs this test. That takes a second,
+where installing torch would take minutes, and hides all others just as well.
 """
 
 import os
@@ -28,7 +28,6 @@ HIDDEN = ("pooch", "jupyter_core", "matplotlib", "sklearn", "scipy", "pytest", "
 # Three recipes instead of the course's, and a module whose function ends its process.
 RECIPES = """
 import os, sys, types
-from gdm_course import recipes
 from gdm_course.recipes import Metric, Recipe
 from gdm_course import recipes
 
@@ -44,10 +43,11 @@ tiny = {
     "batch": 50,
     "metrics": (Metric("KL", "evaluation.likelihood.kl_to_truth", "nats"),),
 }
+crashing = tiny | {"model": "crash.model", "args": (), "kwargs": {}}
 model = "flows.realnvp.RealNVP"
 recipes.RECIPES = (
     Recipe(name="flows/short", model=model, steps=20, **tiny),
-    Recipe(name="flows/crash", model="crash.model", steps=20, **tiny | {"args": (), "kwargs": {}}),
+    Recipe(name="flows/crash", steps=20, **crashing),
     Recipe(name="flows/long", model=model, steps=10**7, minutes=0.1, **tiny),
 )
 """
@@ -100,7 +100,7 @@ def test_the_environment_is_bare(bare, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 def test_one_ends_one_crashes_one_is_cut_and_all_comes_out(bare, tmp_path):
-    """The window is long; it ends by Ctrl-C once each of the three is where it should be."""
+    """The window is long; it ends by Ctrl-C once all three are where they should be."""
     out, runs, there = tmp_path / "out", tmp_path / "runs", tmp_path / "there"
     command = [bare, "-m", "gdm_course", "train", "--pending", "--jobs", "3"]
     command += ["--minutes", "30", "--out", out, "--runs", runs, "--pack", "15"]
