@@ -96,6 +96,9 @@ def test_the_environment_is_bare(bare, tmp_path):
     env = environment(tmp_path)
     done = subprocess.run([bare, "-c", code], capture_output=True, text=True, env=env)
     assert done.stdout.strip() == "[]", done.stderr
+    code = "from gdm_course.data import audio, images, text; import gdm_course.scale.carry"
+    done = subprocess.run([bare, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")

@@ -20,6 +20,7 @@ from scale_runs import noisy, plain
 from gdm_course import checkpoints, recipes
 from gdm_course.chance import chance, own_chance, set_chance
 from gdm_course.evaluation.likelihood import nll_estimate
+from gdm_course.scale import cost
 from gdm_course.scale.data import Order, binary_images
 from gdm_course.scale.finish import halve
 from gdm_course.scale.pace import Pace
@@ -305,3 +306,43 @@ def test_every_recipe_can_be_built_and_names_a_unit(root):
     assert len(set(recipes.names())) == len(recipes.RECIPES)
     with pytest.raises(LookupError, match="no recipe 'x/y'; there are: autoregressive/"):
         recipes.get("x/y")
+
+
+def test_recipes_for_a_gpu_are_a_queue_with_goals():
+    """At most four minutes of an H100 each, in one order, with something to aim at."""
+    queue = [recipe for recipe in recipes.RECIPES if recipe.device == "gpu"]
+    assert sorted(r.priority for r in queue) == [*range(1, len(queue) + 1)]
+    for recipe in queue:
+        assert 0 < recipe.minutes <= 4
+        lower = recipe.metrics[recipe.aim].lower
+        assert (recipe.stretch < recipe.goal) == lower
+        assert recipe.steps > 10 * recipe.warmup
+        assert recipe.every <= recipe.steps
+    assert all(r.priority == 0 for r in recipes.RECIPES if r.device == "cpu")
+
+
+def test_what_a_step_costs_is_counted():
+    """A layer: 2 B D H for its output, as much again for the slope of its weights."""
+
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(30, 20))
+
+        def loss(self, x):
+            return (x @ self.weight).sum()
+
+    found = cost.count(Layer(), (torch.ones(50, 30),), "32-true")
+    assert found.flops == 2 * 2 * 50 * 30 * 20
+    assert found.parameters == 600
+    assert found.operations - 20 == 4  # a product and a sum, ones and a product back
+    assert found.seconds == cost.LAUNCH * found.operations
+
+
+@pytest.mark.data
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "recipe", [r for r in recipes.RECIPES if r.device == "gpu"], ids=lambda r: r.name
+)
+def test_a_recipe_fits_its_minutes_by_the_count(recipe):
+    assert recipe.steps * cost.of(recipe).seconds * cost.EVALUATED / 60 <= recipe.minutes
