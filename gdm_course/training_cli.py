@@ -17,6 +17,7 @@ from gdm_course import checkpoints, recipes
 from gdm_course.checkpoints.table import table
 from gdm_course.console import told
 from gdm_course.environment import must_write
+from gdm_course.scale import renewal
 
 Option = typer.Option
 
@@ -64,11 +65,11 @@ def _train(o: SimpleNamespace) -> int:
 
         o.start = time.monotonic()
         if o.unpack:
-            return window.unpack(o.unpack, folder, o.runs, _say)
+            return window.put(o.unpack, folder, o.runs, _say)
         return window.train(_in_order(o, folder), o, folder, _say)
     if o.measure or (o.confirm and o.names):
-        todo = o.names or _older(folder)
-        return _all(todo, partial(_renew, o.confirm, folder))
+        todo = o.names or renewal.older(folder)
+        return _all(todo, partial(renewal.renew, o.confirm, folder, _say))
     if o.show or not (o.names or o.pending):
         typer.echo(table(folder))
         return 0
@@ -104,29 +105,6 @@ def _planned(
 def _all(items: list, do: Callable[..., bool]) -> int:
     """Do it to each, also after a failure; the exit status, 0 if all went well."""
     return int(not all([do(item) for item in items]))
-
-
-def _older(folder: Path) -> list[str]:
-    """Names of the cards that are older than some code, of kept weights."""
-    files = {name: checkpoints.paths(name, folder) for name in recipes.names()}
-    there = [name for name, pair in files.items() if all(p.is_file() for p in pair)]
-    return [name for name in there if not checkpoints.measured(name, folder)]
-
-
-def _renew(confirm: bool, folder: Path, name: str) -> bool:
-    """Renew one card, say how that ended, and return whether it did not fail."""
-    from gdm_course.scale import again
-
-    must_write(folder, "give --out a folder that you may write to")
-    try:
-        card = (again.confirm if confirm else again.measure_again)(name, folder)
-    except (again.Changed, LookupError, OSError) as error:
-        sentence = told(error) if isinstance(error, OSError) else None
-        _say(f"✘ {name}: {sentence or error}")
-        return False
-    first = card["figures"][0]
-    _say(f"✔ {name}: {first['metric']} {first['value']:.4f} ± {first['error']:.4f}")
-    return True
 
 
 def _chosen(

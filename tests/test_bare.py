@@ -5,6 +5,7 @@ they declare to need, are linked from the one that runs this test. That takes a 
 where installing torch would take minutes, and hides all others just as well.
 """
 
+import json
 import os
 import re
 import signal
@@ -131,6 +132,10 @@ def test_one_ends_one_crashes_one_is_cut_and_all_comes_out(bare, tmp_path):
     unpack += ["--out", there / "out", "--runs", there / "runs"]
     done = subprocess.run(unpack, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    card = json.loads((there / "out" / "flows" / "short.json").read_text())
+    assert "flows/long" in card["beside"]
+    assert "CPU" in card["device"]
+    assert card["seconds"] > 0
     assert load_file(there / "out" / "flows" / "short.safetensors")
     assert load(there / "runs" / "flows" / "long" / STATE)["step"] > 0
     assert len([p for p in there.rglob("*") if p.is_file()]) == 3

@@ -19,12 +19,15 @@ from waiting import LONG
 from gdm_course import recipes, validate
 from gdm_course.autoregressive.made import MADE
 from gdm_course.recipes import Recipe
-from gdm_course.scale import fast, finish, job, lane
-from gdm_course.scale.lane import Lane
+from gdm_course.scale import child, fast, finish, job, lane
+from gdm_course.scale import pace as pacing
+from gdm_course.scale.lane import Lane, fitting
 from gdm_course.scale.pace import Fitted, Pace
-from gdm_course.scale.plan import Plan
+from gdm_course.scale.pack import pack
+from gdm_course.scale.plan import Plan, changes, fitted
 from gdm_course.scale.runner import fit
 from gdm_course.scale.state import load
+from gdm_course.scale.unpack import unpack
 from gdm_course.scale.whole import STATE
 
 NAME = "autoregressive/tiny"
@@ -53,11 +56,14 @@ class Ticking:
         return self.now
 
 
-def fitted(end: float, clock: Ticking, **more) -> Fitted:
-    """A pace whose evaluations cost nothing."""
-    pace = Fitted(end, more.pop("say", lambda line: None), clock=clock, **more)
-    pace.evaluations = lambda run: (0.0, 0.0)
-    return pace
+def timed(end: float, clock: Ticking) -> Fitted:
+    return Fitted(end, lambda line: None, clock=clock)
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Evaluations cost nothing; of the clock, that is, which only steps turn."""
+    monkeypatch.setattr(pacing, "evaluation_seconds", lambda run: (0.0, 0.0))
 
 
 def trained(folder, recipe, pace=None, **more) -> tuple[dict | None, list[str]]:
@@ -80,14 +86,14 @@ def test_a_plan_of_all_steps_is_the_recipes_schedule():
     recipe = replace(noisy(), steps=100, warmup=10, lr=2.0)
     plan = Plan.of(recipe)
     assert [plan.rate(s) for s in range(101)] == [recipe.rate(s) for s in range(101)]
-    assert plan.changes(recipe) == {}
+    assert changes(plan, recipe) == {}
 
 
 @pytest.mark.parametrize("step", [0, 5, 10, 11, 60, 99])
 @pytest.mark.parametrize("steps", [100, 110, 150, 400])
 def test_a_rate_does_not_jump_when_the_plan_changes_and_still_ends_at_zero(step, steps):
     before = Plan.of(replace(noisy(), steps=100, warmup=10, lr=2.0))
-    after = before.fitted(step, steps, 12)
+    after = fitted(before, step, steps, 12)
     if step >= before.warmup:
         assert after.rate(step) == pytest.approx(before.rate(step))
     rates = [after.rate(s) for s in range(step, steps + 1)]
@@ -98,9 +104,9 @@ def test_a_rate_does_not_jump_when_the_plan_changes_and_still_ends_at_zero(step,
 
 def test_a_plan_that_changes_twice_goes_on_from_where_it_is():
     plan = Plan.of(replace(noisy(), steps=1000, warmup=0, lr=1.0))
-    plan = plan.fitted(500, 600, 4)
+    plan = fitted(plan, 500, 600, 4)
     assert plan.progress(550) == pytest.approx(0.75)
-    plan = plan.fitted(550, 1050, 4)
+    plan = fitted(plan, 550, 1050, 4)
     assert plan.progress(550) == pytest.approx(0.75)
     assert plan.progress(800) == pytest.approx(0.875)
 
@@ -108,9 +114,9 @@ def test_a_plan_that_changes_twice_goes_on_from_where_it_is():
 # A run in its share ----------------------------------------------------------------------
 
 
-def test_a_run_takes_the_steps_that_fit(tmp_path):
+def test_a_run_takes_the_steps_that_fit(tmp_path, free):
     clock, recipe = Ticking(), replace(noisy(), steps=1000)
-    card, said = trained(tmp_path, recipe, fitted(2000, clock))
+    card, said = trained(tmp_path, recipe, timed(2000, clock))
     assert 250 <= card["steps"] < 1000
     assert 1000 < clock.now <= 2010
     assert card["plan"]["steps"] == card["steps"]
@@ -118,21 +124,21 @@ def test_a_run_takes_the_steps_that_fit(tmp_path):
     assert sum("validation" in line for line in said) >= 4
 
 
-def test_a_run_with_time_to_spare_takes_all_its_steps_and_no_more(tmp_path):
-    card, _ = trained(tmp_path, noisy(), fitted(1e6, Ticking()))
+def test_a_run_with_time_to_spare_takes_all_its_steps_and_no_more(tmp_path, free):
+    card, _ = trained(tmp_path, noisy(), timed(1e6, Ticking()))
     assert card["steps"] == 60
 
 
-def test_measuring_speed_leaves_no_trace(tmp_path):
+def test_measuring_speed_leaves_no_trace(tmp_path, free, monkeypatch):
     """All steps fit: then weights and figures are those of a run that measured nothing."""
     whole, _ = trained(tmp_path / "a", noisy())
-    pace = fitted(1e6, Ticking())
-    pace.fit = lambda *args, **kwargs: None
+    pace = timed(1e6, Ticking())
+    monkeypatch.setattr(pacing, "fit", lambda *args, **kwargs: None)
     card, _ = trained(tmp_path / "b", noisy(), pace)
     assert card["file"] == whole["file"]
 
 
-def test_a_device_that_gets_slower_squeezes_the_schedule(tmp_path):
+def test_a_device_that_gets_slower_squeezes_the_schedule(tmp_path, free):
     clock, plans = Ticking(), []
 
     class Slowing(Fitted):
@@ -142,40 +148,45 @@ def test_a_device_that_gets_slower_squeezes_the_schedule(tmp_path):
             return super().cut(run)
 
     pace = Slowing(6000, lambda line: None, clock=clock)
-    pace.evaluations = lambda run: (0.0, 0.0)
     card, _ = trained(tmp_path, replace(noisy(), steps=1000), pace)
     assert card["steps"] < plans[0]
     assert clock.now <= 6020
 
 
-def test_what_does_not_fit_is_cut_and_goes_on_with_the_same_bits(tmp_path):
+def test_what_does_not_fit_is_cut_and_goes_on_elsewhere_with_the_same_bits(
+    tmp_path, free, monkeypatch
+):
     recipe = replace(noisy(), steps=200)
-    pace = fitted(100, Ticking())
+    pace = timed(100, Ticking())
     assert trained(tmp_path / "cut", recipe, pace)[0] is None
     step = at(tmp_path / "cut")
     assert 0 < step < 50  # a quarter of the steps at least, but not in this window
-    cut, said = trained(tmp_path / "cut", recipe)
+    monkeypatch.setattr(recipes, "RECIPES", (recipe,))
+    (archive,) = pack((recipe,), tmp_path / "cut", tmp_path / "cut" / "runs", 15)
+    unpack(archive, tmp_path / "there" / "out", tmp_path / "there" / "runs")
+    cut, said = trained(tmp_path / "there", recipe)
     assert f"going on from step {step} of" in said[0]
-    pace = fitted(1e9, Ticking())  # the same plan, and time for it
-    plan = Plan.of(recipe).fitted(0, 50, 12)
-    pace.fit = lambda run, **kwargs: setattr(run, "plan", plan)
+    pace = timed(1e9, Ticking())  # the same plan, and time for it
+    plan = fitted(Plan.of(recipe), 0, 50, 12)
+    given = lambda pace, run, **kwargs: setattr(run, "plan", plan)  # noqa: E731
+    monkeypatch.setattr(pacing, "fit", given)
     pace.cut = lambda run: False
     whole, _ = trained(tmp_path / "whole", recipe, pace)
     assert cut["steps"] == whole["steps"] == 50
     assert cut["file"] == whole["file"]
 
 
-def test_a_request_to_stop_is_heard_at_the_next_step(tmp_path):
-    pace = fitted(1e9, Ticking())
+def test_a_request_to_stop_is_heard_at_the_next_step(tmp_path, free):
+    pace = timed(1e9, Ticking())
     begin, pace.begin = pace.begin, lambda *args: (begin(*args), pace.stop())
     assert trained(tmp_path, noisy(), pace)[0] is None
     assert at(tmp_path) == 1
 
 
-def test_a_run_that_was_cut_gets_time_for_its_figures(tmp_path):
+def test_a_run_that_was_cut_gets_time_for_its_figures(tmp_path, monkeypatch):
     """They cost more than the share: half of it trains all the same, and then they wait."""
-    pace = Fitted(100, lambda line: None, clock=Ticking())
-    pace.evaluations = lambda run: (1.0, 1e6)
+    pace = timed(100, Ticking())
+    monkeypatch.setattr(pacing, "evaluation_seconds", lambda run: (1.0, 1e6))
     assert trained(tmp_path, replace(noisy(), steps=400), pace)[0] is None
     assert at(tmp_path) > 1
 
@@ -307,7 +318,7 @@ def test_a_compiler_that_works_is_used_and_changes_no_chance(tmp_path, monkeypat
     assert not [s for s in said if "compil" in s]
 
 
-def test_out_of_memory_makes_the_batch_smaller(tmp_path, monkeypatch):
+def test_out_of_memory_makes_the_batch_smaller(tmp_path, free, monkeypatch):
     def loss(self, x):
         if len(x) > 20:
             raise torch.OutOfMemoryError("the device is full")
@@ -315,7 +326,7 @@ def test_out_of_memory_makes_the_batch_smaller(tmp_path, monkeypatch):
 
     real = MADE.loss
     monkeypatch.setattr(MADE, "loss", loss)
-    pace = fitted(1e6, Ticking())
+    pace = timed(1e6, Ticking())
     card, said = trained(tmp_path, noisy(), pace)
     lines = [s for s in said if "memory" in s]
     assert lines == [
@@ -387,12 +398,12 @@ def stage(tmp_path, monkeypatch):
         )
 
     stage.shares = []
-    monkeypatch.setattr(lane, "launch", launch)
+    monkeypatch.setattr(child, "launch", launch)
     return stage
 
 
 def test_a_lane_says_how_each_of_them_ended(stage, tmp_path):
-    ended = stage("finishes", "pauses", "fails", "dies", "haunts").run()
+    ended = lane.run(stage("finishes", "pauses", "fails", "dies", "haunts"))
     assert list(ended.values()) == ["finished", "paused", "failed", "failed", "finished"]
     assert "done" in stage.said
     assert "✘ autoregressive/dies: its process was ended by signal 9" in stage.said
@@ -401,23 +412,20 @@ def test_a_lane_says_how_each_of_them_ended(stage, tmp_path):
 
 def test_a_deadline_holds_for_who_hears_nothing(stage):
     start = time.monotonic()
-    ended = stage("hangs", seconds=3).run()
+    ended = lane.run(stage("hangs", seconds=3))
     assert time.monotonic() - start < LONG
     assert ended["autoregressive/hangs"] == "paused"
     assert "autoregressive/hangs: killed, for its time was up" in stage.said
 
 
-def test_who_would_not_get_far_waits_for_a_place(stage):
+def test_who_would_not_get_far_waits_for_a_place():
     """Nine minutes are eighteen for those who share them: four and a half recipes of 4."""
-    twelve = stage(jobs=6, seconds=9 * 60)
-    twelve.waiting = actors(*["finishes"] * 12, minutes=4)
-    assert twelve.fitting(9) == 4
-    assert twelve.fitting(1) == 1
-    assert twelve.fitting(30) == 12
+    twelve = actors(*["finishes"] * 12, minutes=4)
+    assert [fitting(twelve, minutes) for minutes in (9, 1, 30)] == [4, 1, 12]
 
 
 def test_places_are_shared_out_in_rounds(stage):
-    stage(*["finishes"] * 5, jobs=2, seconds=LONG).run()
+    lane.run(stage(*["finishes"] * 5, jobs=2, seconds=LONG))
     left = LONG - 7
     expected = [left / 3, left / 2, left / 2, left, left]
     for share, most in zip(stage.shares, expected):
@@ -434,7 +442,7 @@ def test_ctrl_c_lets_runs_save_and_ends_the_rest(stage, monkeypatch):
         if {"ready", "deaf"} <= {*heard} and "stopping" not in str(heard):
             signal.raise_signal(signal.SIGTERM)
 
-    ended = stage("obeys", "hangs", "finishes", jobs=2, say=say).run()
+    ended = lane.run(stage("obeys", "hangs", "finishes", jobs=2, say=say))
     assert [*ended.values()] == ["paused", "paused", "waiting"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert "autoregressive/hangs: killed, for its time was up" in heard

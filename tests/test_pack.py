@@ -15,9 +15,10 @@ from scale_runs import noisy
 from test_checkpoints import gdm
 
 from gdm_course import checkpoints, recipes
-from gdm_course.scale import pack as packing
-from gdm_course.scale.pack import Damaged, pack, unpack
+from gdm_course.scale import unpack as unpacking
+from gdm_course.scale.pack import pack
 from gdm_course.scale.state import load, save
+from gdm_course.scale.unpack import Damaged, unpack
 from gdm_course.scale.whole import STATE
 
 FIRST, SECOND, LIGHT = (
@@ -247,7 +248,7 @@ def test_new_weights_never_lie_beside_an_old_card(came, tmp_path, monkeypatch):
     (path,) = packed(came)
     out, runs = tmp_path / "a", tmp_path / "b"
     finish(FIRST, out, 50)
-    real, left = packing.write_whole, [1]
+    real, left = unpacking.write_whole, [1]
 
     def scarce(*args):
         if not left:
@@ -255,7 +256,7 @@ def test_new_weights_never_lie_beside_an_old_card(came, tmp_path, monkeypatch):
         left.pop()
         real(*args)
 
-    monkeypatch.setattr(packing, "write_whole", scarce)
+    monkeypatch.setattr(unpacking, "write_whole", scarce)
     with pytest.raises(OSError, match="disk full"):
         unpack(path, out, runs)
     assert not checkpoints.paths(FIRST.name, out)[1].exists()

@@ -19,6 +19,7 @@ from gdm_course.checkpoints.fingerprint import measure
 from gdm_course.recipes import Metric, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.fast import exactly, patient
+from gdm_course.scale.plan import changes
 from gdm_course.scale.run import Run
 from gdm_course.scale.whole import write_whole
 
@@ -96,7 +97,7 @@ def describe(run: Run, fabric: Any, data: bytes) -> dict[str, Any]:
         "data": run.splits.source,
         "seed": recipe.seed,
         "steps": run.step,
-        "plan": run.plan.changes(recipe),
+        "plan": changes(run.plan, recipe),
         "chosen_at_step": run.best_step,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "weights": "float16",

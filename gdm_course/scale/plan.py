@@ -47,20 +47,23 @@ class Plan:
             return self.lr * (step + 1) / self.warmup
         return fall(self.lr, self.progress(step))
 
-    def fitted(self, step: int, steps: int, evaluations: int) -> "Plan":
-        """Return the plan with another number of steps from `step` on, where it is now."""
-        every = max(1, steps // max(1, min(evaluations, EVALUATIONS)))
-        if step <= self.warmup:
-            warmup = max(step, min(self.warmup, steps // 10))
-            return replace(self, steps=steps, every=every, warmup=warmup, since=warmup)
-        done = min(self.progress(step), 1.0)
-        return replace(self, steps=steps, every=every, since=step, done=done)
 
-    def smaller(self) -> "Plan":
-        """Return the plan with half the batch, and the rate that Adam wants for that."""
-        return replace(self, batch=max(1, self.batch // 2), lr=self.lr / 2**0.5)
+def fitted(plan: Plan, step: int, steps: int, evaluations: int) -> Plan:
+    """Return a plan with another number of steps from `step` on, where the run is now."""
+    every = max(1, steps // max(1, min(evaluations, EVALUATIONS)))
+    if step <= plan.warmup:
+        warmup = max(step, min(plan.warmup, steps // 10))
+        return replace(plan, steps=steps, every=every, warmup=warmup, since=warmup)
+    done = min(plan.progress(step), 1.0)
+    return replace(plan, steps=steps, every=every, since=step, done=done)
 
-    def changes(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what differs from the recipe's own plan, for a card."""
-        own = asdict(Plan.of(recipe))
-        return {k: v for k, v in asdict(self).items() if v != own[k]}
+
+def smaller(plan: Plan) -> Plan:
+    """Return a plan with half the batch, and the rate that Adam wants for that."""
+    return replace(plan, batch=max(1, plan.batch // 2), lr=plan.lr / 2**0.5)
+
+
+def changes(plan: Plan, recipe: Recipe) -> dict[str, Any]:
+    """Return what differs from the recipe's own plan, for a card."""
+    own = asdict(Plan.of(recipe))
+    return {k: v for k, v in asdict(plan).items() if v != own[k]}

@@ -32,13 +32,11 @@ class Run:
     """A run in progress.
 
     Attributes:
-        plan: its steps and schedule, which may differ from the recipe's.
-        average: the averaged weights, None without.
+        plan, average: its steps and schedule; the averaged weights, None without.
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds: of training and evaluation, over all interruptions.
-        beside: names of the runs that shared the device for a while.
+        seconds, beside: of all interrupted parts; who shared the device for a while.
         losses: of the steps since the last evaluation.
     """
 

@@ -21,6 +21,7 @@ from gdm_course.scale.fast import patient, release
 from gdm_course.scale.finish import publish
 from gdm_course.scale.job import RUNS
 from gdm_course.scale.pace import Pace
+from gdm_course.scale.plan import smaller
 from gdm_course.scale.run import Run, count_step, keep, naming, prepare, restore
 from gdm_course.scale.state import load
 from gdm_course.scale.steps import Steps
@@ -42,8 +43,7 @@ def fit(
         recipe, fabric: what to train, and on what; launched.
         runs, out: folders of the unfinished runs and of the finished checkpoints.
         resume: go on from the state in `runs`, if there is one.
-        say: prints a line of progress, in the first process.
-        pace: says when to pause; by default never.
+        say, pace: print a line in the first process; when to pause, by default never.
 
     Returns:
         The card, or None when the run was paused.
@@ -82,7 +82,7 @@ def learn(run: Run, fabric: Fabric, path: Path, pace: Pace, say: Callable) -> bo
     except torch.OutOfMemoryError:
         if fabric.world_size > 1 or run.plan.batch == 1:
             raise
-    run.plan = run.plan.smaller()
+    run.plan = smaller(run.plan)
     release(run.optimizer)
     say(f"{run.recipe.name}: out of memory, going on with batches of {run.plan.batch}")
     return False

@@ -11,9 +11,9 @@ import typer
 from gdm_course import checkpoints
 from gdm_course.environment import must_write
 from gdm_course.recipes import Recipe
-from gdm_course.scale import pack
 from gdm_course.scale.job import RUNS
-from gdm_course.scale.lane import Lane
+from gdm_course.scale.lane import Lane, run
+from gdm_course.scale.pack import pack
 
 RESERVE = 0.02  # of a window, and a second: for the archive
 
@@ -34,11 +34,11 @@ def train(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> i
         must_write(folder, "give --out and --runs folders that you may write to")
     reserve = time.monotonic() - o.start + (RESERVE * seconds + 1 if o.pack else 0)
     lane = Lane(todo, o.jobs, seconds - reserve, out, runs, o.accelerator, say)
-    ended = lane.run()
+    ended = run(lane)
     for recipe in todo:
         say(result(recipe, ended[recipe.name], out))
     if o.pack:
-        for path in pack.pack(todo, out, runs, o.pack, o.volumes, say):
+        for path in pack(todo, out, runs, o.pack, o.volumes, say):
             say(f"packed {path} ({path.stat().st_size / 2**20:.2f} MiB)")
     counts = ", ".join(f"{n} {how}" for how, n in Counter(ended.values()).items())
     say(f"{counts or 'nothing to do'}, in {time.monotonic() - o.start:.0f} s")
@@ -70,15 +70,17 @@ def reached(recipe: Recipe, card: dict, out: Path) -> str:
     return f"{text}; {checkpoints.paths(recipe.name, out)[1]}"
 
 
-def unpack(path: Path, out: Path, runs: Path | None, say: Callable) -> int:
+def put(path: Path, out: Path, runs: Path | None, say: Callable) -> int:
     """Put what an archive holds into its places; the exit status."""
+    from gdm_course.scale.unpack import Damaged, unpack
+
     runs = runs or RUNS
     for folder in (out, runs):
         must_write(folder, "give --out and --runs folders that you may write to")
     try:
-        for place in pack.unpack(path, out, runs):
+        for place in unpack(path, out, runs):
             say(f"wrote {place}")
-    except (pack.Damaged, FileNotFoundError) as error:
+    except (Damaged, FileNotFoundError) as error:
         say(f"✘ {error}")
         return 1
     return 0
