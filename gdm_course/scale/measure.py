@@ -1,0 +1,67 @@
+"""What a run costs on the device it is on: seconds of a step, and of its evaluations."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from gdm_course.batching import Batch, columns
+from gdm_course.chance import own_chance
+from gdm_course.recipes import Metric, resolve
+from gdm_course.scale.data import rows_of
+from gdm_course.scale.fast import Undone, exactly
+from gdm_course.scale.run import Run
+
+Steps = Callable[[], Iterator[Any]]
+
+
+def step_seconds(run: Run, steps: Steps, clock: Callable[[], float], most: float) -> float:
+    """Return seconds per step, from steps that leave no trace and take `most` seconds."""
+    with undone(run):
+        loop, taken = steps(), 0
+        for _ in range(3):  # memory is taken, kernels are chosen
+            next(loop)
+        start = now = clock()
+        while taken < 3 or (now - start < most and taken < 200):
+            next(loop)
+            now, taken = clock(), taken + 1
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        loop.close()
+        return (clock() - start) / taken
+
+
+@contextmanager
+def undone(run: Run) -> Iterator[None]:
+    """Let whatever steps are taken leave model, optimiser and chance as they were."""
+    before = copy.deepcopy(run.optimizer.state_dict())
+    with own_chance(), Undone(run.model):
+        yield
+    run.optimizer.zero_grad(set_to_none=True)
+    run.optimizer.load_state_dict(before)
+
+
+def evaluation_seconds(run: Run) -> tuple[float, float]:
+    """Return what a validation costs, and what all figures at the end will cost."""
+    model, test, valid = run.chosen(), run.splits.test, run.splits.valid
+    with own_chance(run.recipe.seed), exactly():  # as at the end
+        costs = [row_seconds(metric, model, valid) for metric in run.recipe.metrics]
+    n_valid, n_test = len(columns(valid)[0]), len(columns(test)[0])
+    return costs[0] * n_valid, 1.2 * sum(costs) * (n_valid + n_test)
+
+
+def row_seconds(metric: Metric, model: torch.nn.Module, x: Batch) -> float:
+    """Time a metric on more and more rows, until it takes a moment or all are done."""
+    measure, N = resolve(metric.function), len(columns(x)[0])
+    rows = min(N, 100)
+    measure(model, rows_of(x, torch.arange(min(N, 10))))  # warm up
+    while True:
+        start = perf_counter()
+        measure(model, rows_of(x, torch.arange(rows)))
+        took = perf_counter() - start
+        if took > 0.2 or rows == N:
+            return took / rows
+        rows = min(N, 8 * rows)
