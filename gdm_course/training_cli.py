@@ -66,7 +66,7 @@ def _train(o: SimpleNamespace) -> int:
         o.start = time.monotonic()
         if o.unpack:
             return window.put(o.unpack, folder, o.runs, _say)
-        return window.train(_in_order(o, folder), o, folder, _say)
+        return window.spend(_in_order(o, folder), o, folder, _say)
     if o.measure or (o.confirm and o.names):
         todo = o.names or renewal.older(folder)
         return _all(todo, partial(renewal.renew, o.confirm, folder, _say))

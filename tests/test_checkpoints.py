@@ -407,6 +407,11 @@ def gdm(*arguments) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def test_all_weights_together_are_what_a_repository_can_carry():
+    files = checkpoints.FOLDER.rglob("*.safetensors")
+    assert sum(path.stat().st_size for path in files) <= 25e6
+
+
 def test_of_some_recipes_the_course_keeps_the_card_only(tmp_path, monkeypatch):
     light = replace(noisy(), steps=7, keep=False)
     monkeypatch.setattr(recipes, "RECIPES", (light,))

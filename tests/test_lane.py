@@ -26,7 +26,7 @@ from gdm_course.scale.pace import Fitted, Pace
 from gdm_course.scale.pack import pack
 from gdm_course.scale.plan import Plan, changes, fitted
 from gdm_course.scale.runner import fit
-from gdm_course.scale.state import load
+from gdm_course.scale.state import load, save
 from gdm_course.scale.unpack import unpack
 from gdm_course.scale.whole import STATE
 
@@ -393,9 +393,8 @@ def stage(tmp_path, monkeypatch):
     def stage(*names, jobs=9, seconds=LONG, say=None):
         stage.said = []
         say = say or (lambda line: stage.said.append(line))
-        return Lane(
-            actors(*names), jobs, seconds, tmp_path / "out", tmp_path / "runs", "cpu", say
-        )
+        folders = tmp_path / "out", tmp_path / "runs"
+        return Lane(actors(*names), jobs, seconds, *folders, "cpu", say=say)
 
     stage.shares = []
     monkeypatch.setattr(child, "launch", launch)
@@ -464,6 +463,10 @@ def test_a_window_needs_its_minutes():
     code, said = gdm("autoregressive/made-mnist-cpu", "--jobs", 2)
     assert code == 2
     assert "--minutes" in said
+    some = ("--jobs", 2, "--minutes", 1, "--steps", 5)
+    code, said = gdm("autoregressive/made-mnist-cpu", *some)
+    assert code == 2
+    assert "without --jobs" in said
 
 
 def test_a_window_takes_what_is_pending_and_fits_in_order(tmp_path, monkeypatch):
@@ -476,7 +479,7 @@ def test_a_window_takes_what_is_pending_and_fits_in_order(tmp_path, monkeypatch)
     monkeypatch.setattr(recipes, "RECIPES", tuple(todo[:1] + todo[:0:-1]))
     seen = []
     monkeypatch.setattr(
-        "gdm_course.scale.window.train", lambda todo, *rest: seen.append(todo) or 0
+        "gdm_course.scale.window.spend", lambda todo, *rest: seen.append(todo) or 0
     )
     options = ("--pending", "--jobs", 2, "--minutes", 1, "--out", tmp_path)
     for gpu in (True, False):
@@ -484,3 +487,18 @@ def test_a_window_takes_what_is_pending_and_fits_in_order(tmp_path, monkeypatch)
         assert gdm(*options)[0] == 0
     names = [[recipe.name.split("/")[1] for recipe in todo] for todo in seen]
     assert names == [["first", "second"], ["late"]]
+
+
+def test_a_window_ends_in_order_though_its_console_is_gone(tmp_path, stage, monkeypatch):
+    """What was trained is packed, whoever hears of it."""
+    monkeypatch.setattr(recipes, "RECIPES", actors("pauses"))
+    save(tmp_path / "runs" / "autoregressive/pauses" / STATE, {"step": 1})
+
+    def gone(line):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("gdm_course.training_cli._say", gone)
+    where = ("--out", tmp_path / "out", "--runs", tmp_path / "runs")
+    options = ("--jobs", 1, "--minutes", 5, "--pack", 1)
+    assert gdm("autoregressive/pauses", *options, *where)[0] == 0
+    assert (tmp_path / "out" / "lane.zip").is_file()

@@ -28,6 +28,7 @@ class Job:
         runs, out: folders of unfinished runs and of finished checkpoints.
         end: when its share of the window is over, as `time.time` counts.
         accelerator: of Lightning Fabric.
+        resume: go on with an unfinished run.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class Job:
     out: Path
     end: float
     accelerator: str = "auto"
+    resume: bool = True
 
 
 def neighbours(job: Job) -> list[str]:
@@ -58,7 +60,7 @@ def work(job: Job) -> int:
     fabric.launch()
     if fabric.device.type == "cuda":
         repeatable(torch)
-    card = fit(job.recipe, fabric, job.runs, job.out, True, say, pace)
+    card = fit(job.recipe, fabric, job.runs, job.out, job.resume, say, pace)
     return 0 if card else PAUSED
 
 

@@ -42,7 +42,7 @@ class Lane:
         jobs: how many at a time.
         seconds: until `run` returns.
         out, runs: folders of finished checkpoints and of unfinished runs.
-        accelerator: of Lightning Fabric.
+        accelerator, resume: of Lightning Fabric; whether unfinished runs go on.
         say: prints a line.
         children, events: the processes by name, and what is heard of them.
         ended: how each recipe ended, by name.
@@ -55,6 +55,7 @@ class Lane:
     out: Path
     runs: Path
     accelerator: str = "auto"
+    resume: bool = True
     say: Callable[[str], Any] = print
     children: dict[str, Child] = field(default_factory=dict)
     events: Events = field(default_factory=queue.Queue)
@@ -111,7 +112,8 @@ def start(lane: Lane, recipe: Recipe, share: float) -> None:
     marker = lane.runs / recipe.name / RUNNING
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    job = Job(recipe, lane.runs, lane.out, time.time() + share, lane.accelerator)
+    end, how = time.time() + share, (lane.accelerator, lane.resume)
+    job = Job(recipe, lane.runs, lane.out, end, *how)
     process = processes.launch(job, max(1, cores() // lane.jobs))
     kill_at = time.monotonic() + share + lane.grace
     lane.children[recipe.name] = Child(job, process, kill_at)
@@ -163,12 +165,17 @@ def close(lane: Lane) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let a request to end (SIGTERM) stop a block as Ctrl-C does."""
+    """Let a request to end, or the end of its terminal, stop a block as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (getattr(signal, name) for name in names)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gdm_course.scale.fast import LOOK
+from gdm_course.scale.fast import LOOK, patient
 from gdm_course.scale.measure import Steps, evaluation_seconds, step_seconds
 from gdm_course.scale.plan import EVALUATIONS, fitted
 from gdm_course.scale.run import Run
@@ -89,7 +89,7 @@ class Fitted(Timed):
 
     def begin(self, run: Run, steps: Steps) -> None:
         """Measure what evaluations and steps cost here, and fit the plan to it."""
-        self.valid, self.final = evaluation_seconds(run)
+        self.valid, self.final = patient(lambda: evaluation_seconds(run), self.say)
         self.speed = step_seconds(run, steps, self.clock, min(2, 0.03 * self.share))
         self.since, self.at = self.clock(), run.step
         fit(self, run, least=0.0)

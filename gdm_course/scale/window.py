@@ -1,5 +1,6 @@
 """`gdm train --jobs` and `--unpack`: a window of minutes, and what came out of one."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gdm_course.scale.pack import pack
 RESERVE = 0.02  # of a window, and a second: for the archive
 
 
-def train(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> int:
+def spend(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> int:
     """Train recipes for `o.minutes`, pack what came out, and return the exit status.
 
     Args:
@@ -29,11 +30,14 @@ def train(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> i
     """
     if o.minutes is None or o.minutes <= 0 or o.jobs < 1:
         raise typer.BadParameter("--jobs N (1 or more) needs --minutes, as in --minutes 9")
+    if o.steps or o.precision:
+        raise typer.BadParameter("--steps and --precision are for a trial, without --jobs")
+    say = whatever_happens(say)
     runs, seconds = o.runs or RUNS, 60 * o.minutes
     for folder in (out, runs):
         must_write(folder, "give --out and --runs folders that you may write to")
     reserve = time.monotonic() - o.start + (RESERVE * seconds + 1 if o.pack else 0)
-    lane = Lane(todo, o.jobs, seconds - reserve, out, runs, o.accelerator, say)
+    lane = Lane(todo, o.jobs, seconds - reserve, out, runs, o.accelerator, o.resume, say)
     ended = run(lane)
     for recipe in todo:
         say(result(recipe, ended[recipe.name], out))
@@ -43,6 +47,16 @@ def train(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> i
     counts = ", ".join(f"{n} {how}" for how, n in Counter(ended.values()).items())
     say(f"{counts or 'nothing to do'}, in {time.monotonic() - o.start:.0f} s")
     return int("failed" in ended.values())
+
+
+def whatever_happens(say: Callable) -> Callable:
+    """Return `say` for a console that may go away, which must not end the window."""
+
+    def tell(line: str) -> None:
+        with contextlib.suppress(OSError):
+            say(line)
+
+    return tell
 
 
 def result(recipe: Recipe, how: str, out: Path) -> str:
