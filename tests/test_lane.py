@@ -19,7 +19,7 @@ from waiting import LONG
 from gdm_course import recipes, validate
 from gdm_course.autoregressive.made import MADE
 from gdm_course.recipes import Recipe
-from gdm_course.scale import child, fast, finish, job, lane
+from gdm_course.scale import child, fast, finish, job, lane, measure
 from gdm_course.scale import pace as pacing
 from gdm_course.scale.lane import Lane, fitting
 from gdm_course.scale.pace import Fitted, Pace
@@ -189,6 +189,37 @@ def test_a_run_that_was_cut_gets_time_for_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(pacing, "evaluation_seconds", lambda run: (1.0, 1e6))
     assert trained(tmp_path, replace(noisy(), steps=400), pace)[0] is None
     assert at(tmp_path) > 1
+
+
+@pytest.mark.parametrize("N", [5, 100, 10_000])
+def test_the_cost_of_a_row_is_found_without_measuring_all(monkeypatch, N):
+    """A second for the first call, which is not counted, then 3 ms a row."""
+    clock, asked = Ticking(0.0), []
+
+    def metric(model, x):
+        clock.now += 1.0 if not asked else 0.003 * len(x)
+        asked.append(len(x))
+
+    monkeypatch.setattr(measure, "perf_counter", clock)
+    monkeypatch.setattr(measure, "resolve", lambda name: metric)
+    found = measure.row_seconds(noisy().metrics[0], None, torch.zeros(N, 1))
+    assert found == pytest.approx(0.003)
+    assert max(asked) == min(N, 128)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_cut_on_a_gpu_changes_no_bit(tmp_path):
+    from gdm_course.scale.job import repeatable
+
+    repeatable(torch)
+    cards = []
+    for folder, pace in (("whole", Pace()), ("cut", Pace(0.0)), ("cut", Pace())):
+        where = {"runs": tmp_path / folder / "runs", "out": tmp_path / folder / "out"}
+        fabric = Fabric(accelerator="gpu", devices=1)
+        cards.append(fit(noisy(), fabric, **where, say=lambda line: None, pace=pace))
+    torch.use_deterministic_algorithms(False)
+    assert cards[1] is None
+    assert cards[0]["file"] == cards[2]["file"]
 
 
 # Fast on a GPU, as far as a CPU can tell --------------------------------------------------
