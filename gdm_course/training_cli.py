@@ -86,10 +86,8 @@ def _in_order(o: SimpleNamespace, folder: Path) -> list[recipes.Recipe]:
     Beside those that are named: what is pending in the course and not in --out yet either,
     and meant for a device such as there is.
     """
-    folders = {folder, checkpoints.FOLDER}
-    todo = _chosen(
-        o.names or [], o.pending, [*folders], only_fitting=True, on=o.accelerator
-    )
+    folders = list(dict.fromkeys([checkpoints.FOLDER, folder]))
+    todo = _chosen(o.names or [], o.pending, folders, only_fitting=True, on=o.accelerator)
     return sorted(todo, key=lambda recipe: recipe.priority or math.inf)
 
 

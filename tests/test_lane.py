@@ -462,6 +462,19 @@ def test_places_are_shared_out_in_rounds(stage):
         assert 0.5 * most < share <= most + 1
 
 
+def test_who_is_killed_after_all_was_written_has_finished(stage, monkeypatch, tmp_path):
+    for name in ("a/done", "a/older"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "older" / STATE).touch()  # the card is of another run
+    monkeypatch.setattr("gdm_course.checkpoints.pending", lambda *args: None)
+    one, done = stage(), child.Child(None, None, math.inf)
+    one.children = {"a/done": done, "a/older": done}
+    monkeypatch.setattr(child.Child, "kill", lambda self: None)
+    for name in ("a/done", "a/older"):
+        lane.leave(one, name, -9)
+    assert one.ended == {"a/done": "finished", "a/older": "paused"}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_lets_runs_save_and_ends_the_rest(stage, monkeypatch):
     monkeypatch.setattr(lane, "SAVING", 2.0)
@@ -498,6 +511,10 @@ def test_a_window_needs_its_minutes():
     code, said = gdm("autoregressive/made-mnist-cpu", *some)
     assert code == 2
     assert "without --jobs" in said
+    some = ("--jobs", 2, "--minutes", 1, "--pack", 15)
+    code, said = gdm("autoregressive/made-mnist-cpu", *some)
+    assert code == 2
+    assert "--pack needs --out" in said
 
 
 def test_a_window_takes_what_is_pending_and_fits_in_order(tmp_path, monkeypatch):

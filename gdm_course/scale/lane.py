@@ -27,6 +27,7 @@ from gdm_course.recipes import Recipe
 from gdm_course.scale import child as processes
 from gdm_course.scale.child import Child, Events, follow
 from gdm_course.scale.job import PAUSED, RUNNING, Job
+from gdm_course.scale.whole import STATE
 
 OUTCOMES = {0: "finished", PAUSED: "paused"}  # by how a process ended; else "failed"
 OVERLAP = 2.0  # minutes of work that a device does in one, for those who share it
@@ -145,8 +146,9 @@ def leave(lane: Lane, name: str, code: int) -> None:
     child.kill()  # what it may have started
     in_time = child.kill_at < math.inf
     lane.ended[name] = OUTCOMES.get(code, "failed") if in_time else "paused"
-    if not in_time and checkpoints.pending(name, lane.out) is None:
-        lane.ended[name] = "finished"  # all was written
+    left = (lane.runs / name / STATE).is_file()
+    if not (in_time or left or checkpoints.pending(name, lane.out)):
+        lane.ended[name] = "finished"  # all was written before
     (lane.runs / name / RUNNING).unlink(missing_ok=True)
     if in_time and code < 0:
         lane.say(f"✘ {name}: its process was ended by signal {-code}")

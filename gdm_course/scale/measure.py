@@ -33,7 +33,7 @@ def step_seconds(run: Run, steps: Steps, clock: Callable[[], float], most: float
             now, taken = clock(), taken + 1
         wait()
         loop.close()
-        return (clock() - start) / taken
+        return max((clock() - start) / taken, 1e-9)  # a clock may be coarse
 
 
 def wait() -> None:

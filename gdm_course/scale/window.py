@@ -30,6 +30,8 @@ def spend(todo: list[Recipe], o: SimpleNamespace, out: Path, say: Callable) -> i
     """
     if o.minutes is None or o.minutes <= 0 or o.jobs < 1:
         raise typer.BadParameter("--jobs N (1 or more) needs --minutes, as in --minutes 9")
+    if o.pack and not o.out:
+        raise typer.BadParameter("--pack needs --out: the archive goes there too")
     if o.steps or o.precision:
         raise typer.BadParameter("--steps and --precision are for a trial, without --jobs")
     say = whatever_happens(say)
