@@ -131,7 +131,7 @@ def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ActNorm(nn.Module):
-    """z = (x - mean) exp(log_scale), per dimension or channel: (6).
+    """z = (x - mean) exp(log_scale), per dimension or channel: (11).
 
     Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
     learned from there. `ready` is in the state dict: loaded weights do not start over.
