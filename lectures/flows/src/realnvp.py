@@ -1,13 +1,12 @@
 # %% [markdown]
 # # Half of it stays: coupling flows
 #
-# Leave one half of the data alone, and let it decide how to stretch the other half. This
-# trade makes a layer with any neural network inside invertible, and its Jacobian determinant
-# costs nothing. We build two such flows, NICE and RealNVP, prove what the first cannot do,
-# break the second, and let it draw digits.
+# Leave one half of the data alone, and let it decide how to stretch the other half. Then
+# a layer is invertible whatever neural network is inside, and its Jacobian determinant
+# costs nothing. We build two such flows, NICE and RealNVP, prove what the first cannot do, and break and repair the second.
 
 # %% [markdown] tags=["nav"]
-# 56 minutes, and 47 further ·
+# 55 minutes, and 48 further ·
 # before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/realnvp.ipynb) ·
 # [solution](../../solutions/flows/realnvp.ipynb)
@@ -87,22 +86,23 @@ plot.style()
 # %% [markdown]
 # ## 1. The question
 #
-# A flow is an invertible function $f$ from a data point $x$ to noise $z = f(x)$, where the
-# noise is standard normal, $\mathcal N(0, I)$. The change of variables gives the density of
-# $x$:
+# A flow is an invertible function $f$ from a data point $x$ to noise $z = f(x)$, where
+# the noise is standard normal, $\mathcal N(0, I)$. The change of variables gives the
+# density of $x$:
 #
 # $$\log p(x) = \log\mathcal N(f(x); 0, I) + \log\Bigl|\det\frac{\partial f}{\partial x}\Bigr|.
 #   \tag{1}$$
 #
-# The matrix $\partial f/\partial x$ of all derivatives is the **Jacobian**. The absolute value
-# of its determinant says by which factor $f$ changes the volume of a small piece of space.
+# The matrix $\partial f/\partial x$ of all derivatives is the **Jacobian**. The absolute
+# value of its determinant is the factor by which $f$ changes the volume of a small piece
+# of space.
 #
-# Planar flows, in the last lecture, gave either the density or samples cheaply, and each layer
-# bent space along one direction only. We want layers with a whole network inside that are
-# cheap in *both* directions. Then one model is Trainable, a Sampler and a Density.
+# The planar flows of the last lecture gave either the density or samples cheaply. We want
+# layers with a whole network inside that are cheap in *both* directions. Then one model
+# is Trainable, a Sampler and a Density.
 #
-# Two data sets go with us. The first we can compute: a *needle* and a *cloud*, two round
-# Gaussians, one ten times as wide as the other. The second is images of digits.
+# We use two data sets. Of the first we know the density: a *needle* and a *cloud*, two
+# round Gaussians, one ten times as wide as the other. The second is images of digits.
 
 # %%
 centres = torch.tensor([[1.5, 0.0], [-1.5, 0.0]])
@@ -122,13 +122,14 @@ _ = plot.image_grid(digits.x_train[:36], right, vmax=16)
 # %% [markdown]
 # ## 2. The idea
 #
-# Cut a point into two halves, $x_a$ and $x_b$; in the plane they are its two coordinates. Keep
-# $x_a$. The other half may move, but by a rule that reads $x_a$ only. **Shift** it: columns
-# slide past each other like cards in a deck, and no cell changes its area. **Scale and shift**
-# it: columns also stretch, so that cells grow and shrink.
+# Cut a point into two halves, $x_a$ and $x_b$; in the plane they are its two coordinates.
+# Keep $x_a$. The other half may move, by a rule that reads $x_a$ only. **Shift** it: the
+# columns of a lattice slide past each other, and no cell changes its area. **Scale and
+# shift** it: columns also stretch, so that cells grow and shrink.
 #
-# Going back is easy. The first half is still there, so read the rule off it again, and undo the
-# move. The rule itself is never inverted, so it can be any function: a neural network.
+# Going back is easy: read the same rule off $x_a$, which is still there, and undo the
+# move. The rule itself is never inverted, so it can be any function, such as a neural
+# network.
 
 # %% tags=["fold"]
 # @title What a shift and a scale do to a lattice
@@ -149,9 +150,9 @@ for ax, move in zip(plot.panels(*moves), moves.values()):
     ax.set(xlabel="$x_a$ (stays)", ylabel="$x_b$ (moves)")
 
 # %% [markdown]
-# The two directions of one such layer, with a network that answers a shift $t$ and a log scale
-# $s$. Follow $x_a$: it goes through untouched both times, so the network reads the same numbers
-# both times and gives the same answer.
+# Below is one such layer in both directions. A network computes a shift $t$ and a log
+# scale $s$ (the scale is $e^s$). On the way back it reads the same numbers, and so gives
+# the same $t$ and $s$. $B$ is the number of points in a batch.
 
 # %% tags=["fold"]
 # @title A coupling layer, forward and inverse
@@ -162,59 +163,57 @@ display(schematics.coupling(layer, x), schematics.coupling_inverse(layer, layer(
 # %% [markdown]
 # ## 3. The mathematics
 #
-# **A triangular Jacobian.** Let $z_a = x_a$ and $z_b = g(x_b; x_a)$, where $g$ treats each
-# dimension of $x_b$ by itself. Order the derivatives by halves:
+# **A triangular Jacobian.** Let $z_a = x_a$ and $z_b = g(x_b; x_a)$, where the function
+# $g$ treats each dimension $j$ of $x_b$ by itself. Order the derivatives by halves:
 #
 # $$\frac{\partial z}{\partial x} =
 #   \begin{pmatrix} I & 0 \\ \partial z_b/\partial x_a & \partial z_b/\partial x_b
 #   \end{pmatrix},
 #   \qquad \det = \prod_{j\in b}\frac{\partial z_j}{\partial x_j}. \tag{2}$$
 #
-# The upper right block is 0, because $z_a$ does not depend on $x_b$. The lower right block is
-# diagonal, because $g$ works dimension by dimension. So the matrix is triangular, and the
-# determinant of a triangular matrix is the product of its diagonal. The block
-# $\partial z_b/\partial x_a$ holds all derivatives of the network, and it is not in that
-# product. Nobody has to compute it.
+# The upper left block is the identity $I$. The upper right block is 0, because $z_a$ does
+# not depend on $x_b$. The lower right block is diagonal, because $g$ works dimension by
+# dimension. So the matrix is triangular, and its determinant is the product of its
+# diagonal. The block $\partial z_b/\partial x_a$ holds all derivatives of the network. It
+# is not in that product, so nobody has to compute it.
 #
 # Two choices of $g$ have names. The **additive** coupling of NICE (2015) has a shift $t$:
 #
 # $$z_b = x_b + t(x_a), \qquad \log|\det| = 0. \tag{3}$$
 #
-# The **affine** coupling of RealNVP (2017) adds a scale $e^s$, which is positive whatever the
-# network says for $s$. On the diagonal of (2) stand the scales, so
+# The **affine** coupling of RealNVP (2017) adds a scale $e^s$, which is positive whatever
+# the network says for $s$. On the diagonal of (2) stand the scales, so
 #
 # $$z_b = x_b\,e^{s(x_a)} + t(x_a), \qquad \log|\det| = \sum_{j\in b} s_j(x_a). \tag{4}$$
 #
-# *In numbers.* Let $x = (2, 5)$ with $t(a) = a^2$ and $s(a) = -a$. Forward, $z = (2,\; 5e^{-2} +
-# 4)$ and $\log|\det| = -2$. Back, read $2$, compute $t = 4$ and $s = -2$ again, and
-# $x_b = (z_b - 4)\,e^{2} = 5$.
+# *In numbers.* Let $x = (2, 5)$, $t(a) = a^2$ and $s(a) = -a$. Forward:
+# $z = (2,\; 5e^{-2} + 4)$ and $\log|\det| = -2$. Back: read $2$, compute $t = 4$ and
+# $s = -2$ again, and $x_b = (z_b - 4)\,e^{2} = 5$.
 #
-# **Many layers.** One layer leaves half of $x$ as it was, so the next one swaps the halves. The
-# chain rule multiplies the Jacobians of the layers, and $\det(AB) = \det A\,\det B$. Hence
-# $\log|\det|$ of a stack is the *sum* over its layers.
+# **Many layers.** One layer leaves half of $x$ as it was, so the next one swaps the
+# halves. The chain rule multiplies the Jacobians of the layers, and
+# $\det(AB) = \det A\,\det B$. Hence $\log|\det|$ of a stack is the *sum* over its layers.
 #
-# **Question.** A coupling in the plane has $t(a) = \sin 40a$ and $s(a) = 2a$. By which factor does
-# it change the area of a small cell around $x = (1, 7)$?
+# **Question.** A coupling in the plane has $t(a) = \sin 40a$ and $s(a) = 2a$. By which
+# factor does it change the area of a small cell around $x = (1, 7)$?
 #
 # <details><summary>Answer</summary>
 #
-# By $e^{s(1)} = e^2 \approx 7.4$. The wild shift does not matter, nor does $x_b = 7$: the first
-# slides the cell (and shears it), and $s$ does not depend on the second.
-# </details>
+# By $e^{s(1)} = e^2 \approx 7.4$. The shift only slides and shears the cell, and $s$ does
+# not depend on $x_b$. </details>
 
 # %% [markdown] tags=["notes"]
-# 12 minutes up to here. Ask: which numbers does the inverse need, and where does it get them?
-# Expect "we must invert the network": point at $x_a$ in the drawing until somebody says that it
-# is on both sides. Draw the 2 x 2 blocks of (2) for two data dimensions and strike out the
-# lower left one. If time is short, leave out the numbers.
+# 12 minutes up to here. Ask: which numbers does the inverse need, and where does it get
+# them? Expect "we must invert the network": point at $x_a$ in the drawing until somebody
+# says that it is on both sides. Draw the 2 x 2 blocks of (2) for two data dimensions and
+# strike out the lower left one. If time is short, leave out the numbers.
 
 # %% [markdown]
 # ## 4. Build: NICE
 #
-# [`halves`](../../gdm_course/flows/realnvp.py) cuts dimension 1 in two and `join` puts the
-# halves back; with `swap` the second half is the one that stays. The network $t$ is a small
-# perceptron, which `coupling_net` makes such that it says 0 at first: a new coupling is the
-# identity.
+# [`halves`](../../gdm_course/flows/realnvp.py) cuts a vector in two and `join` puts the
+# halves back; with `swap` the second half is the one that stays. The network $t$ is any
+# module of the right sizes.
 
 
 # %% tags=["from:flows.realnvp.AdditiveCoupling"]
@@ -254,13 +253,15 @@ assert (log_det == 0).all() and (log_det_back == 0).all()
 print(J)
 
 # %% [markdown]
-# The printed Jacobian is (2): ones on the diagonal, the network's derivatives in the lower left
-# corner.
+# The printed Jacobian is (2): ones on the diagonal, the network's derivatives in the
+# lower left corner.
 #
-# NICE is a stack of such layers. They all keep volumes, so the last layer gets a learned scale
-# for each dimension. It is called [`ActNorm`](../../gdm_course/flows/realnvp.py): $z = (x -
-# m)\,e^{\ell}$, where $m$ and $\ell$ start such that the first batch of training comes out with
-# mean 0 and variance 1. `Flow` is the chain of layers from the last lecture.
+# NICE is a stack of such layers. They all keep volumes, so a last layer learns one scale
+# for each dimension: [`ActNorm`](../../gdm_course/flows/realnvp.py),
+# $z = (x - m)\,e^{\ell}$, where $m$ and $\ell$ start such that the first batch comes out
+# with mean 0 and variance 1. `Flow` is the chain of layers from the last lecture.
+# `half_sizes` counts the dimensions of the halves. `coupling_net` makes a perceptron that
+# says 0 at first, so that a new coupling is the identity.
 
 
 # %% tags=["from:flows.realnvp.NICE"]
@@ -287,9 +288,8 @@ class NICE(Flow):
 
 
 # %% [markdown]
-# What makes a chain a model is three short functions. `Flow` has them as methods of the same
-# names. Density and training go from data to noise, sampling goes the other way. No direction
-# needs more than one pass.
+# Three short functions make a chain a model; `Flow` has them as methods of the same
+# names. Density and training go from data to noise, sampling goes back, in one pass each.
 
 
 # %%
@@ -319,16 +319,17 @@ assert torch.equal(log_prob(nice, held_out), nice.log_prob(held_out))
 assert sample(nice, 7).shape == (7, 2)
 
 # %% [markdown]
-# The training loop: draw a batch, compute the loss, follow its gradient. The learning rate falls
-# to 0, so that the end is quiet. We call the method `nice.loss`, because it also tells `ActNorm`
-# that this batch may set its start. From here on `train` runs these lines for us, and refuses a
-# loss that is not finite.
+# The training loop: draw a batch, compute the loss, follow its gradient. The learning
+# rate falls to 0. We call the method `nice.loss`, because it also tells `ActNorm` that
+# this batch may set its start. Later [`train`](../../gdm_course/training.py) runs these
+# lines for us, and refuses a loss that is not finite.
 #
-# The truth is known, so we can measure $\mathrm{KL}(p\,\|\,q) = \mathbb E_p[\log p - \log q]$: the mean over
-# fresh points of how much less likely the model finds them than the truth does.
+# We know the true density $p$. So we can measure how far the model's density $q$ is from
+# it: $\mathrm{KL}(p\,\|\,q) = \mathbb E_p[\log p(x) - \log q(x)]$, a mean $\mathbb E_p$
+# over fresh points from $p$.
 #
-# **Predict, before you run.** Can NICE fit the needle and the cloud, if it is given layers and time
-# enough?
+# **Predict, before you run.** Can NICE fit the needle and the cloud, if it is given
+# layers and time enough?
 
 # %%
 steps = budget(1000, 20)
@@ -360,17 +361,16 @@ print(f"NICE is {reached:.3f} nats from the truth")
 #
 # <details><summary>Answer</summary>
 #
-# No. It stays about one nat away, and more layers or time will not help. This section proves it.
-# </details>
+# No. It stays about one nat away, and neither layers nor time will help, as this section
+# proves. </details>
 #
-# The couplings keep area, and `ActNorm` multiplies it by one constant $c$, the same for all $x$.
-# In the plane that is a strong limit, whatever the networks are. Here is why.
+# The couplings keep areas, and `ActNorm` multiplies them by a constant $c$, the same for
+# all $x$. In the plane that is a strong limit, whatever the networks are.
 #
-# The density is $q(x) = c\,\mathcal N(f(x); 0, I)$. It is a hill over the plane. Cut the hill
-# at a height $\lambda$: the region where $q(x) > \lambda$ is what $f$ maps onto a disc, so its
-# area is the disc's area divided by $c$. The region's outline can be anything. Its area is that
-# of a round Gaussian hill of width $\sigma = 1/\sqrt c$. **So NICE can bend a Gaussian hill, but
-# at each height the area stays.** Two hills with equal areas at each height:
+# The density is $q(x) = c\,\mathcal N(f(x); 0, I)$, a hill over the plane. Cut it at a
+# height $\lambda$. The region where $q(x) > \lambda$ is what $f$ maps onto a disc, so its
+# area is the disc's area divided by $c$. The outline may be bent, but the area is that of
+# a round Gaussian hill of width $\sigma = 1/\sqrt c$, cut at the same height. **NICE bends a Gaussian hill, and at each height the area stays:**
 
 # %% tags=["fold"]
 # @title Two hills with equal areas at each height, and one that is different
@@ -401,25 +401,28 @@ areas.set(xlabel="area", ylabel="height", xlim=(-0.5, 20), ylim=(1e-4, 20))
 _ = areas.legend()
 
 # %% [markdown]
-# On the log scale of the right panel every Gaussian hill is a straight line: above height $q$ lies
-# a disc of radius $r$ and area $A = \pi r^2$, and $q = \frac{1}{2\pi\sigma^2}e^{-A/2\pi\sigma^2}$.
-# The needle and the cloud are no straight line.
+# The right panel has a logarithmic height. There every Gaussian hill is a straight line:
+# at radius $r$ the area inside is $A = \pi r^2$, and the height is
+# $\frac{1}{2\pi\sigma^2}e^{-r^2/2\sigma^2} = \frac{1}{2\pi\sigma^2}e^{-A/2\pi\sigma^2}$.
+# The needle and the cloud give no straight line, so no choice of $\sigma$ fits them.
 #
-# How close can such a $q$ come to a truth $p$? Let $A(x)$ be the area of all points at which $p$
-# is at least $p(x)$. The best $q$ is highest where $p$ is highest, next highest next to it, and so
-# on: the point $x$ gets the height that its area $A(x)$ has on the Gaussian hill. So
+# How close can such a $q$ come to a truth $p$? Let $A(x)$ be the area of all points where
+# the density $p$ is at least $p(x)$. The best $q$ is high where $p$ is high, in the same
+# order: the point $x$ gets the height that the Gaussian hill has at area $A(x)$. So for
+# the best $q$
 #
 # $$\mathbb E_p[\log q] = -\log 2\pi\sigma^2 - \frac{\mathbb E_p[A]}{2\pi\sigma^2},$$
 #
-# where $\mathbb E_p$ is the mean over points drawn from $p$. Setting the derivative in $2\pi\sigma^2$
-# to 0 gives $2\pi\sigma^2 = \mathbb E_p[A]$. With the entropy $H(p) = -\mathbb E_p[\log p]$, every flow in
-# the plane with a constant log-determinant has
+# This is largest at $2\pi\sigma^2 = \mathbb E_p[A]$, where the derivative in
+# $2\pi\sigma^2$ is 0. With the entropy $H(p) = -\mathbb E_p[\log p]$, every flow in the
+# plane with a constant log-determinant has
 #
 # $$\mathrm{KL}(p\,\|\,q) = -H(p) - \mathbb E_p[\log q] \;\ge\; 1 + \log \mathbb E_p[A] - H(p).$$
 #
-# We compute this **floor** on a grid of small cells. Two cases can be done by hand. A Gaussian has
-# the floor 0. The pointed hill $p(x) = e^{-|x|}/2\pi$ has $\mathbb E_p[A] = \pi\,\mathbb E_p|x|^2 =
-# 6\pi$ and $H(p) = \log 2\pi + 2$, so its floor is $\log 3 - 1 \approx 0.099$.
+# We compute this **floor** on a grid of small cells. Two cases can be done by hand, and
+# test the code. A Gaussian has the floor 0. The pointed hill $p(x) = e^{-|x|}/2\pi$ has
+# $\mathbb E_p[A] = \pi\,\mathbb E_p|x|^2 = 6\pi$ and $H(p) = \log 2\pi + 2$, so its floor
+# is $\log 3 - 1 \approx 0.099$.
 
 
 # %%
@@ -442,23 +445,23 @@ if full_run():
     assert reached > lowest
 
 # %% [markdown] tags=["notes"]
-# 12 minutes. Draw the two hills by hand and cut both at one height. Ask: what else is limited in
-# this way? (Any flow whose log-determinant does not depend on x: rotations, leapfrog steps.)
-# Expect "more layers would do it". If time is short, state the floor, show its two cases, and leave
-# out its derivation.
+# 12 minutes. Draw the two hills by hand and cut both at one height. Ask: what else is
+# limited in this way? (Any flow whose log-determinant does not depend on x: rotations,
+# leapfrog steps.) Expect "more layers would do it". If time is short, state the floor,
+# show its two cases, and leave out its derivation.
 
 # %% [markdown]
 # ## 6. Build: RealNVP
 #
-# Now the scale depends on $x$, so the volume factor differs from place to place. The exponential
-# needs care: a network that says $s = 30$ multiplies by $10^{13}$. So its raw answer $r$ goes
-# through a squeeze, [`bounded`](../../gdm_course/flows/realnvp.py), that leaves small numbers
-# nearly as they are and never leaves the interval $(-b, b)$:
+# Now the scale depends on $x$, so the volume factor differs from place to place. The
+# exponential needs care: $s = 30$ multiplies by $10^{13}$. So the network's raw answer
+# $r$ goes through [`bounded`](../../gdm_course/flows/realnvp.py), which hardly changes
+# small numbers and stays between $-b$ and $b$:
 #
 # $$s = \frac{r}{1 + |r|/b}. \tag{5}$$
 #
-# The argument `bound` is $b$. With `bound=math.inf` there is no squeeze, and we shall use that
-# switch to see what it is good for.
+# The argument `bound` is $b$. With `bound=math.inf` we have $s = r$; section 9 uses this
+# switch.
 
 
 # %% tags=["from:flows.realnvp.AffineCoupling"]
@@ -537,23 +540,23 @@ for ax, (name, layer) in zip(plot.panels(*maps, width=2.8), maps.items()):
 _ = ax.figure.colorbar(picture, ax=ax, label=r"$\partial z_i/\partial x_j$", shrink=0.8)
 
 # %% [markdown]
-# One coupling is triangular: its diagonal shows the scales. The next one is triangular the other
-# way round. The Jacobian of the stack is a full matrix, which is why a stack can do more, and its
-# determinant is still the product of easy ones.
+# One coupling is triangular, with the scales on its diagonal. The next is triangular the
+# other way round. The Jacobian of the stack has no such form, but its determinant is
+# still the product of easy ones.
 #
-# **Question.** A RealNVP with $D = 2$ and *one* coupling: which densities of $x$ can it represent?
+# **Question.** A RealNVP with $D = 2$ and *one* coupling: which densities of $x$ can it
+# represent?
 #
 # <details><summary>Answer</summary>
 #
-# $x_a$ passes unchanged, so it is normal (its mean and width come from ActNorm). Given $x_a$, the
-# other half $x_b = (z_b - t(x_a))\,e^{-s(x_a)}$ is normal, with a mean and a width that are free
-# functions of $x_a$ (the width within the bound). A banana is of this kind. The needle and the cloud are not, since the
-# density of $x_a$ has two peaks.
-# </details>
+# $x_a$ passes unchanged, so it is normal (its mean and width come from ActNorm). Given
+# $x_a$, the other half $x_b = (z_b - t(x_a))\,e^{-s(x_a)}$ is normal, and its mean and
+# width are functions of $x_a$ (the width within the bound). A banana is of this kind. The
+# needle and the cloud are not: the density of their $x_a$ has two peaks. </details>
 #
 # ## 7. Train beside the truth
 #
-# The same data, as many layers, as many steps. New is the factor $e^s$.
+# The same data, as many layers, as many steps as NICE had. New is the factor $e^s$.
 
 
 # %%
@@ -584,23 +587,23 @@ for ax, model in zip(plot.panels(*models, width=3.6), models.values()):
     plot.density(model.log_prob, bounds, ax, n=300, vmax=8, log=True, floor=1e-5)
 
 # %% [markdown]
-# The scale is logarithmic, because the needle is a hundred times denser than the middle of the cloud.
-# NICE has to spread one Gaussian hill over both.
+# The scale is logarithmic, because the needle is a hundred times denser than the middle
+# of the cloud. NICE has to spread one Gaussian hill over both.
 #
-# **Change** `RealNVP(2)` to `RealNVP(2, layers=1)` in the training cell and run it again. What do
-# you expect from the answer above, and what does the printed KL say?
+# **Change** `RealNVP(2)` to `RealNVP(2, layers=1)` in the training cell and run it again.
+# (The assert in its last line will fail.) What do you expect, and what does the printed
+# KL say?
 #
 # <details><summary>Answer</summary>
 #
-# One coupling leaves $x_a$ normal, and the data's $x_a$ is far from that: the KL is about as large as
-# that of NICE. The scale depends on $x$, but on a half that never gets changed itself.
-# </details>
+# One coupling leaves $x_a$ normal, and the data's $x_a$ is far from normal. The KL is
+# about that of NICE. </details>
 #
 # ## 8. Play: data becomes noise
 #
-# Two thousand points after the first $k$ layers of the trained RealNVP; those right of $x_1 = 1$,
-# where the needle is, are orange. Move the slider. Each coupling moves points along one axis only.
-# Which layers blow the needle up?
+# Two thousand points after the first layers of the trained RealNVP; those that began
+# around the needle are orange. Move the slider. Each coupling moves points along one axis
+# only. Which layers make the needle wide?
 
 # %%
 seed_everything(0)
@@ -626,11 +629,12 @@ play(draw_layers, layers=(0, len(affine.layers), 1))
 # %% [markdown]
 # ## 9. Break it: scales without a bound
 #
-# Most real data have a few points far out. Take Student's $t$ distribution with 1.5 degrees of
-# freedom: among 20,000 points a few lie hundreds of times farther out than the rest.
+# Many real data have a few points far out. Take Student's $t$ distribution with 1.5
+# degrees of freedom: of 20,000 points a few lie hundreds of times farther out than the
+# median.
 #
-# **Predict, before you run.** Take the bound off with `bound=math.inf`, and follow the largest
-# number, $\max|z|$ over all points, from layer to layer. What does it do?
+# **Predict, before you run.** Take the bound off with `bound=math.inf`, train, and follow
+# $\max|z|$, the largest number over all points, from layer to layer. What does it do?
 
 # %%
 heavy = Independent(StudentT(torch.full((2,), 1.5)), 1)
@@ -679,23 +683,25 @@ for ax, runs in zip(axes, sizes.values()):
 # In most runs it leaves the range of floats within a few layers, and training stops.
 # </details>
 #
-# Far out the network's $s$ grows in proportion to $|x_a|$, so $z_b$ grows like $e^{|x_a|}$. The next layer's
-# network reads that number and answers with an exponential of an exponential. With the bound a layer
-# multiplies the half that it changes by $e^2$ at most. Eight layers change each coordinate four times,
-# so by a factor of $e^8$ at most: enough for this needle, and finite.
+# Far out the network's $s$ grows in proportion to $|x_a|$, so $z_b$ grows like
+# $e^{|x_a|}$. The next layer's network reads that number and answers with an exponential
+# of an exponential. With the bound a layer scales the half that it changes by $e^2$ at
+# most. Eight layers scale each coordinate four times, together by $e^8$ at most: enough
+# for this needle, and finite.
 
 # %% [markdown] tags=["notes"]
-# 10 minutes for sections 7 to 9. Ask before the figure: "which layer is the first to fail?" Expect
-# "the last". Two runs with one seed need not stop at the same step on two machines. Leave out the
-# slider if time is short.
+# 10 minutes for sections 7 to 9. Ask before the figure: "which layer is the first to
+# fail?" Expect "the last". Two runs with one seed need not stop at the same step on two
+# machines. Leave out the slider if time is short.
 
 # %% [markdown]
 # ## 10. Digits: from codes to real numbers
 #
-# A pixel is a **code**, one of $K$ whole numbers, and a flow has a density of *real* numbers. What
-# goes wrong if we ignore this? Put the needle and the cloud on a lattice of $16\times16$ codes, whose
-# true probabilities $P$ we can compute. No model can have a mean $\log P$ on fresh codes above
-# $-H(P)$, and never above 0, for probabilities are at most 1.
+# A pixel is a **code**, one of $K$ whole numbers, and a flow is a density of *real*
+# numbers. What goes wrong if we ignore this? Put the needle and the cloud on a lattice of
+# $16\times16$ codes, whose true probabilities $P$ we can compute. The best mean log
+# probability that any model can have on fresh codes is that of the truth, $-H(P)$; and no
+# log probability is above 0.
 
 # %%
 K, low, width = 16, torch.tensor([-5.25, -4.25]), 8.0
@@ -719,23 +725,24 @@ if full_run():
     assert max(earned.values()) > 1 - entropy
 
 # %% [markdown]
-# The flow claims the impossible. It puts a spike of density on each code, the narrower the higher:
-# the likelihood has no upper limit, and says nothing about the model.
+# The flow claims more than the truth can have. It puts a narrow spike of density on each
+# code, and a density has no upper limit: the narrower the spike, the larger the
+# likelihood, and it says nothing about the model.
 #
-# The cure is **dequantisation**: add noise $u$, uniform in $[0,1)^D$, and fit a density $p$ to $x + u$.
-# The mass of $p$ in the cell of a code is an honest probability. Jensen's inequality (the
-# logarithm of a mean is at least the mean of the logarithm) gives
+# The cure is **dequantisation**: add noise $u$, uniform in $[0,1)^D$ for $D$ pixels, and
+# fit a density $p$ to $x + u$. Its mass in the cell of a code is a probability, $P(x)$.
+# The logarithm of a mean is at least the mean of the logarithm (Jensen's inequality), so
 #
 # $$\log P(x) = \log \mathbb E_u\bigl[p(x+u)\bigr] \;\ge\; \mathbb E_u\bigl[\log p(x+u)\bigr]. \tag{6}$$
 #
-# So with noise, training makes a lower bound of $\log P$ large. A spike no longer pays, since noise
-# hardly ever hits it.
+# Training with noise makes this lower bound large. A spike does not help now, because
+# $x + u$ hardly ever hits it.
 #
-# Two details remain. The flow sees numbers $(x+u)/K$ between 0 and 1; there a density is
-# $K^D$ times larger, so $D\log K$ is subtracted. And a flow wants all real numbers, so
-# [`Logit`](../../gdm_course/flows/dequantisation.py) stretches the interval by $y =
-# \mathrm{logit}(\alpha + (1-2\alpha)v)$, where $\mathrm{logit}\,v = \log\frac{v}{1-v}$ and the small
-# $\alpha$ keeps $v$ off 0 and 1. It reports its log-determinant like any layer.
+# Two details. We divide by $K$, so that $v = (x+u)/K$ lies between 0 and 1; there
+# a density is $K^D$ times larger, so $D\log K$ is subtracted. And the flow is made for
+# all real numbers, so [`Logit`](../../gdm_course/flows/dequantisation.py) stretches the
+# interval: $y = \mathrm{logit}(\alpha + (1-2\alpha)v)$, where
+# $\mathrm{logit}\,p = \log\frac{p}{1-p}$ and a small $\alpha$ keeps it finite. Its log-determinant counts, too.
 
 
 # %% tags=["from:flows.dequantisation.Dequantised"]
@@ -788,13 +795,12 @@ drawn = Dequantised(RealNVP(64), digits.levels)
 schematics.dequantisation(drawn, digits.x_train[:50].flatten(1))
 
 # %% [markdown]
-# A bound is no density, so there is no `log_prob` but an `elbo`, a lower bound of the log
-# probability. `noise` may be something cleverer than uniform; then its log density $\log q$ is
-# subtracted (a further section). `iwae` averages over $k$ draws of noise *before* it takes the
-# logarithm, which makes the bound tighter.
+# This model has no `log_prob` but an `elbo`, a lower bound of it. For noise that is not
+# uniform its log density $\log q$ is subtracted (a further section). `iwae` averages over
+# $k$ draws of noise *before* it takes the logarithm, which makes the bound tighter.
 #
-# First the lattice again, then digits, as vectors of 64 codes. We keep the weights that are best on
-# validation digits, and use the test digits once, at the end.
+# First the lattice again, then digits as vectors of 64 codes. We keep the weights that
+# are best on validation digits.
 
 # %%
 seed_everything(0)
@@ -820,8 +826,8 @@ for step, _ in watch(fit(painter, x_train, budget(600, 20), lr=2e-3, clip=50.0))
 _ = painter.load_state_dict(kept)
 
 # %% [markdown]
-# Now measure. Bits per dimension are nats, divided by the 64 pixels and by $\log 2$; less is better.
-# *One histogram* draws all pixels from one distribution of grey levels.
+# Now measure. Bits per dimension are nats, divided by the 64 pixels and by $\log 2$; less
+# is better. *One histogram* treats every pixel alike, whatever the others are.
 
 # %%
 seed_everything(0)
@@ -842,39 +848,35 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
     plot.image_grid(x.view(-1, 1, 8, 8), ax, columns=8, vmax=16)
 
 # %% [markdown]
-# **Question.** You multiply all pixels by 2 before you train a flow on them. Its $\log p(x)$ falls by
-# $D\log 2$. Did the model get worse?
+# **Question.** You multiply $D$ real numbers by 2 before you train a flow on them. Its
+# $\log p(x)$ falls by $D\log 2$. Did the model get worse?
 #
 # <details><summary>Answer</summary>
 #
-# No. A density has a unit, one over volume, and you changed the unit. That is why densities
-# of rescaled pixels are never compared. The probability $P(x)$ of a code has no unit, because $D\log K$
-# was subtracted: bits per dimension from there can be compared between all models of the same
-# codes.
-# </details>
+# No. A density has a unit, one over volume, and you changed the unit. So densities of
+# rescaled data are never compared. The probability $P(x)$ of codes has no unit, and bits
+# per dimension from it can be compared between all models of the same codes. </details>
 
 # %% [markdown] tags=["notes"]
-# 14 minutes. Ask before the curve: "the loss falls and falls: good news?" Then ask what the
-# largest possible log probability is. Expect "densities are at most 1". Leave out the details of the
-# logit.
+# 14 minutes. Ask before the curve: "the loss falls and falls: good news?" Then ask what
+# the largest possible log probability is. Expect "densities are at most 1". Leave out the
+# details of the logit.
 
 # %% [markdown]
 # ## Summary
 #
 # - **Coupling**: half of $x$ stays and steers the other half. The Jacobian is triangular, no
-#   network is inverted, and both directions cost one pass.
-# - **Additive** couplings keep areas at each height: in the plane a floor under the KL divergence,
-#   computable for any truth.
-# - **Affine** couplings change volume from place to place. Their scales are exponentials and need
-#   a bound.
-# - **Dequantisation** turns a density of real numbers into a bound for codes; raw codes make the likelihood meaningless.
+#   network is inverted, both directions cost one pass.
+# - **Additive** couplings keep areas at each height: in the plane this puts a floor under the KL divergence.
+# - **Affine** couplings change volume from place to place. Their scales need a bound.
+# - **Dequantisation** turns a density of real numbers into a bound for codes. Without it the
+#   likelihood has no limit and no meaning.
 #
 # | | additive (NICE) | affine (RealNVP) |
 # |---|---|---|
 # | $z_b$ | $x_b + t(x_a)$ | $x_b e^{s(x_a)} + t(x_a)$ |
 # | $\log\lvert\det\rvert$ in nats | 0 | $\sum_j s_j(x_a)$ |
 # | network passes for a density, for a sample | one, one | one, one |
-# | limit | areas at each height | scales need a bound |
 #
 # **Exercises:** open them with `gdm start flows/realnvp`.
 #
@@ -884,31 +886,28 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
 #   arXiv:1410.8516.
 # - Dinh, Sohl-Dickstein, Bengio (2017). *Density estimation using Real NVP.*
 #   arXiv:1605.08803.
-# - Kingma, Dhariwal (2018). *Glow: generative flow with invertible 1x1 convolutions.*
-#   arXiv:1807.03039.
 # - Theis, van den Oord, Bethge (2016). *A note on the evaluation of generative models.*
 #   arXiv:1511.01844.
-# - Ho, Chen, Srinivas, Duan, Abbeel (2019). *Flow++.* arXiv:1902.00275.
-# - Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan (2019). *Do deep generative models
-#   know what they don't know?* arXiv:1810.09136.
 # - Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan (2021). *Normalizing flows
 #   for probabilistic modeling and inference.* arXiv:1912.02762.
 
 # %% [markdown]
 # ## Further: noise that learns
 #
-# Uniform noise is a choice, not a law. Take any density $q(u\mid x)$ of noise in the cell of a
-# code, multiply and divide by it, and use Jensen's inequality as before:
+# Uniform noise is a choice, not a law. Take any density $q(u\mid x)$ of noise in the cell
+# of a code, multiply and divide by it, and use Jensen's inequality as before:
 #
 # $$\log P(x) = \log\mathbb E_{q}\Bigl[\frac{p(x+u)}{q(u\mid x)}\Bigr]
 #   \;\ge\; \mathbb E_{q}\bigl[\log p(x+u) - \log q(u\mid x)\bigr]. \tag{7}$$
 #
-# The gap is $\mathrm{KL}(q(u\mid x)\,\|\,p(u\mid x))$, where $p(u\mid x) = p(x+u)/P(x)$ is the shape
-# of the flow's density inside the cell: subtract the right side from $\log P(x)$ and read it off.
-# Uniform noise, $q = 1$, loses nothing only if $p$ is flat in every cell.
+# The gap is $\mathrm{KL}(q(u\mid x)\,\|\,p(u\mid x))$, where $p(u\mid x) = p(x+u)/P(x)$
+# is the shape of the flow's density inside the cell: subtract the right side from
+# $\log P(x)$ and read it off. Uniform noise, $q = 1$, loses nothing only if $p$ is flat
+# in every cell.
 #
-# In one dimension we can draw everything. The slider moves $q_\tau(u\mid x)\propto p(x+u)^\tau$ from
-# uniform ($\tau=0$) to the perfect noise ($\tau=1$). Watch the orange bars.
+# In one dimension we can draw everything. The slider moves
+# $q_\tau(u\mid x)\propto p(x+u)^\tau$ from uniform ($\tau=0$) to the perfect noise
+# ($\tau=1$). Watch the orange bars.
 
 # %%
 n_codes = 6
@@ -940,17 +939,18 @@ def draw_bound(tau):
 play(draw_bound, tau=(0.0, 1.0, 0.05, 0.0))
 
 # %% [markdown]
-# **Variational** noise is a small flow of its own, which sees $x$ and learns the shape. It starts from
-# logistic noise $\varepsilon$, bends it by $h_x$, and squeezes it into $(0, 1)$ by the sigmoid $\sigma$:
+# **Variational** noise (Ho et al., 2019, arXiv:1902.00275) is a small flow of its own,
+# which sees $x$ and learns the shape. It starts from logistic noise $\varepsilon$, bends
+# it by $h_x$, and squeezes it into $(0, 1)$ by the sigmoid $\sigma$:
 #
 # $$u = \sigma(h_x(\varepsilon)),\qquad
 #   \log q(u\mid x) = \log p_\varepsilon(\varepsilon) -
 #   \log\Bigl|\det\frac{\partial u}{\partial\varepsilon}\Bigr|. \tag{8}$$
 #
-# The logistic distribution has $\sigma$ as its distribution function. So if $h_x$ starts as the
-# identity, $u$ starts uniform. $h_x$ is made of couplings under
-# [masks](../../gdm_course/flows/glow.py): which dimensions pass is said by a mask of zeros and ones, and $x$
-# goes into the network beside them.
+# The logistic distribution has $\sigma$ as its distribution function. So if $h_x$ starts
+# as the identity, $u$ starts uniform. $h_x$ is made of couplings under
+# [masks](../../gdm_course/flows/glow.py): which dimensions pass is said by a mask of
+# zeros and ones, and $x$ goes into the network beside them.
 
 
 # %% tags=["from:flows.dequantisation.VariationalNoise"]
@@ -995,9 +995,9 @@ class VariationalNoise(nn.Module):
 
 
 # %% [markdown]
-# Does learned noise tighten the bound? On the lattice we can check: the model's own $P(x)$ is the integral
-# of the *flow's* density over a cell, 256 small integrals and no bound. Both models train equally
-# long.
+# Does learned noise tighten the bound? On the lattice we can check: the model's own
+# $P(x)$ is the integral of the *flow's* density over a cell, 256 small integrals and no
+# bound. Both models train equally long.
 
 
 # %%
@@ -1022,7 +1022,7 @@ print(row("nats", "-log P", "-elbo", "gap", "parameters", "s"))
 for name, u_noise in (("uniform noise", None), ("variational noise", learned)):
     seed_everything(0)
     lattice, began = Dequantised(RealNVP(2), K, noise=u_noise), time.perf_counter()
-    for _ in progress(fit(lattice, codes, budget(700, 10), clip=5.0), 700, name):
+    for _ in progress(fit(lattice, codes, budget(500, 10), clip=5.0), 500, name):
         pass
     seconds = time.perf_counter() - began
     exact = -(true_P * cell_masses(lattice, K).clamp_min(1e-30).log()).sum().item()
@@ -1042,19 +1042,20 @@ for name, u_noise in (("uniform noise", None), ("variational noise", learned)):
     )
 
 # %% [markdown]
-# Read the table from left to right: entropy $\le -\log P \le -$elbo. With uniform noise the flow is asked
-# to be *flat inside of cells and to jump at their edges*, which smooth layers do badly. Learned noise lets
-# it put a bump of any shape inside a cell instead. Both columns gain: the bound is tighter, and the model
-# under it is better.
+# Read the table from left to right: entropy $\le -\log P \le -$elbo. With uniform noise
+# the flow is asked to be *flat inside of cells and to jump at their edges*, which smooth
+# layers do badly. Learned noise lets it put a bump of any shape inside a cell instead.
+# Both columns gain: the bound is tighter, and the model under it is better.
 #
 # ## Further: images, and Glow
 #
-# For images $x$ of shape $(C, H, W)$, channels by height by width, three questions get new answers. *Which half stays?*
-# *How do channels talk to each other?* *Must all numbers go through all layers?*
+# For images $x$ of shape $(C, H, W)$, channels by height by width, three questions get
+# new answers. *Which half stays?* *How do channels talk to each other?* *Must all numbers
+# go through all layers?*
 #
-# **Masks.** Neighbouring pixels are alike, so a pixel's neighbours should be in the half that it is
-# computed from. RealNVP colours pixels like a checkerboard $m\in\{0,1\}^{H\times W}$ and takes
-# convolutions as networks:
+# **Masks.** Neighbouring pixels are alike, so a pixel's neighbours should be in the half
+# that it is computed from. RealNVP colours pixels like a checkerboard
+# $m\in\{0,1\}^{H\times W}$ and takes convolutions as networks:
 #
 # $$z = m\,x + (1-m)\bigl(x\,e^{s(mx)} + t(mx)\bigr),\qquad
 #   \log|\det| = \sum_{d}(1-m_d)\,s_d(mx). \tag{9}$$
@@ -1096,20 +1097,22 @@ class MaskedCoupling(nn.Module):
 
 
 # %% [markdown]
-# **Squeezing** trades space for channels: every $2\times2$ block of pixels becomes four channels, and
-# then halves of the *channels* are coupled by the `AffineCoupling` you know.
+# **Squeezing** trades space for channels: every $2\times2$ block of pixels becomes four
+# channels, and then halves of the *channels* are coupled by the `AffineCoupling` you
+# know.
 #
-# **Mixing channels.** Glow (2018) learns how channels change places: a $1\times1$ convolution multiplies the
-# channels of every pixel by the same $C\times C$ matrix $W$. Its log-determinant is $HW\log|\det W|$, and a
-# determinant costs $O(C^3)$. Any invertible matrix is, after a permutation $P$ of rows, a product of
-# triangular ones:
+# **Mixing channels.** Glow (Kingma and Dhariwal, 2018, arXiv:1807.03039) learns how
+# channels change places: a $1\times1$ convolution multiplies the channels of every pixel
+# by the same $C\times C$ matrix $W$. Its log-determinant is $HW\log|\det W|$, and a
+# determinant costs $O(C^3)$. Any invertible matrix is, after a permutation $P$ of rows, a
+# product of triangular ones:
 #
 # $$W = P\,L\,\bigl(U + \mathrm{diag}(\pm e^{d})\bigr),\qquad
 #   \log|\det W| = \sum_{c} d_c, \tag{10}$$
 #
-# since $|\det P| = 1$, $\det L = 1$ (ones on the diagonal), and the last factor is triangular with $\pm
-# e^{d_c}$ on its diagonal. Learn $L$, $U$ and $d$, and the determinant is a sum. The inverse solves two
-# triangular systems.
+# since $|\det P| = 1$, $\det L = 1$ (ones on the diagonal), and the last factor is
+# triangular with $\pm e^{d_c}$ on its diagonal. Learn $L$, $U$ and $d$, and the
+# determinant is a sum. The inverse solves two triangular systems.
 
 
 # %% tags=["from:flows.glow.InvertibleConv"]
@@ -1185,10 +1188,11 @@ for ax, picture in zip(plot.panels(*names, columns=6, width=2, height=2.3), pict
     ax.title.set_fontsize(8)
 
 # %% [markdown]
-# **Several scales.** After a few layers the coarse shape of an image needs more work than its grain. So half of
-# the channels leave for the noise right away (they are *factored out*), and only the others are squeezed
-# again and go deeper. This saves work, and it gives the noise a structure: outer channels carry fine detail,
-# inner ones the whole. As code it is a recursion: a scale holds the next one as its `rest`.
+# **Several scales.** After a few layers the coarse shape of an image needs more work than
+# its grain. So half of the channels leave for the noise right away (they are *factored
+# out*), and only the others are squeezed again and go deeper. This saves work, and it
+# gives the noise a structure: outer channels carry fine detail, inner ones the whole. As
+# code it is a recursion: a scale holds the next one as its `rest`.
 
 
 # %% tags=["from:flows.glow.Scale"]
@@ -1276,9 +1280,10 @@ seed_everything(0)
 schematics.scales(Glow((1, 8, 8), checkers=2), torch.randn(2, 1, 8, 8))
 
 # %% [markdown]
-# What is each part good for? Four models, each trained equally many steps on digits with uniform noise: Glow with two
-# scales of four steps; the same with two couplings under checkerboards in front; one scale of eight
-# steps; and two scales with a fixed shuffle of the channels where Glow learns to mix.
+# What is each part good for? Four models, each trained equally many steps on digits with
+# uniform noise: Glow with two scales of four steps; the same with two couplings under
+# checkerboards in front; one scale of eight steps; and two scales with a fixed shuffle of
+# the channels where Glow learns to mix.
 
 
 # %%
@@ -1299,7 +1304,7 @@ def shuffle_only(model):
     return model
 
 
-def four_glows(seed, steps=300):
+def four_glows(seed, steps):
     """Train the four models; return them, and print a row of the table for each."""
     kinds = {"two scales of four steps": {}, "and two checkerboards": {"checkers": 2}}
     kinds |= {"one scale of eight": {"scales": 1, "steps": 8}, "shuffle, not mixing": {}}
@@ -1320,15 +1325,18 @@ def four_glows(seed, steps=300):
 
 row = "{:26s}{:>14s}{:>12s}{:>9s}".format
 print(row("digits, test, k = 8", "bits per dim", "parameters", "seconds"))
-glows = four_glows(0, budget(300, 10))
+glows = four_glows(0, budget(200, 10))
 glow = glows["and two checkerboards"]
 
 # %% [markdown]
-# GLOWTEXT
+# Checkerboards help, and so do a second scale and learned mixing, though mixing helps
+# less. We found the same order with three seeds, and with more steps, where all four are
+# better. A second scale makes most parameters of the four models, and needs no more time
+# than four steps at full size.
 #
-# A detail of `sample`: the stretched sigmoid inside `Logit` lets the flow leave $[0, 1]$ a little. What falls
-# outside goes to the first or last code, while `elbo` does not count it. So the bound holds for what
-# `sample` draws, and is not tight by that much.
+# A detail of `sample`: the stretched sigmoid inside `Logit` lets the flow leave $[0, 1]$
+# a little. What falls outside goes to the first or last code, while `elbo` does not count
+# it. So the bound holds for what `sample` draws, and is not tight by that much.
 
 # %%
 seed_everything(0)
@@ -1338,10 +1346,12 @@ print(f"{((drawn < 0) | (drawn >= 1)).float().mean():.1%} of the drawn pixels li
 _ = plot.image_grid(glow.sample(48), columns=16, vmax=16)
 
 # %% [markdown]
-# What does the inner noise know? Keep the innermost noise of a digit and draw only what was factored out at
-# the first scale; then the other way round. And noise has no holes: between the noises of two digits lies noise. The
-# Gaussian's mass sits near a sphere of radius $\sqrt D$, so we walk along the sphere, not through the ball. Each
-# row on the right goes from one test digit to another; the last row averages the *pixels*, for comparison.
+# What does the inner noise know? Keep the innermost noise of a digit and draw only what
+# was factored out at the first scale; then the other way round. And noise has no holes:
+# between the noises of two digits lies noise. The Gaussian's mass sits near a sphere of
+# radius $\sqrt D$, so we walk along the sphere, not through the ball. Each row on the
+# right goes from one test digit to another; the last row averages the *pixels*, for
+# comparison.
 
 # %% tags=["fold"]
 # @title Noise kept and drawn anew, and walks from digit to digit
@@ -1373,10 +1383,10 @@ for ax, (name, those) in zip(plot.panels(*tiles, width=3.4, height=2.6), tiles.i
     plot.image_grid(those, ax, columns=9 if "digit to" in name else 6)
 
 # %% [markdown]
-# **MNIST.** The same classes on 784 pixels of 256 levels, trained by `gdm train` on a single CPU thread for
-# little more than one epoch. The card beside the checkpoint says how good it is. The recipes `flows/glow-mnist` and
-# `flows/glow-cifar10`, larger and with variational noise, want a GPU; `gdm train --list` says whether they
-# have been measured.
+# **MNIST.** The same classes on 784 pixels of 256 levels, trained by `gdm train` on a
+# single CPU thread for little more than one epoch. The card beside the checkpoint says
+# how good it is. The recipes `flows/glow-mnist` and `flows/glow-cifar10`, larger and with
+# variational noise, want a GPU; `gdm train --list` says whether they have been measured.
 
 # %%
 name = "flows/glow-mnist-cpu"
@@ -1400,12 +1410,12 @@ else:
 # %% [markdown]
 # ## Further: is likelihood a sense of the familiar?
 #
-# A digits model gives every image a (bound of the) log-likelihood. Is an image that it has never seen the
-# like of *unlikely*? We ask two models: the flat RealNVP of section 10, and a Glow, a flow with convolutions
-# inside, which is trained here.
+# A digits model gives every image a (bound of the) log-likelihood. Is an image that it
+# has never seen the like of *unlikely*? We ask two models: the flat RealNVP of section
+# 10, and a Glow, a flow with convolutions inside, which is trained here.
 #
-# **Predict** the order of the five sets before you run: test digits, inverted digits, blurred digits, uniform
-# noise, and constant black images.
+# **Predict** the order of the five sets before you run: test digits, inverted digits,
+# blurred digits, uniform noise, and constant black images.
 
 # %%
 seed_everything(0)
@@ -1450,25 +1460,28 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# OODANSWER
+# Noise, inversion and blur get less than digits from both models. The *all-black* image
+# is not a digit either. Glow finds it about as likely as digits; the flat RealNVP does
+# not. So the likelihood of a foreign image depends on how the model is built, too.
 # </details>
 #
-# What is plotted bounds $\log P(x)$, the probability of *this one* image. There is one black image and there are
-# very many digits: together the digits have nearly all of the probability, each for itself has very little, and so
-# has the black one, which will hardly ever be drawn. How likely a single image is says little
-# about whether images *like it* are drawn (Nalisnick et al., 2019, found it with CIFAR-10 and SVHN). The
-# reliability lecture comes back to this.
+# What is plotted bounds $\log P(x)$, the probability of *this one* image. There is one
+# black image and there are very many digits: together the digits have nearly all of the
+# probability, each for itself has very little, and so has the black one, which will
+# hardly ever be drawn. How likely a single image is says little about whether images
+# *like it* are drawn (Nalisnick et al., 2019, arXiv:1810.09136, found it with CIFAR-10
+# and SVHN). The reliability lecture comes back to this.
 #
 # ## Further: what the bound on scales does not repair
 #
-# In section 9 the bounded flow trained on heavy tails without trouble. How good is it? Student's $t$ with 1.5
-# degrees of freedom has an infinite variance.
+# In section 9 the bounded flow trained on heavy tails without trouble. How good is it?
+# Student's $t$ with 1.5 degrees of freedom has an infinite variance.
 
 # %%
 seed_everything(0)
 x_heavy, held_heavy = heavy.sample((20_000,)), heavy.sample((20_000,))
 tame = RealNVP(2)
-for _ in progress(fit(tame, x_heavy, budget(800, 20)), 800):
+for _ in progress(fit(tame, x_heavy, budget(400, 20)), 400):
     pass
 worst = tame.log_prob(held_heavy).min().item()
 assert math.isfinite(worst)
@@ -1485,15 +1498,17 @@ ax.set(xlabel="distance from 0", ylabel="nats")
 _ = ax.legend()
 
 # %% [markdown]
-# The printed KL looks fine, and is an estimate of an *infinite* number. Look at the figure: beyond the data
-# $-\log p$ grows like $\log r$, $-\log q$ like $r^2$, since with bounded scales the flow is at most linear far out
-# and its noise is Gaussian. The mean of $r^2$ under this $p$ is infinite, and with it the KL. No finite sample
-# shows that; a look at the tails does.
+# The printed KL looks fine, and is an estimate of an *infinite* number. Look at the
+# figure: beyond the data $-\log p$ grows like $\log r$, $-\log q$ like $r^2$, since with
+# bounded scales the flow is at most linear far out and its noise is Gaussian. The mean of
+# $r^2$ under this $p$ is infinite, and with it the KL. No finite sample shows that; a
+# look at the tails does.
 #
 # ## Further: where shifts are enough
 #
-# On densities with *one* width, additive couplings do much better than on the needle and the cloud. The last column
-# says how well any of them could.
+# On a density with *one* width everywhere, such as the two moons, additive couplings do
+# much better than on the needle and the cloud. The last column is the floor: how well any
+# of them could do.
 
 # %%
 row = "{:14s}{:>8s}{:>10s}{:>22s}".format
@@ -1506,14 +1521,15 @@ for name in ("two_moons",):
     for make in (NICE, RealNVP):
         seed_everything(0)
         moons_flow = make(2)
-        for _ in progress(fit(moons_flow, x_known, budget(700, 20)), 700, make.__name__):
+        for _ in progress(fit(moons_flow, x_known, budget(500, 20)), 500, make.__name__):
             pass
         gaps.append(kl(known, moons_flow, x_held))
     lowest_here = floor(known.log_prob, known.bounds)
     print(row(name, *(f"{gap:.3f}" for gap in gaps), f"{max(lowest_here, 0):.3f}"))
 
 # %% [markdown]
-# Nearly perfectly. What remains is a matter of networks and training, not of principle.
+# The floor is low here. What NICE lacks beyond it is a matter of networks and training,
+# not of principle.
 #
 # ## Further: ActNorm, a start taken from data
 #
@@ -1521,12 +1537,13 @@ for name in ("two_moons",):
 #
 # $$z = (x - m)\,e^{\ell}, \qquad \log|\det| = HW\sum_c \ell_c \tag{11}$$
 #
-# with one $m$ and one $\ell$ for each of $C$ channels of $H\times W$ pixels ($HW = 1$ for vectors). With the $m$
-# and $\ell$ of the first batch, $z$ has mean 0 and variance 1, and every layer after it starts in a
-# sensible range. Who may decide this, for ever? Only a batch that is trained on. Outside of a loss, which
-# `teaching` marks, ActNorm computes with the weights it has; and `started` makes those of the batch its own when
-# the gradient comes back, so that a loss that is not finite decides nothing. A flag in the state dict
-# remembers the start.
+# with one $m$ and one $\ell$ for each of $C$ channels of $H\times W$ pixels ($HW = 1$ for
+# vectors). With the $m$ and $\ell$ of the first batch, $z$ has mean 0 and variance 1, and
+# every layer after it starts in a sensible range. Who may decide this, for ever? Only a
+# batch that is trained on. Outside of a loss, which `teaching` marks, ActNorm computes
+# with the weights it has; and `started` makes those of the batch its own when the
+# gradient comes back, so that a loss that is not finite decides nothing. A flag in the
+# state dict remembers the start.
 
 
 # %% tags=["from:flows.realnvp.standardising"]
@@ -1594,8 +1611,9 @@ assert again.ready
 assert torch.equal(again(x[:7])[0], z[:7])  # loaded weights do not start over
 
 # %% [markdown]
-# Is it needed? Measure the needle and the cloud in other units, and far from 0. A RealNVP is a chain of ActNorm
-# and couplings, so the couplings alone are the flow without it. KL does not depend on units.
+# Is it needed? Measure the needle and the cloud in other units, and far from 0. A RealNVP
+# is a chain of ActNorm and couplings, so the couplings alone are the flow without it. KL
+# does not depend on units.
 
 # %%
 far = lambda x: 300 + 100 * x
