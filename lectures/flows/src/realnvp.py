@@ -94,7 +94,7 @@ plot.style()
 # $$\log p(x) = \log\mathcal N(f(x); 0, I) + \log\Bigl|\det\frac{\partial f}{\partial x}\Bigr|.
 #   \tag{1}$$
 #
-# The matrix $\partial f/\partial x$ of all derivatives is the **Jacobian**. The absolute
+# The matrix $\partial f/\partial x$ of derivatives is the **Jacobian**. The absolute
 # value of its determinant is the factor by which $f$ changes the volume of a small piece
 # of space.
 #
@@ -214,8 +214,7 @@ display(schematics.coupling(layer, x), schematics.coupling_inverse(layer, layer(
 # ## 4. Build: NICE
 #
 # [`halves`](../../gdm_course/flows/realnvp.py) cuts a vector in two and `join` puts the
-# halves back; with `swap` the second half is the one that stays. The network $t$ is any
-# module of the right sizes.
+# halves back; with `swap` the second half is the one that stays.
 
 
 # %% tags=["from:flows.realnvp.AdditiveCoupling"]
@@ -834,8 +833,8 @@ for step, _ in watch(fit(painter, x_train, budget(600, 20), lr=2e-3, clip=50.0))
 _ = painter.load_state_dict(kept)
 
 # %% [markdown]
-# Now measure. Bits per dimension are nats, divided by the 64 pixels and by $\log 2$; less
-# is better. *One histogram* treats every pixel alike, whatever the others are.
+# Bits per dimension are nats, divided by the 64 pixels and by $\log 2$; less is better.
+# *One histogram* treats every pixel alike, whatever the others are.
 
 # %%
 seed_everything(0)
@@ -1522,7 +1521,8 @@ _ = ax.legend()
 #
 # ## Further: where shifts nearly do
 #
-# On a density with *one* width everywhere, such as the two moons, additive couplings do much better than on the needle and the cloud.
+# On a density with *one* width everywhere, such as the two moons, additive couplings do
+# much better than on the needle and the cloud.
 
 # %%
 known, g = toy.get("two_moons"), generator(0)
@@ -1538,8 +1538,8 @@ known_floor = floor(known.log_prob, known.bounds)
 print(row("two moons", f"{kl(known, moons_nice, x_fresh):.3f}", f"{known_floor:.3f}"))
 
 # %% [markdown]
-# Here the floor is low. What NICE lacks beyond it is a matter of networks and training, not of
-# principle.
+# Here the floor is low. What NICE lacks beyond it is a matter of networks and training,
+# not of principle.
 #
 # ## Further: ActNorm, a start taken from data
 #
