@@ -608,9 +608,7 @@ for ax, model in zip(plot.panels(*models, width=3.6), models.values()):
 #
 # ## 8. Play: data becomes noise
 #
-# Two thousand points after the first layers of the trained RealNVP; those that began
-# around the needle are orange. Move the slider. Each coupling moves points along one axis
-# only. Which layers make the needle wide?
+# Points after the first layers of the trained RealNVP; those that began around the needle are orange. Move the slider, and watch how the needle gets wide. Each coupling moves points along one axis only.
 
 # %%
 seed_everything(0)
@@ -1423,6 +1421,10 @@ if checkpoints.available(name):
 else:
     print(f"no checkpoint yet: 'gdm train {name}' makes it")
 
+# %% [markdown] tags=["notes"]
+# 25 minutes. Ask at the table: are these equal budgets? (Equal steps, not equal parameters or
+# seconds.) Expect "mixing is what makes Glow": here it helps, but not most. Leave out MNIST.
+
 # %% [markdown]
 # ## Further: is likelihood a sense of the familiar?
 #
@@ -1488,7 +1490,12 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 # hardly ever be drawn. How likely a single image is says little about whether images
 # *like it* are drawn (Nalisnick et al., 2019, arXiv:1810.09136, found it with CIFAR-10
 # and SVHN). The reliability lecture comes back to this.
-#
+
+# %% [markdown] tags=["notes"]
+# 7 minutes. Let the room vote on the order before the table. Expect "noise is the least likely":
+# inverted digits are.
+
+# %% [markdown]
 # ## Further: what the bound on scales does not repair
 #
 # In section 9 the bounded flow trained on heavy tails without trouble. How good is it?
