@@ -608,7 +608,9 @@ for ax, model in zip(plot.panels(*models, width=3.6), models.values()):
 #
 # ## 8. Play: data becomes noise
 #
-# Points after the first layers of the trained RealNVP; those that began around the needle are orange. Move the slider, and watch how the needle gets wide. Each coupling moves points along one axis only.
+# Points after the first layers of the trained RealNVP; those that began around the needle
+# are orange. Move the slider, and watch how the needle gets wide. Each coupling moves
+# points along one axis only.
 
 # %%
 seed_everything(0)
@@ -1422,8 +1424,9 @@ else:
     print(f"no checkpoint yet: 'gdm train {name}' makes it")
 
 # %% [markdown] tags=["notes"]
-# 25 minutes. Ask at the table: are these equal budgets? (Equal steps, not equal parameters or
-# seconds.) Expect "mixing is what makes Glow": here it helps, but not most. Leave out MNIST.
+# 25 minutes. Ask at the table: are these equal budgets? (Equal steps, not equal
+# parameters or seconds.) Expect "mixing is what makes Glow": here it helps, but not most.
+# Leave out MNIST.
 
 # %% [markdown]
 # ## Further: is likelihood a sense of the familiar?
@@ -1492,8 +1495,8 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 # and SVHN). The reliability lecture comes back to this.
 
 # %% [markdown] tags=["notes"]
-# 7 minutes. Let the room vote on the order before the table. Expect "noise is the least likely":
-# inverted digits are.
+# 7 minutes. Let the room vote on the order before the table. Expect "noise is the least
+# likely": inverted digits are.
 
 # %% [markdown]
 # ## Further: what the bound on scales does not repair
