@@ -346,7 +346,7 @@ _ = nice.eval()
 
 
 @torch.no_grad()
-def kl(truth, model, bounds, n=400):
+def kl(truth, model, bounds, n=300):
     """KL(truth || model) in nats: p (log p - log q) of n x n cells, times their area."""
     at, area = toy.cells(bounds, n, margin=0.2)
     log_p, log_q = truth.log_prob(at.float()), model.log_prob(at.float())
