@@ -55,7 +55,7 @@ from gdm_course.autoregressive.pixelcnn import (
 from gdm_course.autoregressive.pixelcnn_sampling import GatedRows, PixelRows, fill_raster
 from gdm_course.data import images
 from gdm_course.evaluation.likelihood import bits_per_dim, compare, nll, nll_estimate
-from gdm_course.training import budget, forever, generator, seed_everything, train
+from gdm_course.training import budget, forever, full_run, generator, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
 plot.style()
@@ -401,7 +401,7 @@ found, truth = learn_rain(pixelcnn, wind)
 print(f"64 fair coins {64 * math.log(2):.2f} nats per image")
 print(f"PixelCNN      {found:.2f}")
 print(f"the truth     {truth:.2f}")
-if budget(True, False) and wind == 1:
+if full_run() and wind == 1:
     assert found < truth + 0.5
 
 # %% tags=["fold"]
@@ -435,7 +435,7 @@ found, truth = learn_rain(peeking, wind=1)
 kinds = len(torch.unique(drawn.flatten(1), dim=0))
 print(f"peeking {found:.2f} nats per new image; the truth {truth:.2f}")
 print(f"200 samples: {kinds} different, {drawn.double().mean():.1%} of the pixels are 1")
-if budget(True, False):
+if full_run():
     assert found < truth / 4 and drawn.double().mean() < 0.1
 
 # %% [markdown]
@@ -694,7 +694,7 @@ for wind in (1, 2):
     two = GatedPixelCNN((1, 8, 8), 2, features=16, dilations=(1, 1, 1), size=3)
     (one_nats, _), (two_nats, truth) = learn_rain(one, wind), learn_rain(two, wind)
     print(f"{wind:4d}{truth:8.2f}{one_nats:11.2f}{two_nats:13.2f}")
-    if budget(True, False):
+    if full_run():
         assert two_nats < truth + 1.5 and (one_nats > truth + 15) == (wind == 2)
 
 # %% [markdown]
@@ -796,7 +796,7 @@ for model, found in (nade, nade_nats), (gated, gated_nats):
     count = sum(p.numel() for p in model.parameters())
     bits = bits_per_dim(sum(found) / 3, 64)
     print(f"{type(model).__name__:19s}{nats}{bits:11.3f}{count:13,}")
-if budget(True, False):
+if full_run():
     assert max(gated_nats) < min(nade_nats) - 5
 
 # %% [markdown]
@@ -1182,7 +1182,7 @@ for model_class in (GatedPixelCNN, LogisticPixelCNN):
     count = sum(p.numel() for p in rival.parameters())
     name = model_class.__name__
     print(f"{name:17s}{land_nats[model_class]:8.2f}, {count:,} parameters")
-if budget(True, False):
+if full_run():
     assert land_nats[LogisticPixelCNN] < land_nats[GatedPixelCNN] - 1
 
 # %% [markdown]
@@ -1244,7 +1244,7 @@ mixture = nll(labelled, x_test)
 print(f"p(x), the mean of p(x | y): {mixture:.2f} nats; trained without: {without:.2f}")
 print(f"the label itself is worth {mixture - given_label:.2f}, at most {math.log(10):.2f}")
 assert mixture - given_label < math.log(10) + 1e-3
-if budget(True, False):
+if full_run():
     assert accuracy > 0.8
 
 # %% [markdown]
