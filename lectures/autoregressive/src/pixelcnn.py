@@ -7,7 +7,7 @@
 # weights that all pixels share.
 
 # %% [markdown] tags=["nav"]
-# 56 minutes, and 32 further ·
+# 57 minutes, and 32 further ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
 # [exercise](../../exercises/autoregressive/pixelcnn.ipynb) ·
 # [solution](../../solutions/autoregressive/pixelcnn.ipynb)
@@ -80,12 +80,6 @@ K, shape = digits.levels, tuple(x_train.shape[1:])
 print(f"{len(x_train)} training images of shape {shape}, values 0 to {x_train.max()}")
 ax = plot.image_grid(x_train[:40], columns=20, vmax=K - 1)
 
-# %% [markdown] tags=["notes"]
-# 4 minutes. Ask: how many weights does NADE spend on one pixel? (17 rows of 31 in, 31
-# columns of 17 out, in the size that section 10 compares with, and again for each of the 64
-# pixels.) Expected wrong answer: "the same for all pixels", since the hidden layer is
-# shared. Draw an image as a list of 64 numbers, shuffle it, and ask what NADE would notice.
-
 # %% [markdown]
 # ## 2. The idea
 #
@@ -120,7 +114,7 @@ for ax, d in zip(axes, (18, 27, 44)):
 #
 # Each factor is a softmax over the $K$ values of a pixel. It sums to 1 whatever its
 # conditions are, so the product does too: sum over the last pixel first, then over the one
-# before it, and so on.
+# before it, and so on. (Where code says `x_d`, pixels are numbered in this order.)
 #
 # **The mask.** A convolution computes a feature at a pixel as a weighted sum over the pixels
 # around it. A weight with the offset $\delta=(\delta_i,\delta_j)$ reads $\delta_i$ rows
@@ -139,7 +133,15 @@ for ax, d in zip(axes, (18, 27, 44)):
 # layer, mask A says so. Suppose that it holds in one layer. A feature of the next one reads
 # features at earlier pixels and the one at $(i,j)$ itself, and all of these depend on pixels
 # before $(i,j)$ alone. So it holds there too, and by induction at the output.
-#
+
+# %% [markdown] tags=["notes"]
+# Sections 1 to 3: 5 minutes. Ask: how many weights does NADE spend on one pixel? (17 rows of 17
+# in and 17 columns of 17 out in the size that section 10 compares with, and again for each of
+# the 64 pixels.) Expected wrong answer: "the same ones for all pixels", since the hidden layer
+# is shared. Draw an image as a list of 64 numbers, shuffle it, and ask what NADE would notice.
+# Leave out the proof if the room has seen MADE's: it is the same induction.
+
+# %% [markdown]
 # ## 4. Build: a convolution that looks back
 #
 # The mask has the shape of a convolution's weight: output channels, input channels, rows,
@@ -242,8 +244,8 @@ class RasterDensity(nn.Module):
 
 
 # %% [markdown]
-# Layers of mask B come in blocks that *add* what they find to their input, so that gradients
-# reach the first layer undiminished.
+# Layers of mask B come in blocks that *add* what they find to their input, which leaves
+# gradients a direct way to the first layer.
 
 
 # %% tags=["from:autoregressive.pixelcnn.ResidualBlock"]
@@ -368,7 +370,7 @@ def naive_sample(model, n):
 # </details>
 
 # %% [markdown] tags=["notes"]
-# Sections 4 and 5: 15 minutes. Ask: why may mask B keep the middle? Expected wrong answer:
+# Sections 4 and 5: 18 minutes. Ask: why may mask B keep the middle? Expected wrong answer:
 # "since the first layer has removed the pixel from the image". It has not; it is the
 # *feature* at that place that has not seen it. Draw two layers over one row of pixels, with
 # arrows. Leave out the argument checks (`validate`) and `rows`, which only further sections need.
@@ -429,11 +431,12 @@ if full_run() and wind == 1:
 # @title Nine images filling in, and nine true ones
 seed_everything(1)
 canvases = list(naive_sample(pixelcnn, 9))
-axes = plot.panels("8 pixels", "24 pixels", "40 pixels", "all 64", "the truth", columns=5)
+titles = "8 pixels", "24 pixels", "40 pixels", "all 64", "the truth"
+axes = plot.panels(*titles, columns=5, width=2.3, height=2.5)
 for ax, done in zip(axes, (8, 24, 40, 64)):
     empty = torch.arange(64).view(8, 8) >= done
     plot.image_grid(canvases[done - 1].float().masked_fill(empty, 0.5), ax)
-_ = plot.image_grid(rain(9, wind=1), axes[4], vmax=1)
+_ = plot.image_grid(rain(9, wind), axes[4], vmax=1)
 
 # %% [markdown]
 # The model's nats are those of the truth, and its drops fall one row down and one column to
@@ -455,6 +458,7 @@ found, truth = learn_rain(peeking, wind=1)
 kinds = len(torch.unique(drawn.flatten(1), dim=0))
 print(f"peeking {found:.2f} nats per new image; the truth {truth:.2f}")
 print(f"200 samples: {kinds} different, {drawn.double().mean():.1%} of the pixels are 1")
+ax = plot.image_grid(drawn[:20], columns=10, vmax=1)
 if full_run():
     assert found < truth / 4 and drawn.double().mean() < 0.1
 
@@ -470,12 +474,12 @@ if full_run():
 # The repair is the letter A. But how would you notice? With real images nobody knows the
 # truth, and a very low loss looks like success. Two checks always work: the sum over all
 # images of a small model, which was not 1 in section 5, and the derivative of a conditional
-# by its own pixel, which has to be 0.
+# by its own pixel, which has to be 0 (section 8).
 
 # %% [markdown] tags=["notes"]
-# Sections 6 and 7: 13 minutes. Let the room write down both predictions. Expected wrong
+# Sections 6 and 7: 7 minutes. Let the room write down both predictions. Expected wrong
 # answer: "the samples are copies of training images". Ask what would be drawn on a canvas of
-# ones. If time is short, leave out the film of the images filling in.
+# ones (ones). If time is short, leave out the film of the images filling in.
 
 # %% [markdown]
 # ## 8. The blind spot
@@ -556,8 +560,9 @@ for ax, layers in zip(axes, (1, 3, 6)):
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 8 minutes. Draw the paths of (3) on squared paper: left, left-up, up, right-up. Expected
+# 7 minutes. Ask: where does a path go that must end further to the right? Draw the paths of (3) on squared paper: left, left-up, up, right-up. Expected
 # wrong answer to question 2: "yes, both". The wedge moves to the right, it does not close.
+# Leave out how `field` works: a derivative that is not 0 is enough.
 
 # %% [markdown]
 # ## 9. Repair: two stacks
@@ -719,6 +724,8 @@ for wind in (1, 2):
     print(f"{wind:4d}{truth:8.2f}{one_nats:11.2f}{two_nats:13.2f}")
     if full_run():
         assert two_nats < truth + 1.5 and (one_nats > truth + 15) == (wind == 2)
+sizes = [sum(p.numel() for p in model.parameters()) for model in (one, two)]
+print("parameters{:13,}{:13,}".format(*sizes))
 
 # %% [markdown]
 # Two stacks reach the truth under both winds, one stack only where it can see the cause.
@@ -749,9 +756,9 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 14 minutes. Cover the schematic and let the room say what $v_{ij}$ may know. Expected wrong
-# answer: "all pixels before $(i,j)$". Then ask what would go wrong with an arrow from $h$ to
-# $v$. Leave out dilation if time is short.
+# 14 minutes. Cover the schematic and ask what $v_{ij}$ may know. Expected wrong answer: "all
+# pixels before $(i,j)$"; it is the rows above, all of them, and nothing of row $i$. Leave out
+# dilation, dropout and labels if time is short.
 
 # %% [markdown]
 # ## 10. Digits, and a fair comparison with NADE
@@ -827,9 +834,10 @@ if full_run():
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 8 minutes. Ask what would happen to each model if the pixels of all images were shuffled in
+# 5 minutes. Ask what would happen to each model if the pixels of all images were shuffled in
 # the same way: nothing to NADE but another order; the PixelCNN loses what its window is for.
-# (The exercise's last section has it to try.)
+# (The exercise's last section has it to try.) Expected wrong answer: "both get worse". Leave out
+# the column of bits per dimension.
 
 # %% [markdown]
 # ## Summary
