@@ -195,9 +195,10 @@ class MaskedConv(nn.Conv2d):
 # %% [markdown]
 # ## 5. Assemble
 #
-# What a PixelCNN has besides its network is short: read the network's numbers as a softmax,
-# take the logarithm of the probability of the value that is there, add up (1). (`scaled` maps
-# values to $[-1,1]$ for the network, `first_rows` checks an argument.)
+# What a PixelCNN has besides its network is short: read its $K$ numbers for a pixel as a
+# softmax, take the logarithm of the probability of the value that is there, add up (1).
+# (`scaled` maps values to $[-1,1]$ for the network, `first_rows` checks an argument, labels `y`
+# are None in this lecture's core.)
 
 
 # %% tags=["from:autoregressive.pixelcnn.RasterDensity"]
@@ -516,13 +517,15 @@ for peek in (False, True):
 # %% tags=["fold"]
 # @title What the conditional of the orange pixel sees: blue seen, grey past but not seen
 def draw_field(model, row, column, ax):
-    """Draw the receptive field blue, the pixel itself orange, blind past pixels grey."""
+    """Draw the receptive field blue (of two stacks green in the row itself), blind grey."""
     H, W = model.shape[1:]
     seen, at = field(model, row, column), torch.arange(H * W).view(H, W)
     past = at < row * W + column
     picture = torch.ones(H, W, 3)
     picture[past] = torch.tensor([0.75, 0.75, 0.75])
     picture[seen] = torch.tensor([0.0, 0.45, 0.70])
+    if hasattr(model, "left"):  # two stacks: h alone reads the row
+        picture[row, seen[row]] = torch.tensor([0.0, 0.62, 0.45])
     picture[row, column] = torch.tensor([0.90, 0.62, 0.0])
     ax.imshow(picture)
     ax.set(xticks=[], yticks=[])
@@ -621,8 +624,7 @@ def gate(a: Tensor) -> Tensor:
 # $D_\ell$ reads rows $i-1$ and $i$ of $v$, three columns each; `F.pad` adds zeros at the edges.
 # $R_\ell$ is a [`RowConv`](../../gdm_course/autoregressive/gated_pixelcnn.py), a `MaskedConv`
 # of one row: here it reads the present feature and the one to its left. With a `dilation` of
-# $d$ both read $d$ pixels away instead of 1, so that few layers see far. `y` is None, without
-# labels (*Further: labels*).
+# $d$ both read $d$ pixels away instead of 1, so that few layers see far.
 
 
 # %% tags=["from:autoregressive.gated_pixelcnn.GatedLayer"]
@@ -739,7 +741,7 @@ print("parameters{:13,}{:13,}".format(*sizes))
 def compare_fields(layers, column):
     """Draw the receptive fields of both networks for one pixel of row 5."""
     seed_everything(0)
-    left, right = plot.panels("one masked stack", "two stacks", width=3.2)
+    left, right = plot.panels("one masked stack", "two: v blue, h green", width=3.2)
     one = PixelCNN((1, 9, 9), 2, features=16, layers=layers, size=3)
     two = GatedPixelCNN((1, 9, 9), 2, features=8, dilations=(1,) * layers, size=3)
     for model, ax in ((one, left), (two, right)):
@@ -768,7 +770,7 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 
 
 # %%
-def keep_best(model, x_valid, training, every=25):
+def keep_best(model, x_valid, training, every=50):
     """Hand on (step, loss) pairs; at the end go back to the weights best on x_valid."""
     best, kept = math.inf, copy.deepcopy(model.state_dict())
     for step, loss in training:
@@ -781,12 +783,11 @@ def keep_best(model, x_valid, training, every=25):
 
 seed_everything(0)
 options = {"features": 24, "dilations": (1, 2, 1), "size": 5}
-steps = budget(250, 10)
 gated = GatedPixelCNN(shape, K, **options)
-training = keep_best(gated, x_valid, descend(gated, x_train, steps, lr=8e-3))
+training = descend(gated, x_train, budget(300, 10), lr=8e-3, B=16)
 show = {"test digits": lambda ax: plot.image_grid(x_test[:36], ax, vmax=K - 1)}
 show["samples"] = lambda ax: plot.image_grid(gated.sample(36), ax, vmax=K - 1)
-for _ in watch(training, every=50, panels=show):
+for _ in watch(keep_best(gated, x_valid, training), every=50, panels=show):
     pass
 print(protocols.abilities(gated))
 
@@ -798,9 +799,9 @@ print(protocols.abilities(gated))
 
 
 # %%
-def test_nats(model, splits, steps, lr):
+def test_nats(model, splits, steps, lr, B):
     """Train on the first split, stop by the second, return nats per image of the third."""
-    for _ in keep_best(model, splits[1], descend(model, splits[0], steps, lr)):
+    for _ in keep_best(model, splits[1], descend(model, splits[0], steps, lr, B)):
         pass
     return nll(model, splits[2])
 
@@ -813,9 +814,9 @@ nade_nats, gated_nats = [], [nll(gated, x_test)]  # its seed 0 is above
 for seed in progress(range(3), label="three seeds"):
     seed_everything(seed)
     nade, again = SoftmaxNADE(64, K, hidden=17), GatedPixelCNN(shape, K, **options)
-    nade_nats.append(test_nats(nade, flat, budget(1200, 10), lr=3e-3))
+    nade_nats.append(test_nats(nade, flat, budget(1000, 10), lr=3e-3, B=64))
     if seed > 0:
-        gated_nats.append(test_nats(again, pictures, budget(250, 10), lr=8e-3))
+        gated_nats.append(test_nats(again, pictures, budget(300, 10), lr=8e-3, B=16))
 print("nats per test digit   seed 0   seed 1   seed 2   bits/dim   parameters")
 print(f"independent pixels {independent:9.2f}{bits_per_dim(independent, 64):29.3f}")
 for model, found in (nade, nade_nats), (gated, gated_nats):
@@ -990,13 +991,13 @@ for low in (0.0, 0.2, 0.4, 0.6, 0.8):
 # %% [markdown]
 # ## Further: a mixture of logistics
 #
-# The softmax over $K$ values does not know that 7 lies between 6 and 8. For 256 values and
-# few images that is a waste: value 201 must be learned separately from value 200. PixelCNN++
-# (Salimans, Karpathy, Chen, Kingma, 2017. *PixelCNN++: improving the PixelCNN with discretized
-# logistic mixture likelihood and other modifications.* arXiv:1701.05517) lets the network give the place $\mu$ and the width $s$ of a
+# The softmax over $K$ values does not know that 7 lies between 6 and 8: value 201 of 256 must be
+# learned separately from value 200. PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017.
+# *PixelCNN++: improving the PixelCNN with discretized logistic mixture likelihood and other
+# modifications.* arXiv:1701.05517) lets the network give the place $\mu$ and the width $s$ of a
 # **logistic**, a bell whose distribution function is the sigmoid $\sigma((v-\mu)/s)$. Grey
-# values become $v\in[-1,1]$, and the line is cut into $K$ bins of half width $r = 1/(K-1)$.
-# The two outer bins reach to infinity. Move both.
+# values become $v\in[-1,1]$, and the line is cut into $K$ bins of half width $r = 1/(K-1)$. The
+# two outer bins reach to infinity. Move $\mu$ and $\log s$.
 
 
 # %% tags=["fold"]
@@ -1025,8 +1026,8 @@ def draw_bins(mu, log_s):
 play(draw_bins, mu=(-1.2, 1.2, 0.2, 0.4), log_s=(-5.0, 0.0, 0.5, -2.0))
 
 # %% [markdown]
-# With a mean outside of $[-1,1]$ nearly all probability falls into an outer bin: so a black
-# background is told. Several logistics with weights $\pi_m$ make several bumps:
+# With $\mu$ beyond $\pm 1$ and a small $s$ nearly all probability falls into an outer bin: so a
+# network can be sure of a black background. Several logistics with weights $\pi_m$ make several bumps:
 #
 # $$P(x) = \sum_m \pi_m\left[\sigma\Bigl(\frac{v + r - \mu_m}{s_m}\Bigr)
 #        - \sigma\Bigl(\frac{v - r - \mu_m}{s_m}\Bigr)\right], \tag{6}$$
@@ -1140,13 +1141,13 @@ class LogisticPixelCNN(GatedPixelCNN):
 seed_everything(0)
 few = x_train[torch.randperm(len(x_train))[: len(x_train) // 8]]
 print(f"{'nats per test digit':22s}{'softmax':>10s}{'logistics':>12s}{'paired':>10s}")
-for seen_digits, steps in (x_train, budget(250, 10)), (few, budget(160, 5)):
+for seen_digits, steps in (x_train, budget(300, 10)), (few, budget(160, 10)):
     pair = []
     for model_class in (GatedPixelCNN, LogisticPixelCNN):
         seed_everything(0)
         rival = model_class(shape, K, **options)
-        training = descend(rival, seen_digits, steps, lr=8e-3)
-        for _ in progress(keep_best(rival, x_valid, training, 20), steps):
+        training = descend(rival, seen_digits, steps, lr=8e-3, B=16)
+        for _ in progress(keep_best(rival, x_valid, training, every=20), steps):
             pass
         pair.append(rival)
     softmax, logistics = pair
@@ -1240,8 +1241,8 @@ if full_run():
 # %%
 seed_everything(0)
 labelled = GatedPixelCNN(shape, K, classes=10, **options)
-steps = budget(250, 10)
-pairs = forever((x_train, digits.y_train), 64)
+steps = budget(300, 10)
+pairs = forever((x_train, digits.y_train), 16)
 rate = lambda step: 8e-3 * (1 - step / steps)
 for _ in progress(train(labelled, pairs, steps, rate), steps, "with labels"):
     pass
