@@ -1197,7 +1197,7 @@ def hills_log_prob(x, noise=12):
 
 seed_everything(0)
 land, land_valid, land_test = hills(500), hills(300), hills(1000)
-ax = plot.image_grid((land[:20] - 40) / 180, columns=10)  # heights 40 to 220
+ax = plot.image_grid(land[:20] / 200, columns=10)
 print(f"{'truth':17s}{-hills_log_prob(land_test).mean():8.2f} nats per new image")
 land_nats = {}
 for model_class in (GatedPixelCNN, LogisticPixelCNN):
