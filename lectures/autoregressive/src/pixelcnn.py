@@ -494,7 +494,7 @@ if full_run():
 # </details>
 #
 # Why? Ask which pixels can influence a conditional. Autograd knows: differentiate it by the
-# whole image, and see where the derivative is not 0.
+# whole image, and see where the derivative is not 0. (With `peek=True` also at the pixel itself.)
 
 
 # %%
@@ -1018,8 +1018,7 @@ def draw_bins(mu, log_s):
     )
     half = torch.sigmoid((v - mu) / s)
     bell.plot(v, half * (1 - half) / s, plot.BLUE)
-    for edge in middle[:-1] + r:
-        bell.axvline(edge, color=plot.GREY, linewidth=0.5)
+    bell.vlines(middle[:-1] + r, 0, 1 / (4 * s), plot.GREY, linewidth=0.5)
     bell.set(xlabel="v")
     bars.bar(torch.arange(17), upper - lower, color=plot.SKY)
     bars.set(xlabel="grey value", ylim=(0, 1))
