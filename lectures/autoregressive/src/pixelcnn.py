@@ -148,7 +148,7 @@ for ax, d in zip(axes, (18, 27, 44)):
 # columns. `inputs` and `outputs` say which colour each channel belongs to. Our images have one
 # colour, number 0. Then
 # [`colour_mask`](../../gdm_course/autoregressive/pixelcnn.py) just returns `own`: True for B,
-# False for A. (For more colours see *Further: colours*.)
+# False for A. (*Further: colours* has more.)
 
 
 # %% tags=["from:autoregressive.pixelcnn.raster_mask"]
@@ -367,7 +367,7 @@ def naive_sample(model, n):
 #
 # Once in training: all pixels are known, so one pass gives all 64 conditionals. 64 times in
 # sampling: a conditional needs the values drawn before it. The zeros stand at the pixel to be
-# drawn and after it, and its conditional does not depend on those.
+# drawn and after it, where its conditional does not look.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -440,8 +440,7 @@ for ax, done in zip(axes, (8, 24, 40, 64)):
 _ = plot.image_grid(rain(9, wind), axes[4], vmax=1)
 
 # %% [markdown]
-# The model's nats are those of the truth, and its drops fall one row down and one column to
-# the left.
+# The model's nats are those of the truth, and its drops fall as they should.
 #
 # ## 7. Break it: the first mask is B
 #
@@ -848,8 +847,8 @@ if full_run():
 #   mask B. Training takes one pass per image, naive sampling one per pixel.
 # - With mask B in the first layer the loss is impossibly low, and the samples are empty. A sum
 #   over all images tells, and so does a derivative.
-# - One masked stack has a **blind spot** (3). No test of legality finds it; derivatives do,
-#   and a known truth shows what it costs.
+# - One masked stack has a **blind spot** (3). Derivatives find it, and a known truth shows what
+#   it costs.
 # - **Two stacks** (5) with gates (4) see the whole past.
 # - On digits, windows beat NADE with as many parameters.
 #
