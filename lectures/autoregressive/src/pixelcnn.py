@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Images by convolution: PixelCNN
 #
-# NADE gives every pixel weights of its own, and does not know which pixels are neighbours. In
-# this lecture one small convolution is slid over the picture. It may not look ahead, and it
-# predicts every pixel from those around it: the same product of conditionals as before, with
-# weights that all pixels share.
+# NADE gives every pixel weights of its own, and does not know which pixels are neighbours.
+# In this lecture one small convolution is slid over the picture. It may not look ahead, and
+# it predicts every pixel from those around it: the same product of conditionals as before,
+# with weights that all pixels share.
 
 # %% [markdown] tags=["nav"]
 # 57 minutes, and 32 further ·
@@ -69,9 +69,10 @@ plot.style()
 # %% [markdown]
 # ## 1. The question
 #
-# The digits of the last lecture, now with all of their **17 grey values**. We want a model
-# that is Trainable, a Sampler and an exact Density, and that uses what everybody knows of
-# pictures: a stroke is a stroke wherever it stands, and nearby pixels say most about a pixel.
+# The digits of the last lecture, now with all of their **17 grey values**. <!-- slide -->We
+# want a model that is Trainable, a Sampler and an exact Density, and that uses what
+# everybody knows of pictures: a stroke is a stroke wherever it stands, and nearby pixels
+# say most about a pixel.
 
 # %%
 digits = images.load("digits")
@@ -83,10 +84,10 @@ ax = plot.image_grid(x_train[:40], columns=20, vmax=K - 1)
 # %% [markdown]
 # ## 2. The idea
 #
-# Read the image like a page: row by row, each row from left to right. Lay a small window
-# over the pixel that comes next. Its upper half and the left part of its middle row have been
-# read already. The rest is unknown and covered. **The same window** goes to every pixel: one
-# set of weights, used everywhere.
+# Read the image like a page: row by row, each row from left to right. <!-- slide -->Lay a
+# small window over the pixel that comes next. Its upper half and the left part of its
+# middle row have been read already. The rest is unknown and covered. **The same window**
+# goes to every pixel: one set of weights, used everywhere.
 
 # %% tags=["fold"]
 # @title The window at three pixels: what is read, and what is covered
@@ -116,10 +117,10 @@ for ax, d in zip(axes, (18, 27, 44)):
 # conditions are, so the product does too: sum over the last pixel first, then over the one
 # before it, and so on. (Where code says `x_d`, pixels are numbered in this order.)
 #
-# **The mask.** A convolution computes a feature at a pixel as a weighted sum over the pixels
-# around it. A weight with the offset $\delta=(\delta_i,\delta_j)$ reads $\delta_i$ rows
-# further down and $\delta_j$ columns further right. The mask $M$ is 1 for weights we keep and 0
-# for those we delete:
+# **The mask.** A convolution computes a feature at a pixel as a weighted sum over the
+# pixels around it. A weight with the offset $\delta=(\delta_i,\delta_j)$ reads $\delta_i$
+# rows further down and $\delta_j$ columns further right. The mask $M$ is 1 for weights we
+# keep and 0 for those we delete:
 #
 # $$M_\delta = 1 \iff \delta_i < 0\ \text{ or }\ (\delta_i = 0,\ \delta_j < 0)\ \text{ or }\
 #   (\delta = 0 \text{ and the mask is B}). \tag{2}$$
@@ -131,24 +132,24 @@ for ax, d in zip(axes, (18, 27, 44)):
 #
 # *Claim: no feature at pixel $(i,j)$ depends on that pixel or on a later one.* In the first
 # layer, mask A says so. Suppose that it holds in one layer. A feature of the next one reads
-# features at earlier pixels and the one at $(i,j)$ itself, and all of these depend on pixels
-# before $(i,j)$ alone. So it holds there too, and by induction at the output.
+# features at earlier pixels and the one at $(i,j)$ itself, and all of these depend on
+# pixels before $(i,j)$ alone. So it holds there too, and by induction at the output.
 
 # %% [markdown] tags=["notes"]
-# Sections 1 to 3: 5 minutes. Ask: how many weights does NADE spend on one pixel? (17 rows of 17
-# in and 17 columns of 17 out in the size that section 10 compares with, and again for each of
-# the 64 pixels.) Expected wrong answer: "the same ones for all pixels", since the hidden layer
-# is shared. Draw an image as a list of 64 numbers, shuffle it, and ask what NADE would notice.
-# Leave out the proof if the room has seen MADE's: it is the same induction.
+# Sections 1 to 3: 5 minutes. Ask: how many weights does NADE spend on one pixel? (17 rows
+# of 17 in and 17 columns of 17 out in the size that section 10 compares with, and again for
+# each of the 64 pixels.) Expected wrong answer: "the same ones for all pixels", since the
+# hidden layer is shared. Draw an image as a list of 64 numbers, shuffle it, and ask what
+# NADE would notice. Leave out the proof if the room has seen MADE's: it is the same
+# induction.
 
 # %% [markdown]
 # ## 4. Build: a convolution that looks back
 #
 # The mask has the shape of a convolution's weight: output channels, input channels, rows,
-# columns. `inputs` and `outputs` say which colour each channel belongs to. Our images have one
-# colour, number 0. Then
-# [`colour_mask`](../../gdm_course/autoregressive/pixelcnn.py) just returns `own`: True for B,
-# False for A. (*Further: colours* has more.)
+# columns. `inputs` and `outputs` say which colour each channel belongs to. Our images have
+# one colour, number 0. Then [`colour_mask`](../../gdm_course/autoregressive/pixelcnn.py)
+# just returns `own`: True for B, False for A. (*Further: colours* has more.)
 
 
 # %% tags=["from:autoregressive.pixelcnn.raster_mask"]
@@ -197,8 +198,8 @@ class MaskedConv(nn.Conv2d):
 #
 # What a PixelCNN has besides its network is short: read its $K$ numbers for a pixel as a
 # softmax, take the logarithm of the probability of the value that is there, add up (1).
-# (`scaled` maps values to $[-1,1]$ for the network; `of_images`, `first_rows` and `validate`
-# check arguments; labels `y` are None in this lecture's core.)
+# (`scaled` maps values to $[-1,1]$ for the network; `of_images`, `first_rows` and
+# `validate` check arguments; labels `y` are None in this lecture's core.)
 
 
 # %% tags=["from:autoregressive.pixelcnn.RasterDensity"]
@@ -267,8 +268,8 @@ class ResidualBlock(nn.Module):
 
 # %% [markdown]
 # The network is one layer of mask A, then blocks of mask B.
-# [`output_head`](../../gdm_course/autoregressive/pixelcnn.py), two $1\times 1$ convolutions,
-# turns the features of a pixel into its $K$ numbers; `by_colour` sorts them.
+# [`output_head`](../../gdm_course/autoregressive/pixelcnn.py), two $1\times 1$
+# convolutions, turns the features of a pixel into its $K$ numbers; `by_colour` sorts them.
 
 
 # %% tags=["from:autoregressive.pixelcnn.PixelCNN"]
@@ -309,8 +310,8 @@ class PixelCNN(RasterDensity):
 
 
 # %% [markdown]
-# Is it a density? Of two rows of three pixels with three values there are $3^6$ images: add up
-# the probabilities of all. (`peek=True` is a bug, which section 7 is about.)
+# Is it a density? Of two rows of three pixels with three values there are $3^6$ images: add
+# up the probabilities of all. (`peek=True` is a bug, which section 7 is about.)
 
 # %%
 every = torch.tensor(list(itertools.product(range(3), repeat=6))).view(-1, 1, 2, 3)
@@ -323,8 +324,8 @@ for peek in (False, True):
 assert abs(totals[False] - 1) < 1e-9 and abs(totals[True] - 1) > 1e-4
 
 # %% [markdown]
-# **Training** is the same ten lines for every model of this family: draw a batch, step against
-# the gradient of its loss. The step size `lr` falls to 0 along a straight line.
+# **Training** is the same ten lines for every model of this family: draw a batch, step
+# against the gradient of its loss. The step size `lr` falls to 0 along a straight line.
 
 
 # %%
@@ -341,8 +342,8 @@ def descend(model, x, steps, lr, B=64):
 
 
 # %% [markdown]
-# **Sampling** follows (1) word by word: begin with an empty canvas, go through the pixels in
-# order, run the network on what is there, draw one pixel, put it in.
+# **Sampling** follows (1) word by word: begin with an empty canvas, go through the pixels
+# in order, run the network on what is there, draw one pixel, put it in.
 
 
 # %%
@@ -366,22 +367,23 @@ def naive_sample(model, n):
 # <details><summary>Answer</summary>
 #
 # Once in training: all pixels are known, so one pass gives all 64 conditionals. 64 times in
-# sampling: a conditional needs the values drawn before it. The zeros stand at the pixel to be
-# drawn and after it, where its conditional does not look.
+# sampling: a conditional needs the values drawn before it. The zeros stand at the pixel to
+# be drawn and after it, where its conditional does not look.
 # </details>
 
 # %% [markdown] tags=["notes"]
 # Sections 4 and 5: 18 minutes. Ask: why may mask B keep the middle? Expected wrong answer:
 # "since the first layer has removed the pixel from the image". It has not; it is the
 # *feature* at that place that has not seen it. Draw two layers over one row of pixels, with
-# arrows. Leave out the argument checks (`validate`) and `rows`, which only further sections need.
+# arrows. Leave out the argument checks (`validate`) and `rows`, which only further sections
+# need.
 
 # %% [markdown]
 # ## 6. Train where the truth is known
 #
-# Here is a world whose density we know. It rains in the wind. The top row is random. Every
-# further pixel copies, with probability 0.95, the pixel one row up and `wind` columns to the
-# right. Where there is no such neighbour, it is a fair coin. So
+# Here is a world whose density we know. It rains in the wind. The top row is random. <!-- slide -->Every
+# further pixel copies, with probability 0.95, the pixel one row up and `wind` columns to
+# the right. Where there is no such neighbour, it is a fair coin. So
 #
 # $$-\log p(x) = n_\text{coins}\log 2 - n_\text{same}\log 0.95 - n_\text{other}\log 0.05,$$
 #
@@ -466,34 +468,35 @@ if full_run():
 # <details><summary>Answer</summary>
 #
 # The loss falls to nearly 0, far below the entropy, which no density can undercut. The
-# network *copies* the pixel it is asked about, and new images do not expose it, for it looks
-# at them too. In sampling that pixel is not there yet: it finds the 0 of the empty canvas and
-# copies it. Nearly every pixel is black.
+# network *copies* the pixel it is asked about, and new images do not expose it, for it
+# looks at them too. In sampling that pixel is not there yet: it finds the 0 of the empty
+# canvas and copies it. Nearly every pixel is black.
 # </details>
 #
 # The repair is the letter A. But how would you notice? With real images nobody knows the
-# truth, and a very low loss looks like success. Two checks need no truth: the sum over all
-# images of a small model, which was not 1 in section 5, and the derivative of a conditional
-# by its own pixel, which has to be 0 (section 8).
+# truth, and a very low loss looks like success. <!-- slide -->Two checks need no truth: the
+# sum over all images of a small model, which was not 1 in section 5, and the derivative of
+# a conditional by its own pixel, which has to be 0 (section 8).
 
 # %% [markdown] tags=["notes"]
 # Sections 6 and 7: 7 minutes. Let the room write down both predictions. Expected wrong
-# answer: "the samples are copies of training images". Ask what would be drawn on a canvas of
-# ones (ones). If time is short, leave out the film of the images filling in.
+# answer: "the samples are copies of training images". Ask what would be drawn on a canvas
+# of ones (ones). If time is short, leave out the film of the images filling in.
 
 # %% [markdown]
 # ## 8. The blind spot
 #
-# **Change** the first line of the training cell in section 6 to `wind = 2`, and run that cell
-# again. Predict the nats first.
+# **Change** the first line of the training cell in section 6 to `wind = 2`, and run that
+# cell again. Predict the nats first.
 #
 # <details><summary>Answer</summary>
 #
 # The model has learned *nothing*: its nats are those of 64 fair coins.
 # </details>
 #
-# Why? Ask which pixels can influence a conditional. Autograd knows: differentiate it by the
-# whole image, and see where the derivative is not 0. (With `peek=True` also at the pixel itself.)
+# Why? <!-- slide -->Ask which pixels can influence a conditional. Autograd knows:
+# differentiate it by the whole image, and see where the derivative is not 0. (With
+# `peek=True` also at the pixel itself.)
 
 
 # %%
@@ -541,44 +544,46 @@ for ax, layers in zip(axes, (1, 3, 6)):
 
 # %% [markdown]
 # The blue area, the **receptive field**, grows with the blocks. But a grey wedge on the
-# right remains. Follow a path from the pixel back through the layers. Each $3\times 3$ layer
-# moves the reader by an offset that (2) allows: straight left, or one row up and *at most one
-# column to the right*. Each step to the right costs a row. So, in any number of layers, the
-# pixel $a$ rows up and $b$ columns to the right
+# right remains. Follow a path from the pixel back through the layers. <!-- slide -->Each
+# $3\times 3$ layer moves the reader by an offset that (2) allows: straight left, or one row
+# up and *at most one column to the right*. Each step to the right costs a row. So, in any
+# number of layers, the pixel $a$ rows up and $b$ columns to the right
 #
 # $$(i - a,\ j + b)\ \text{ is visible only if }\ b \le a. \tag{3}$$
 #
 # What lies flatter than 45 degrees to the right is the **blind spot**: one eighth of the
-# plane, a quarter of the past. With a wind of two columns, the only cause of a copied pixel lies
-# in it, and the causes of the causes too. More steps or more layers cannot help.
+# plane, a quarter of the past. With a wind of two columns, the only cause of a copied pixel
+# lies in it, and the causes of the causes too. More steps or more layers cannot help.
 #
-# **Question 2.** All windows were $3\times 3$. Would a first layer of $7\times 7$ repair the
-# model for this rain? Would it repair the blind spot?
+# **Question 2.** All windows were $3\times 3$. Would a first layer of $7\times 7$ repair
+# the model for this rain? Would it repair the blind spot?
 #
 # <details><summary>Answer</summary>
 #
-# This rain yes: it reads three columns to the right in the row above, and the wind blows over
-# two. The blind spot no: all other layers still pay one row per column. In the row above, the
-# pixel four columns to the right is blind, and a wind of four brings the failure back.
+# This rain yes: it reads three columns to the right in the row above, and the wind blows
+# over two. The blind spot no: all other layers still pay one row per column. In the row
+# above, the pixel four columns to the right is blind, and a wind of four brings the failure
+# back.
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 7 minutes. Ask: where does a path go that must end further to the right? Draw the paths of (3) on squared paper: left, left-up, up, right-up. Expected
-# wrong answer to question 2: "yes, both". The wedge moves to the right, it does not close.
-# Leave out how `field` works: a derivative that is not 0 is enough.
+# 7 minutes. Ask: where does a path go that must end further to the right? Draw the paths of
+# (3) on squared paper: left, left-up, up, right-up. Expected wrong answer to question 2:
+# "yes, both". The wedge moves to the right, it does not close. Leave out how `field` works:
+# a derivative that is not 0 is enough.
 
 # %% [markdown]
 # ## 9. Repair: two stacks
 #
-# One feature has two jobs. The one at $(i-1,j+1)$ predicts its own pixel, so it must not know
-# the rest of its row. But it also reports to the pixel $(i,j)$ below, for which that rest is
-# past. So use two maps of features (van den Oord and others, 2016b):
+# One feature has two jobs. The one at $(i-1,j+1)$ predicts its own pixel, so it must not
+# know the rest of its row. But it also reports to the pixel $(i,j)$ below, for which that
+# rest is past. <!-- slide -->So use two maps of features (van den Oord and others, 2016b):
 #
 # - a **vertical** stack $v$, where $v_{ij}$ knows the *complete rows* above row $i$. It
 #   predicts nothing. In those rows all is past, so its convolutions look left and right
 #   freely and need no mask;
-# - a **horizontal** stack $h$, which looks to the left along its own row, takes in $v_{ij}$ at
-#   every layer, and predicts the pixel.
+# - a **horizontal** stack $h$, which looks to the left along its own row, takes in $v_{ij}$
+#   at every layer, and predicts the pixel.
 
 # %% tags=["fold"]
 # @title The two stacks of a gated PixelCNN, and one layer of them
@@ -596,13 +601,13 @@ schematics.gated_stacks(stacks, rain(4, wind=2))
 # well, since $v$ looks both ways, and so to pixels that come before them: looking ahead.
 # </details>
 #
-# The second idea of that paper is the **gate**. Half of the channels, $a$, are a signal. The
-# other half, $b$, decide how much of it passes:
+# The second idea of that paper is the **gate**. Half of the channels, $a$, are a signal.
+# The other half, $b$, decide how much of it passes:
 #
 # $$\operatorname{gate}(a, b) = \tanh(a)\odot\sigma(b), \tag{4}$$
 #
-# where $\odot$ multiplies channel by channel, and $\sigma(t)=1/(1+e^{-t})$ is between 0, shut,
-# and 1, open.
+# where $\odot$ multiplies channel by channel, and $\sigma(t)=1/(1+e^{-t})$ is between 0,
+# shut, and 1, open.
 
 
 # %% tags=["from:autoregressive.gated_pixelcnn.gate"]
@@ -613,18 +618,18 @@ def gate(a: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Layer $\ell$ carries both stacks on. It has four convolutions: $D_\ell$ (*down* from the rows
-# above), $R_\ell$ (*right*, along the row), $A_\ell$ (*across* from one stack to the other) and
-# $Q_\ell$ (*merge*), the last two $1\times 1$:
+# Layer $\ell$ carries both stacks on. It has four convolutions: $D_\ell$ (*down* from the
+# rows above), $R_\ell$ (*right*, along the row), $A_\ell$ (*across* from one stack to the
+# other) and $Q_\ell$ (*merge*), the last two $1\times 1$:
 #
 # $$v_{\ell+1} = v_\ell + \operatorname{gate}(D_\ell v_\ell),\qquad
 #   h_{\ell+1} = h_\ell + Q_\ell\operatorname{gate}(R_\ell h_\ell + A_\ell D_\ell v_\ell).
 #   \tag{5}$$
 #
-# $D_\ell$ reads rows $i-1$ and $i$ of $v$, three columns each; `F.pad` adds zeros at the edges.
-# $R_\ell$ is a [`RowConv`](../../gdm_course/autoregressive/gated_pixelcnn.py), a `MaskedConv`
-# of one row: here it reads the present feature and the one to its left. With a `dilation` of
-# $d$ both read $d$ pixels away instead of 1, so that few layers see far.
+# $D_\ell$ reads rows $i-1$ and $i$ of $v$, three columns each; `F.pad` adds zeros at the
+# edges. $R_\ell$ is a [`RowConv`](../../gdm_course/autoregressive/gated_pixelcnn.py), a
+# `MaskedConv` of one row: here it reads the present feature and the one to its left. With a
+# `dilation` of $d$ both read $d$ pixels away instead of 1, so that few layers see far.
 
 
 # %% tags=["from:autoregressive.gated_pixelcnn.GatedLayer"]
@@ -660,10 +665,10 @@ class GatedLayer(nn.Module):
 
 
 # %% [markdown]
-# Before the layers, two convolutions read pixels. `above` reads `r` rows. The image is padded
-# by `r` rows at the top, so that row $i$ of the result has read the `r` rows before row $i$;
-# what is too long is cut off. `left` is a `RowConv` under mask A. `LabelledDensity` is our
-# `RasterDensity` with room for labels.
+# Before the layers, two convolutions read pixels. `above` reads `r` rows. The image is
+# padded by `r` rows at the top, so that row $i$ of the result has read the `r` rows before
+# row $i$; what is too long is cut off. `left` is a `RowConv` under mask A.
+# `LabelledDensity` is our `RasterDensity` with room for labels.
 
 
 # %% tags=["from:autoregressive.gated_pixelcnn.GatedPixelCNN"]
@@ -753,20 +758,20 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# For the last two, columns 7 and 8, from 6 and 7 layers on: no pixel is more than one column to
-# the right of them, and so many layers reach the left edge.
+# For the last two, columns 7 and 8, from 6 and 7 layers on: no pixel is more than one
+# column to the right of them, and so many layers reach the left edge.
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 14 minutes. Cover the schematic and ask what $v_{ij}$ may know. Expected wrong answer: "all
-# pixels before $(i,j)$"; it is the rows above, all of them, and nothing of row $i$. Leave out
-# dilation, dropout and labels if time is short.
+# 14 minutes. Cover the schematic and ask what $v_{ij}$ may know. Expected wrong answer:
+# "all pixels before $(i,j)$"; it is the rows above, all of them, and nothing of row $i$.
+# Leave out dilation, dropout and labels if time is short.
 
 # %% [markdown]
 # ## 10. Digits, and a fair comparison with NADE
 #
-# Now the 17 grey values. We keep the weights that are best on the *validation* digits, and
-# measure on the test digits.
+# Now the 17 grey values. <!-- slide -->We keep the weights that are best on the
+# *validation* digits, and measure on the test digits.
 
 
 # %%
@@ -830,25 +835,26 @@ if full_run():
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The PixelCNN, with every seed, by more than 5 nats. It is the neighbourhoods that help: with
-# the pixels of all images shuffled in one way, we found most of that lead gone on three seeds.
+# The PixelCNN, with every seed, by more than 5 nats. It is the neighbourhoods that help:
+# with the pixels of all images shuffled in one way, we found most of that lead gone on
+# three seeds.
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 5 minutes. Before the answer is opened, ask what would happen to each model if the pixels of
-# all images were shuffled in the same way. Expected wrong answer: "both get worse"; to NADE it
-# is one more order. (The exercise's last section has it to try.) Leave out the column of bits
-# per dimension.
+# 5 minutes. Before the answer is opened, ask what would happen to each model if the pixels
+# of all images were shuffled in the same way. Expected wrong answer: "both get worse"; to
+# NADE it is one more order. (The exercise's last section has it to try.) Leave out the
+# column of bits per dimension.
 
 # %% [markdown]
 # ## Summary
 #
-# - A convolution under mask (2) gives all conditionals of (1) in one pass: mask A once, then
-#   mask B. Training takes one pass per image, naive sampling one per pixel.
-# - With mask B in the first layer the loss is impossibly low, and the samples are empty. A sum
-#   over all images tells, and so does a derivative.
-# - One masked stack has a **blind spot** (3). Derivatives find it, and a known truth shows what
-#   it costs.
+# - A convolution under mask (2) gives all conditionals of (1) in one pass: mask A once,
+#   then mask B. Training takes one pass per image, naive sampling one per pixel.
+# - With mask B in the first layer the loss is impossibly low, and the samples are empty. A
+#   sum over all images tells, and so does a derivative.
+# - One masked stack has a **blind spot** (3). Derivatives find it, and a known truth shows
+#   what it costs.
 # - **Two stacks** (5) with gates (4) see the whole past.
 # - On digits, windows beat NADE with as many parameters.
 #
@@ -865,10 +871,10 @@ if full_run():
 # ## Further: sampling without waste
 #
 # `naive_sample` runs the whole network once per pixel and throws all but one pixel of the
-# result away. `model.sample` does better (Ramachandran and others, 2017. *Fast generation for
-# convolutional autoregressive models.* arXiv:1704.06001). A convolution is a sum over taps. Those in finished
-# rows are computed **for a whole row at once**. For the pixel itself only the taps along its
-# own row remain, which is one small matrix product:
+# result away. `model.sample` does better (Ramachandran and others, 2017. *Fast generation
+# for convolutional autoregressive models.* arXiv:1704.06001). A convolution is a sum over
+# taps. Those in finished rows are computed **for a whole row at once**. For the pixel
+# itself only the taps along its own row remain, which is one small matrix product:
 
 
 # %% tags=["from:autoregressive.pixelcnn_sampling.LeftWindow"]
@@ -951,9 +957,9 @@ print(f"one {side}x{side} image: naive {naive:.2f} s, cached {cached:.2f} s")
 # %% [markdown]
 # ## Further: the probability of each pixel
 #
-# Since every conditional is at hand, we can ask of every pixel what the model expected there
-# (the mean of its distribution), how surprised it was, $-\log p(x_d\mid x_{<d})$, and how
-# uncertain it *knew* itself to be: the entropy of its distribution, which does not know
+# Since every conditional is at hand, we can ask of every pixel what the model expected
+# there (the mean of its distribution), how surprised it was, $-\log p(x_d\mid x_{<d})$, and
+# how uncertain it *knew* itself to be: the entropy of its distribution, which does not know
 # $x_d$. **Predict:** where do the last two differ?
 
 # %%
@@ -979,9 +985,9 @@ for low in (0.0, 0.2, 0.4, 0.6, 0.8):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Entropy is smooth and never very large; surprise is small at most pixels and large at a few:
-# its spread is larger. Where a stroke begins or ends the model knows *that* it does not know,
-# and the surprise shows what came.
+# Entropy is smooth and never very large; surprise is small at most pixels and large at a
+# few: its spread is larger. Where a stroke begins or ends the model knows *that* it does
+# not know, and the surprise shows what came.
 # </details>
 #
 # Their means are near each other, which a model that learned its training digits by heart
@@ -991,13 +997,12 @@ for low in (0.0, 0.2, 0.4, 0.6, 0.8):
 # %% [markdown]
 # ## Further: a mixture of logistics
 #
-# The softmax over $K$ values does not know that 7 lies between 6 and 8: value 201 of 256 must be
-# learned separately from value 200. PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017.
-# *PixelCNN++: improving the PixelCNN with discretized logistic mixture likelihood and other
-# modifications.* arXiv:1701.05517) lets the network give the place $\mu$ and the width $s$ of a
-# **logistic**, a bell whose distribution function is the sigmoid $\sigma((v-\mu)/s)$. Grey
-# values become $v\in[-1,1]$, and the line is cut into $K$ bins of half width $r = 1/(K-1)$. The
-# two outer bins reach to infinity. Move $\mu$ and $\log s$.
+# The softmax over $K$ values does not know that 7 lies between 6 and 8: value 201 of 256
+# must be learned separately from value 200. PixelCNN++ (Salimans and others, 2017.
+# *PixelCNN++.* arXiv:1701.05517) lets the network give the place $\mu$ and the width $s$ of
+# a **logistic**, a bell whose distribution function is the sigmoid
+# $\sigma((v-\mu)/s)$. Grey values become $v\in[-1,1]$, and the line is cut into $K$ bins of
+# half width $r = 1/(K-1)$. The two outer bins reach to infinity. Move $\mu$ and $\log s$.
 
 
 # %% tags=["fold"]
@@ -1025,14 +1030,15 @@ def draw_bins(mu, log_s):
 play(draw_bins, mu=(-1.25, 1.25, 0.25, 0.5), log_s=(-5.0, 0.0, 0.5, -2.0))
 
 # %% [markdown]
-# With $\mu$ beyond $\pm 1$ and a small $s$ nearly all probability falls into an outer bin: so a
-# network can be sure of a black background. Several logistics with weights $\pi_m$ make several bumps:
+# With $\mu$ beyond $\pm 1$ and a small $s$ nearly all probability falls into an outer bin:
+# so a network can be sure of a black background. Several logistics with weights $\pi_m$
+# make several bumps:
 #
 # $$P(x) = \sum_m \pi_m\left[\sigma\Bigl(\frac{v + r - \mu_m}{s_m}\Bigr)
 #        - \sigma\Bigl(\frac{v - r - \mu_m}{s_m}\Bigr)\right], \tag{6}$$
 #
-# where in the lowest bin the second term is 0 and in the highest the first is 1, so that the
-# sum over all $x$ telescopes to 1. Three numbers per component replace $K$ logits: five
+# where in the lowest bin the second term is 0 and in the highest the first is 1, so that
+# the sum over all $x$ telescopes to 1. Three numbers per component replace $K$ logits: five
 # components are 15 numbers, a saving at $K = 256$, hardly one at our 17.
 #
 # Computed as written, (6) fails: far from $\mu$ both sigmoids round to the same number, and
@@ -1132,9 +1138,9 @@ class LogisticPixelCNN(GatedPixelCNN):
 
 
 # %% [markdown]
-# First the 17 values of our digits: the same network with both outputs, once on all training
-# digits and once on an eighth of them, each stopped by the validation digits. **Predict:** in
-# which row will the two differ more?
+# First the 17 values of our digits: the same network with both outputs, once on all
+# training digits and once on an eighth of them, each stopped by the validation digits.
+# **Predict:** in which row will the two differ more?
 
 # %%
 seed_everything(0)
@@ -1163,9 +1169,9 @@ for seen_digits, steps in (x_train, budget(300, 10)), (few, budget(160, 10)):
 # </details>
 #
 # Now 256 levels, in a world whose truth is known. A landscape: the height of every pixel is
-# the mean of its left and its upper neighbour (128 where there is none), plus Gaussian noise,
-# rounded, and kept between 0 and 255. Its density is a difference of Gaussian distribution
-# functions, so it is *not* one of our mixtures. Only 500 images to learn from.
+# the mean of its left and its upper neighbour (128 where there is none), plus Gaussian
+# noise, rounded, and kept between 0 and 255. Its density is a difference of Gaussian
+# distribution functions, so it is *not* one of our mixtures. Only 500 images to learn from.
 
 
 # %%
@@ -1212,8 +1218,8 @@ if full_run():
 
 # %% [markdown]
 # The logistics have fewer parameters and are nearer to the truth. Part of that is a faster
-# start: with four times the steps, on two seeds, we found both within a nat of the truth, the
-# logistics still ahead. The saving in parameters stays.
+# start: with four times the steps, on two seeds, we found both within a nat of the truth,
+# the logistics still ahead. The saving in parameters stays.
 #
 # **Question.** On binary images ($K = 2$), which of the two outputs can represent more
 # distributions?
@@ -1229,13 +1235,14 @@ if full_run():
 # %% [markdown]
 # ## Further: labels
 #
-# Which digit, please? A label $y$ enters as a bias of the gates: $D_\ell v_\ell + e_\ell(y)$
-# in (5), with a learned vector $e_\ell(y)$ for each label and layer, the same at every pixel.
-# Through $A_\ell$ it reaches the horizontal stack as well. Nothing else changes, for (1)
-# holds word for word given $y$. Training hands over pairs (image, label): `train` is our ten
-# lines, for pairs too. If nobody tells the model the label, the honest answer is the average
-# $p(x)=\frac1{|Y|}\sum_y p(x\mid y)$ over all $|Y|$ labels. That much
-# [`LabelledDensity`](../../gdm_course/autoregressive/gated_pixelcnn.py) adds.
+# Which digit, please? A label $y$ enters as a bias of the gates:
+# $D_\ell v_\ell + e_\ell(y)$ in (5), with a learned vector $e_\ell(y)$ for each label and
+# layer, the same at every pixel. Through $A_\ell$ it reaches the horizontal stack as well.
+# Nothing else changes, for (1) holds word for word given $y$. Training hands over pairs
+# (image, label): `train` is our ten lines, for pairs too. If nobody tells the model the
+# label, the honest answer is the average $p(x)=\frac1{|Y|}\sum_y p(x\mid y)$ over all $|Y|$
+# labels. That much [`LabelledDensity`](../../gdm_course/autoregressive/gated_pixelcnn.py)
+# adds.
 
 # %%
 seed_everything(0)
@@ -1278,8 +1285,8 @@ if full_run():
 # ## Further: completing an image
 #
 # Given the upper half of an image, the lower half can be drawn from the exact conditional
-# $p(x_\text{lower}\mid x_\text{upper})$: simply begin in the middle. (Given the *lower* half
-# it is hard, for the model factorises the other way round.)
+# $p(x_\text{lower}\mid x_\text{upper})$: simply begin in the middle. (Given the *lower*
+# half it is hard, for the model factorises the other way round.)
 
 # %%
 which = torch.tensor([0, 3, 5, 8, 11, 14])
@@ -1295,15 +1302,15 @@ for ax, x in zip(plot.panels(*titles, columns=6, width=1.3, height=5), rows):
 # %% [markdown]
 # ## Further: colours
 #
-# With $C$ colours the chain rule goes row by row, pixel by pixel, and inside a pixel colour by
-# colour. Only the weight in the very middle of the window needs more thought. Deal the
-# features out to the colours: a feature $o$ of group $g(o)\in\{1,\dots,C\}$ works for colour
-# $g(o)$. In the middle, from an input $n$ of group $g(n)$,
+# With $C$ colours the chain rule goes row by row, pixel by pixel, and inside a pixel colour
+# by colour. Only the weight in the very middle of the window needs more thought. Deal the
+# features out to the colours: a feature $o$ of group $g(o)\in\{1,\dots,C\}$ works for
+# colour $g(o)$. In the middle, from an input $n$ of group $g(n)$,
 #
-# - **mask A** keeps the weight if $g(o) > g(n)$. Green may see red, but not green, for that is
-#   what it has to predict;
-# - **mask B** keeps it if $g(o)\ge g(n)$. A green feature has *not* seen green, so that green
-#   may use it.
+# - **mask A** keeps the weight if $g(o) > g(n)$. Green may see red, but not green, for that
+#   is what it has to predict;
+# - **mask B** keeps it if $g(o)\ge g(n)$. A green feature has *not* seen green, so that
+#   green may use it.
 
 
 # %% tags=["from:autoregressive.pixelcnn.colour_mask"]
@@ -1328,14 +1335,14 @@ for ax, mask in zip(plot.panels(*masks, width=2), masks.values()):
     ax.set(xlabel="from channel", ylabel="to feature", xticks=range(mask.shape[1]))
 
 # %% [markdown]
-# The claim of section 3 holds with colours too: a feature of group $g$ at $(i,j)$ depends only
-# on pixels before $(i,j)$ and on colours $<g$ at $(i,j)$. In the next layer it reads, at
-# $(i,j)$ itself, features of groups $g'\le g$, which depend on colours $<g'\le g$. First the
-# sum over all images of two colours, then a test with a known truth: in every pixel red is a
-# fair coin, green copies red with probability 0.9, and blue is the *exclusive or* of both.
-# Neighbours say nothing; all is in the order of the colours. The truth costs
-# $\log 2 + \mathbb H(0.1) + 0$ nats per pixel, where $\mathbb H(0.1)$ is the entropy of a coin
-# that shows heads with probability 0.1.
+# The claim of section 3 holds with colours too: a feature of group $g$ at $(i,j)$ depends
+# only on pixels before $(i,j)$ and on colours $<g$ at $(i,j)$. In the next layer it reads,
+# at $(i,j)$ itself, features of groups $g'\le g$, which depend on colours $<g'\le g$. First
+# the sum over all images of two colours, then a test with a known truth: in every pixel red
+# is a fair coin, green copies red with probability 0.9, and blue is the *exclusive or* of
+# both. Neighbours say nothing; all is in the order of the colours. The truth costs
+# $\log 2 + \mathbb H(0.1) + 0$ nats per pixel, where $\mathbb H(0.1)$ is the entropy of a
+# coin that shows heads with probability 0.1.
 
 
 # %%
@@ -1366,10 +1373,10 @@ for name, is_, should in zip(("red", "green", "blue"), parts, (math.log(2), h, 0
 # %% [markdown]
 # ## Further: MNIST
 #
-# The same classes, 28 by 28 pixels, trained by `gdm train`. Two recipes have a place here: one
-# with 256 grey values, for a GPU, and a small one with black and white pixels that a CPU
-# trains in minutes. The card beside a checkpoint tells how good it is on all 10,000 test
-# images.
+# The same classes, 28 by 28 pixels, trained by `gdm train`. Two recipes have a place here:
+# one with 256 grey values, for a GPU, and a small one with black and white pixels that a
+# CPU trains in minutes. The card beside a checkpoint tells how good it is on all 10,000
+# test images.
 
 # %%
 scales = {"autoregressive/pixelcnn-mnist": 255, "autoregressive/pixelcnn-binarized-cpu": 1}
