@@ -381,9 +381,9 @@ def naive_sample(model, n):
 # %% [markdown]
 # ## 6. Train where the truth is known
 #
-# Here is a world whose density we know. It rains in the wind. The top row is random. <!-- slide -->Every
-# further pixel copies, with probability 0.95, the pixel one row up and `wind` columns to
-# the right. Where there is no such neighbour, it is a fair coin. So
+# Here is a world whose density we know. It rains in the wind. The top row is
+# random. <!-- slide -->Every further pixel copies, with probability 0.95, the pixel one row
+# up and `wind` columns to the right. Where there is no such neighbour, it is a fair coin. So
 #
 # $$-\log p(x) = n_\text{coins}\log 2 - n_\text{same}\log 0.95 - n_\text{other}\log 0.05,$$
 #
