@@ -23,45 +23,43 @@ def product_of_gaussians(mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return (precision * mean).sum(0) / total, total**-0.5
 
 
+def log_bumps(x: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+    """Return -|(x - m_k) / s_k|^2 / 2, log of K bumps: (B, D) -> (B, K).
+
+    Args: means m_k and log s_k (K, D), a width for every dimension.
+    """
+    return -((x[:, None] - means) * torch.exp(-scales)).square().sum(2) / 2
+
+
 class ProductOfExperts(nn.Module):
-    """E(x) = |x - m|^2 / (2 s^2) - sum_k softplus(a_k - |(x - m_k) / s_k|^2 / 2).
+    """E(x) = |x|^2 / (2 w^2) - sum_k softplus(a_k - |(x - m_k) / s_k|^2 / 2): (9).
 
-    Each expert is a Gaussian bump on a plain: 1 + e^(a - distance^2 / 2). Away from its
-    bump it has no opinion. One wide Gaussian keeps the whole from running away.
+    Each expert is a bump on a plain, 1 + e^(a_k - ...): away from its bump it has no opinion.
+    One wide Gaussian keeps the whole from running away.
 
-    Args:
-        D: number of dimensions.
-        K: experts, each with its own place, height and a width per dimension.
-        width: s of the wide Gaussian, and of the places at the start.
-        k: steps of MALA away from the data in `loss`.
-        eps: their size.
+    Args: D, the number of dimensions; K, of experts; width w; k steps of eps in `loss`.
     """
 
     def __init__(self, D: int, *, K: int = 10, width: float = 2.0, k: int = 5, eps=0.01):
         super().__init__()
         validate.at_least(1, D=D, K=K, k=k)
-        self.m, self.s = nn.Parameter(torch.zeros(D)), nn.Parameter(torch.zeros(D))
         self.means = nn.Parameter(width * torch.randn(K, D))
-        self.scales = nn.Parameter(torch.zeros(K, D))  # logarithms, as s is
+        self.scales = nn.Parameter(torch.zeros(K, D))  # logarithms
         self.heights = nn.Parameter(torch.zeros(K))
-        self.register_buffer("width", torch.tensor(float(width)))
+        self.wide = nn.Parameter(torch.full((D,), width).log())
         self.k, self.eps = k, eps
-
-    def distances(self, x: Tensor) -> Tensor:
-        """Return |(x - m_k) / s_k|^2 / 2: (B, D) -> (B, K)."""
-        return ((x[:, None] - self.means) * torch.exp(-self.scales)).square().sum(2) / 2
 
     def energy(self, x: Tensor) -> Tensor:
         """Return E(x) in nats: (B, D) -> (B,)."""
-        x = validate.points(x, len(self.m), self.m)
-        wide = ((x - self.m) / self.width * torch.exp(-self.s)).square().sum(1) / 2
-        return wide - F.softplus(self.heights - self.distances(x)).sum(1)
+        x = validate.points(x, len(self.wide), self.wide)
+        opinions = F.softplus(self.heights + log_bumps(x, self.means, self.scales))
+        return (x * torch.exp(-self.wide)).square().sum(1) / 2 - opinions.sum(1)
 
     def chain(self, x: Tensor, k: int, generator: Generator | None = None) -> Tensor:
-        """Take k steps of MALA: (B, D) -> (B, D)."""
+        """Take k steps of MALA, which leave p as it is: (B, D) -> (B, D)."""
         for _ in range(k):
             x = mala_step(self.energy, x, self.eps, generator)[0]
-        return x.detach()
+        return x
 
     def loss(self, x: Tensor) -> Tensor:
         """Return mean E(data) - mean E(chain): contrastive divergence, k steps."""
@@ -69,7 +67,5 @@ class ProductOfExperts(nn.Module):
 
     def sample(self, n: int, k: int = 1000) -> Tensor:
         """Start at the wide Gaussian and take k steps: (n, D); in the limit exact."""
-        size = max(validate.count(n), 1), len(self.m)  # a chain of none is refused
-        with torch.no_grad():
-            start = self.m + self.width * self.s.exp() * torch.randn(size).to(self.m)
-        return self.chain(start, validate.count(k, "k"))[:n]
+        start = self.wide.detach().exp().expand(max(validate.count(n), 1), -1)
+        return self.chain(start * torch.randn_like(start), validate.count(k, "k"))[:n]

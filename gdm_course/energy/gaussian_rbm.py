@@ -15,22 +15,19 @@ from torch import Generator, Tensor
 
 from gdm_course import validate
 from gdm_course.energy.normalise import states
-from gdm_course.energy.rbm import RBM, coin
+from gdm_course.energy.rbm import RBM, Wires, coin
+from gdm_course.energy.sampling import noise_like
 from gdm_course.nets import precise
 
 
-class GaussianRBM(RBM):
+class GaussianWires(Wires):
     """E(v, h) = |v - b|^2 / (2 s^2) - v'Wh / s^2 - c'h, so p(v | h) = N(b + Wh, s^2 I).
 
-    Args:
-        D: visible units.
-        H: hidden units; `log_z` visits all 2^H states.
-        k: steps of the chain in `loss`.
-        sigma: s, the width of each Gaussian, held fixed.
+    Args: D, H as of Wires; sigma, the width s of each Gaussian, held fixed.
     """
 
-    def __init__(self, D: int, *, H: int = 8, k: int = 1, sigma: float = 0.3):
-        super().__init__(D, H=H, k=k)
+    def __init__(self, D: int, *, H: int = 8, sigma: float = 0.3):
+        super().__init__(D, H=H)
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma is {sigma}: expected a positive width, such as 0.3")
         self.register_buffer("sigma", torch.tensor(float(sigma)))
@@ -43,7 +40,7 @@ class GaussianRBM(RBM):
         return apart / self.sigma**2 - precise(h @ self.c)
 
     def hidden(self, v: Tensor) -> Tensor:
-        """Return p(h_j = 1 | v) = sigmoid(c + v'W / s^2): (B, D) -> (B, H)."""
+        """Return p(h_j = 1 | v) = sigmoid(c + W'v / s^2)_j: (B, D) -> (B, H)."""
         v = validate.points(v, len(self.b), self.b, name="v", least=0)
         return torch.sigmoid(self.c + v @ self.W / self.sigma**2)
 
@@ -53,49 +50,49 @@ class GaussianRBM(RBM):
         return self.b + h @ self.W.T
 
     def energy(self, v: Tensor) -> Tensor:
-        """Return F(v) = |v - b|^2 / (2 s^2) - sum_j softplus(c + v'W / s^2)_j: (B,)."""
+        """Return F(v) = |v - b|^2 / (2 s^2) - sum_j softplus(c + W'v / s^2)_j: (B,)."""
         v = validate.points(v, len(self.b), self.b)
         pulls = precise(self.c + v @ self.W / self.sigma**2)
-        apart = (v - self.b).square().sum(1) / (2 * self.sigma**2)
-        return apart - F.softplus(pulls).sum(1)
+        return (v - self.b).square().sum(1) / (2 * self.sigma**2) - F.softplus(pulls).sum(1)
+
+
+def components(wires: GaussianWires) -> tuple[Tensor, Tensor]:
+    """Return the mixture: log of Z times each weight (2^H,), and the means (2^H, D).
+
+    h gives a Gaussian at b + Wh, of weight e^(c'h + (|b + Wh|^2 - |b|^2) / (2 s^2)).
+    """
+    h = states(len(wires.c)).to(wires.c)
+    means = wires.visible(h)
+    grown = means.square().sum(1) - wires.b.square().sum()
+    size = len(wires.b) / 2 * torch.log(2 * math.pi * wires.sigma**2)
+    return h @ wires.c + grown / (2 * wires.sigma**2) + size, means
+
+
+class GaussianRBM(GaussianWires, RBM):
+    """An RBM over points, trained by CD-1; its Z and its samples are exact, at 2^H.
+
+    Args: D, H and sigma, as of GaussianWires.
+    """
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, k: int = 1, generator: Generator | None = None) -> Tensor:
         """Take k steps v -> h -> v: (B, D) -> (B, D)."""
         for _ in range(k):
             v = self.visible(coin(self.hidden(v), generator))
-            kicks = torch.randn(
-                v.shape, generator=generator, dtype=v.dtype, device=v.device
-            )
-            v = v + self.sigma * kicks
+            v = v + self.sigma * noise_like(v, generator)
         return v
 
     def loss(self, v: Tensor) -> Tensor:
         """Return mean F(data) - mean F(chain), as of RBM."""
-        v = validate.points(v, len(self.b), self.b)
         return self.energy(v).mean() - self.energy(self.negative(v)).mean()
 
-    def components(self) -> tuple[Tensor, Tensor]:
-        """Return the mixture: log of Z times each weight (2^H,), and the means (2^H, D).
-
-        h gives a Gaussian at b + Wh, of weight e^(c'h + (|b + Wh|^2 - |b|^2) / (2 s^2)).
-        """
-        h = states(len(self.c)).to(self.c)
-        means = self.visible(h)
-        grown = means.square().sum(1) - self.b.square().sum()
-        size = len(self.b) / 2 * torch.log(2 * math.pi * self.sigma**2)
-        return h @ self.c + grown / (2 * self.sigma**2) + size, means
-
     def log_z(self) -> Tensor:
-        """Return log Z, exact, by adding the 2^H weights: (), float64."""
-        return torch.logsumexp(self.components()[0].double(), 0)
+        """Return log Z by adding the 2^H weights: (), float64."""
+        return torch.logsumexp(components(self)[0].double(), 0)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Draw a Gaussian, then a point from it, exactly and without a chain: (n, D)."""
-        log_weights, means = self.components()
-        some = max(validate.count(n), 1)
-        which = torch.softmax(log_weights.double(), 0).multinomial(some, replacement=True)[
-            :n
-        ]
-        return means[which] + self.sigma * torch.randn_like(means[which])
+        """Choose one of the Gaussians, then a point of it, without a chain: (n, D)."""
+        (log_weights, means), some = components(self), max(validate.count(n), 1)
+        which = torch.softmax(log_weights.double(), 0).multinomial(some, replacement=True)
+        return (means[which] + self.sigma * noise_like(means[which]))[:n]

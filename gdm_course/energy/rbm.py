@@ -36,22 +36,19 @@ def logit_mean(x: Tensor, least: float = 1e-3) -> Tensor:
     return torch.logit(p)
 
 
-class RBM(nn.Module):
-    """E(v, h) = -v'Wh - b'v - c'h; trained by k steps of a chain that starts at the data.
+class Wires(nn.Module):
+    """E(v, h) = -v'Wh - b'v - c'h, (4), and what follows for one side given the other.
 
     Args:
         D: visible units.
         H: hidden units.
-        k: steps of the chain in `loss`, contrastive divergence CD-k.
     """
 
-    def __init__(self, D: int, *, H: int = 64, k: int = 1):
+    def __init__(self, D: int, *, H: int = 64):
         super().__init__()
-        validate.at_least(1, D=D, H=H, k=k)
+        validate.at_least(1, D=D, H=H)
         self.W = nn.Parameter(0.01 * torch.randn(D, H))
-        self.b = nn.Parameter(torch.zeros(D))
-        self.c = nn.Parameter(torch.zeros(H))
-        self.k = k
+        self.b, self.c = nn.Parameter(torch.zeros(D)), nn.Parameter(torch.zeros(H))
 
     def joint_energy(self, v: Tensor, h: Tensor) -> Tensor:
         """Return E(v, h), (4): bits (B, D) and (B, H) -> (B,)."""
@@ -60,22 +57,35 @@ class RBM(nn.Module):
         return -precise((v @ self.W * h).sum(1) + v @ self.b + h @ self.c)
 
     def hidden(self, v: Tensor) -> Tensor:
-        """Return p(h_j = 1 | v) = sigmoid(c + v'W), (5): (B, D) -> (B, H)."""
+        """Return p(h_j = 1 | v) = sigmoid(c + v'W)_j, (5): (B, D) -> (B, H)."""
         v = validate.points(v, len(self.b), self.b, name="v", least=0)
         return torch.sigmoid(self.c + v @ self.W)
 
     def visible(self, h: Tensor) -> Tensor:
-        """Return p(v_i = 1 | h) = sigmoid(b + Wh), (5): (B, H) -> (B, D)."""
+        """Return p(v_i = 1 | h) = sigmoid(b + Wh)_i, (5): (B, H) -> (B, D)."""
         h = validate.points(h, len(self.c), self.c, name="h", least=0)
         return torch.sigmoid(self.b + h @ self.W.T)
 
     def energy(self, v: Tensor) -> Tensor:
-        """Return the free energy -b'v - sum_j softplus(c_j + (v'W)_j), (6): (B, D) -> (B,).
-
-        It is -log sum_h e^-E(v, h): the energy of v once h is summed out.
-        """
+        """Return F(v) = -log sum_h e^-E(v, h), the free energy, (6): (B, D) -> (B,)."""
         v = validate.bits(v, len(self.b), self.b)
         return -precise(v @ self.b) - F.softplus(precise(self.c + v @ self.W)).sum(1)
+
+    def hidden_energy(self, h: Tensor) -> Tensor:
+        """Return -log sum_v e^-E(v, h): (6) from the other side, (B, H) -> (B,)."""
+        h = validate.bits(h, len(self.c), self.c, name="h")
+        return -precise(h @ self.c) - F.softplus(precise(self.b + h @ self.W.T)).sum(1)
+
+
+class RBM(Wires):
+    """Trained by contrastive divergence: k steps of a chain that starts at the data.
+
+    Args: D, H as of Wires; k, the steps of the chain in `loss`.
+    """
+
+    def __init__(self, D: int, *, H: int = 64, k: int = 1):
+        super().__init__(D, H=H)
+        self.k = validate.count(k, "k", 1)
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, k: int = 1, generator: Generator | None = None) -> Tensor:
@@ -89,10 +99,7 @@ class RBM(nn.Module):
         return self.gibbs(v, self.k)
 
     def loss(self, v: Tensor) -> Tensor:
-        """Return mean F(data) - mean F(chain): its slope is meant, its value means nothing.
-
-        The slope is data minus model, (3), with the chain's end in place of the model.
-        """
+        """Return mean F(data) - mean F(chain): its slope is (3), its value is idle."""
         v = validate.bits(v, len(self.b), self.b)
         return self.energy(v).mean() - self.energy(self.negative(v)).mean()
 
@@ -101,11 +108,6 @@ class RBM(nn.Module):
         """Start n chains at coin tosses and take k steps: (n, D), in the limit exact."""
         shape = validate.count(n), len(self.b)
         return self.gibbs(coin(self.b.new_full(shape, 0.5)), validate.count(k, "k"))
-
-    def hidden_energy(self, h: Tensor) -> Tensor:
-        """Return -log sum_v e^-E(v, h): (6) seen from the other side, (B, H) -> (B,)."""
-        h = validate.bits(h, len(self.c), self.c, name="h")
-        return -precise(h @ self.c) - F.softplus(precise(self.b + h @ self.W.T)).sum(1)
 
     def log_z(self) -> Tensor:
         """Return log Z by visiting all states of the smaller side: (), float64."""
