@@ -34,7 +34,7 @@ def log_bumps(x: Tensor, means: Tensor, scales: Tensor) -> Tensor:
 class ProductOfExperts(nn.Module):
     """E(x) = |x|^2 / (2 w^2) - sum_k softplus(a_k - |(x - m_k) / s_k|^2 / 2): (9).
 
-    Each expert is a bump on a plain, 1 + e^(a_k - ...): away from its bump it has no opinion.
+    Each expert is a bump on a plain, 1 + e^(a_k - ...): far from it, it has no opinion.
     One wide Gaussian keeps the whole from running away.
 
     Args: D, the number of dimensions; K, of experts; width w; k steps of eps in `loss`.
