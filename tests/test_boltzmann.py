@@ -292,6 +292,8 @@ def test_a_gaussian_rbm_integrates_to_one_and_is_a_mixture():
     )
     x = torch.randn(50, 2, generator=generator(7)).double()
     torch.testing.assert_close(-model.energy(x) - log_z, law.log_prob(x))
+    (slope,) = torch.autograd.grad(law.log_prob(x.requires_grad_()).sum(), x)
+    torch.testing.assert_close(model.score(x), slope)
 
 
 def test_its_free_energy_and_chain_belong_to_its_joint_energy():

@@ -47,7 +47,7 @@ def annealed_log_weights(
     n: int = 100,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Anneal n chains from independent bits to the RBM and weigh them: (7).
+    """Anneal n chains from independent bits to the RBM and weigh them: (6).
 
     log w = sum_k log f_k(v_k) - log f_{k-1}(v_k), where v_k is drawn under f_{k-1}.
     The mean of w is Z / Z_0, whatever the betas; the mean of log w lies below.

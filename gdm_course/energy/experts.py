@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from gdm_course import validate
-from gdm_course.energy.sampling import mala_step
+from gdm_course.energy.sampling import mala_step, with_slope
 
 
 def product_of_gaussians(mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and width of the Gaussian that is proportional to a product of K: (8).
+    """Return mean and width of the Gaussian that is proportional to a product of K.
 
     Precisions 1 / sigma^2 add up, and the mean is weighted by them. Args: (K, *D) both.
     """
@@ -32,12 +32,10 @@ def log_bumps(x: Tensor, means: Tensor, scales: Tensor) -> Tensor:
 
 
 class ProductOfExperts(nn.Module):
-    """E(x) = |x|^2 / (2 w^2) - sum_k softplus(a_k - |(x - m_k) / s_k|^2 / 2): (9).
+    """E(x) = |x|^2 / (2 w^2) - sum_k softplus(a_k - |(x - m_k) / s_k|^2 / 2).
 
-    Each expert is a bump on a plain, 1 + e^(a_k - ...): far from it, it has no opinion.
-    One wide Gaussian keeps the whole from running away.
-
-    Args: D, the number of dimensions; K, of experts; width w; k steps of eps in `loss`.
+    An expert is a bump on a plain, 1 + e^(a_k - ...): far from it, it has no opinion. One
+    wide Gaussian, of width w, keeps the whole from running away; k steps of eps in `loss`.
     """
 
     def __init__(self, D: int, *, K: int = 10, width: float = 2.0, k: int = 5, eps=0.01):
@@ -54,6 +52,10 @@ class ProductOfExperts(nn.Module):
         x = validate.points(x, len(self.wide), self.wide)
         opinions = F.softplus(self.heights + log_bumps(x, self.means, self.scales))
         return (x * torch.exp(-self.wide)).square().sum(1) / 2 - opinions.sum(1)
+
+    def score(self, x: Tensor) -> Tensor:
+        """Return grad log p(x) = -grad E(x): (B, D) -> (B, D)."""
+        return -with_slope(self.energy, x)[1]
 
     def chain(self, x: Tensor, k: int, generator: Generator | None = None) -> Tensor:
         """Take k steps of MALA, which leave p as it is: (B, D) -> (B, D)."""

@@ -11,12 +11,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from gdm_course import validate
 from gdm_course.energy.normalise import states
 from gdm_course.energy.rbm import RBM, Wires, coin
-from gdm_course.energy.sampling import noise_like
+from gdm_course.energy.sampling import noise_like, with_slope
 from gdm_course.nets import precise
 
 
@@ -30,6 +30,7 @@ class GaussianWires(Wires):
         super().__init__(D, H=H)
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma is {sigma}: expected a positive width, such as 0.3")
+        nn.init.normal_(self.W, std=sigma)
         self.register_buffer("sigma", torch.tensor(float(sigma)))
 
     def joint_energy(self, v: Tensor, h: Tensor) -> Tensor:
@@ -85,6 +86,10 @@ class GaussianRBM(GaussianWires, RBM):
     def loss(self, v: Tensor) -> Tensor:
         """Return mean F(data) - mean F(chain), as of RBM."""
         return self.energy(v).mean() - self.energy(self.negative(v)).mean()
+
+    def score(self, v: Tensor) -> Tensor:
+        """Return grad log p(v) = -grad F(v): (B, D) -> (B, D)."""
+        return -with_slope(self.energy, v)[1]
 
     def log_z(self) -> Tensor:
         """Return log Z by adding the 2^H weights: (), float64."""

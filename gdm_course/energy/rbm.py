@@ -1,6 +1,6 @@
 """Restricted Boltzmann machines: wires run between the visible and the hidden units only.
 
-E(v, h) = -v'Wh - b'v - c'h over bits v (D) and h (H), in nats: equation (4).
+E(v, h) = -v'Wh - b'v - c'h over bits v (D) and h (H), in nats.
 
 References:
     Smolensky (1986). Information processing in dynamical systems: harmony theory.
@@ -37,7 +37,7 @@ def logit_mean(x: Tensor, least: float = 1e-3) -> Tensor:
 
 
 class Wires(nn.Module):
-    """E(v, h) = -v'Wh - b'v - c'h, (4), and what follows for one side given the other.
+    """E(v, h) = -v'Wh - b'v - c'h, and what follows for one side given the other.
 
     Args:
         D: visible units.
@@ -51,28 +51,28 @@ class Wires(nn.Module):
         self.b, self.c = nn.Parameter(torch.zeros(D)), nn.Parameter(torch.zeros(H))
 
     def joint_energy(self, v: Tensor, h: Tensor) -> Tensor:
-        """Return E(v, h), (4): bits (B, D) and (B, H) -> (B,)."""
+        """Return E(v, h) in nats: bits (B, D) and (B, H) -> (B,)."""
         v = validate.bits(v, len(self.b), self.b, name="v")
         h = validate.bits(h, len(self.c), self.c, name="h")
         return -precise((v @ self.W * h).sum(1) + v @ self.b + h @ self.c)
 
     def hidden(self, v: Tensor) -> Tensor:
-        """Return p(h_j = 1 | v) = sigmoid(c + v'W)_j, (5): (B, D) -> (B, H)."""
+        """Return p(h_j = 1 | v) = sigmoid(c + v'W)_j, (4): (B, D) -> (B, H)."""
         v = validate.points(v, len(self.b), self.b, name="v", least=0)
         return torch.sigmoid(self.c + v @ self.W)
 
     def visible(self, h: Tensor) -> Tensor:
-        """Return p(v_i = 1 | h) = sigmoid(b + Wh)_i, (5): (B, H) -> (B, D)."""
+        """Return p(v_i = 1 | h) = sigmoid(b + Wh)_i, (4): (B, H) -> (B, D)."""
         h = validate.points(h, len(self.c), self.c, name="h", least=0)
         return torch.sigmoid(self.b + h @ self.W.T)
 
     def energy(self, v: Tensor) -> Tensor:
-        """Return F(v) = -log sum_h e^-E(v, h), the free energy, (6): (B, D) -> (B,)."""
+        """Return F(v) = -log sum_h e^-E(v, h), the free energy, (5): (B, D) -> (B,)."""
         v = validate.bits(v, len(self.b), self.b)
         return -precise(v @ self.b) - F.softplus(precise(self.c + v @ self.W)).sum(1)
 
     def hidden_energy(self, h: Tensor) -> Tensor:
-        """Return -log sum_v e^-E(v, h): (6) from the other side, (B, H) -> (B,)."""
+        """Return -log sum_v e^-E(v, h): (5) from the other side, (B, H) -> (B,)."""
         h = validate.bits(h, len(self.c), self.c, name="h")
         return -precise(h @ self.c) - F.softplus(precise(self.b + h @ self.W.T)).sum(1)
 

@@ -9,8 +9,18 @@
 # code.
 
 # %% [markdown] tags=["nav"]
+# before this: [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb) ·
+# [lecture](../../lectures/energy/boltzmann.ipynb) ·
+# [exercise](../../exercises/energy/boltzmann.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
