@@ -570,7 +570,7 @@ if full_run():
 # </details>
 #
 # If chains that hardly move are the reason, three repairs should work: more steps ($k = 10$); weight decay, which
-# takes a thousandth of each wire away and so keeps chains moving; and for PCD a small rate that fades.
+# takes a thousandth of each wire away, since weak wires forget fast (section 6); and for PCD a small rate that fades.
 
 # %%
 repaired = {
@@ -594,7 +594,7 @@ for ax, runs in zip(axes, (broken, repaired)):
 
 # %% [markdown]
 # All three end near the dashed line, the best there is. The last column is what people watch instead: the bits
-# that one step from a pattern keeps. The broken runs have the best reconstructions of all.
+# that one step from a pattern keeps. It tells the broken runs from the repaired ones not at all.
 #
 # **Change this and run again:** set `k=10` for PCD at the rate 0.3. Do more steps save it?
 #
