@@ -106,6 +106,11 @@ def adamw(model: nn.Module, lr: float, weight_decay: float = 0.0):
     return adam(model.parameters(), lr, weight_decay)
 
 
+def sgd(model: nn.Module, lr: float, weight_decay: float = 0.0):
+    """Plain stochastic gradient descent, in torch's fused form, for recipes."""
+    return torch.optim.SGD(model.parameters(), lr, weight_decay=weight_decay, fused=True)
+
+
 def finite(value: Tensor, what: str, model: nn.Module, step: int, last: float) -> float:
     """Return a number, or raise FloatingPointError and say what is not finite and where."""
     if math.isfinite(number := value.item()):

@@ -13,7 +13,8 @@
 # [solution](../../solutions/vae/vqvae.ipynb)
 #
 # previous: [What a code is worth: beta-VAE and InfoVAE](beta_vae.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Likely is what lies low: Boltzmann machines](../energy/boltzmann.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
