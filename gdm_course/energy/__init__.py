@@ -10,6 +10,7 @@ from gdm_course.examples import Example
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",
     "OnGrid": "an energy trained with log Z from a grid: tests/test_boltzmann.py",
+    "Causes": "a belief net that nobody trains: tests/test_belief_net.py",
     "Noise": "a protocol: what NCE tells data from",
 }
 
@@ -18,6 +19,7 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **bits_and_experts(),
+        **beliefs(),
         **scores(),
     }
 
@@ -37,6 +39,17 @@ def bits_and_experts() -> dict[str, Example]:
         "PersistentRBM": Example(partial(PersistentRBM, 6, H=3), (6,), K=2, draw=short),
         "GaussianRBM": Example(partial(GaussianRBM, 3, H=2), (3,)),
         "ProductOfExperts": Example(partial(ProductOfExperts, 3, K=4), (3,), draw=short),
+    }
+
+
+def beliefs() -> dict[str, Example]:
+    """Return the models of the unit belief_net."""
+    from gdm_course.energy.belief_net import SigmoidBeliefNet
+    from gdm_course.energy.dbn import DBN
+
+    return {
+        "SigmoidBeliefNet": Example(partial(SigmoidBeliefNet, 6, H=3), (6,), K=2),
+        "DBN": Example(partial(DBN, 6, H=3), (6,), K=2, draw={"k": 2}),
     }
 
 
