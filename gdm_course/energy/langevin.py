@@ -1,7 +1,7 @@
-"""A deep energy, trained by maximum likelihood: lowered at the data, raised where chains go.
+"""A deep energy by maximum likelihood: lowered at the data, raised where chains go.
 
 The gradient of -log p(x) is grad E(x) - E_model[grad E], and chains stand for the model:
-    loss = E(data) - E(chains),
+    loss = mean E(data) - mean E(chains),
 whose value means nothing, and whose gradient is right if the chains are.
 
 References:
@@ -22,13 +22,15 @@ from torch import Tensor
 from gdm_course import validate
 from gdm_course.energy.network import EnergyNet
 from gdm_course.energy.normalise import log_z_grid
-from gdm_course.energy.sampling import langevin_step, noise_like
+from gdm_course.energy.sampling import langevin_step
 from gdm_course.learning import on_backward
 
 Step = Callable[[Callable, Tensor, float], Tensor]
 
 
-def run(energy: Callable, x: Tensor, eps: float, steps: int, step: Step) -> Tensor:
+def run(
+    energy: Callable, x: Tensor, eps: float, steps: int, step: Step = langevin_step
+) -> Tensor:
     """Take so many steps with every chain: (B, *D) -> (B, *D), without a gradient."""
     for _ in range(steps if len(x) else 0):
         x = step(energy, x, eps)
@@ -36,7 +38,7 @@ def run(energy: Callable, x: Tensor, eps: float, steps: int, step: Step) -> Tens
 
 
 class ExactEnergyModel(EnergyNet):
-    """The likelihood itself: loss = mean E + log Z, with log Z on a grid of the plane.
+    """The likelihood itself: loss = mean E + log Z, with log Z summed over a grid.
 
     Args:
         D: dimension of a point, 1 or 2 in practice.
@@ -51,8 +53,9 @@ class ExactEnergyModel(EnergyNet):
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean of -log p in nats, as good as the grid: (B, D) -> ()."""
+        E = self.energy(x)
         log_z = log_z_grid(self.energy, self.bounds, self.cells, validate.dtype_of(self))
-        return self.energy(x).mean() + log_z.to(x.dtype)
+        return E.mean() + log_z.to(E.dtype)
 
 
 class EnergyModel(EnergyNet):
@@ -73,21 +76,18 @@ class EnergyModel(EnergyNet):
         validate.at_least(0, k=k)
         self.k, self.eps, self.step = k, eps, step
 
+    def moved(self, x: Tensor) -> Tensor:
+        """Return where chains are k steps later: (B, D) -> (B, D)."""
+        return run(self.energy, x, self.eps, self.k, self.step)
+
     def loss(self, x: Tensor) -> Tensor:
         """Return mean E(data) - mean E(chains): (B, D) -> ()."""
-        chains = run(
-            self.energy, validate.points(x, self.D, self), self.eps, self.k, self.step
-        )
+        chains = self.moved(validate.points(x, self.D, self))
         return self.energy(x).mean() - self.energy(chains).mean()
-
-    def start(self, n: int) -> Tensor:
-        """Draw n points of the bowl, N(0, width^2 I): (n, D)."""
-        return self.width * noise_like(next(self.parameters()).new_empty(n, self.D))
 
     def sample(self, n: int, steps: int = 1000) -> Tensor:
         """Run n chains from the bowl: (n, D). They may not have arrived."""
-        start = self.start(validate.count(n))
-        return run(self.energy, start, self.eps, steps, self.step)
+        return run(self.energy, self.bowl.sample(n), self.eps, steps, self.step)
 
 
 class PersistentEnergyModel(EnergyModel):
@@ -96,14 +96,14 @@ class PersistentEnergyModel(EnergyModel):
     Args:
         D, more: as of `EnergyModel`.
         places: how many the buffer holds.
-        fresh: share of the chains that start anew, from the bowl.
+        fresh: share of the chains that start anew, from the bowl; 1: nothing is kept.
     """
 
-    def __init__(self, D: int, *, places: int = 10_000, fresh: float = 0.02, **more):
+    def __init__(self, D: int, *, places: int = 2000, fresh: float = 0.02, **more):
         super().__init__(D, **{"k": 10, **more})
         validate.at_least(1, places=places)
         self.fresh = fresh
-        self.register_buffer("places", self.start(places).detach())
+        self.register_buffer("places", self.bowl.sample(places))
 
     def loss(self, x: Tensor) -> Tensor:
         """Return mean E(data) - mean E(chains), as many chains as data: (B, D) -> ().
@@ -113,8 +113,8 @@ class PersistentEnergyModel(EnergyModel):
         x = validate.points(x, self.D, self)
         rows = torch.randint(len(self.places), (len(x),), device=x.device)
         new = torch.rand(len(x), 1, device=x.device) < self.fresh
-        chains = torch.where(new, self.start(len(x)), self.places[rows])
-        chains = run(self.energy, chains, self.eps, self.k, self.step)
+        chains = torch.where(new, self.bowl.sample(len(x)), self.places[rows])
+        chains = self.moved(chains)
         loss = self.energy(x).mean() - self.energy(chains).mean()
         return on_backward(loss, lambda: self.places.index_copy_(0, rows, chains))
 
@@ -123,18 +123,19 @@ class PersistentEnergyModel(EnergyModel):
 
 
 def both(*energies: Callable) -> Callable:
-    """Return the energy of "and": the sum, whose density is the product."""
+    """Return the energy of "and": the sum, whose density is the product of densities."""
     return lambda x: torch.stack([E(x) for E in energies]).sum(0)
 
 
 def either(*energies: Callable) -> Callable:
-    """Return the energy of "or": -log sum e^-E, whose density is the sum.
+    """Return the energy of "or": -log sum e^-E, whose density is the sum of e^-E over Z.
 
-    The weights of its parts are 1 / Z each, not equal.
+    A part counts as much as its own Z is large: without those, the parts' weights are not
+    chosen, they happen.
     """
     return lambda x: -torch.logsumexp(torch.stack([-E(x) for E in energies]), 0)
 
 
 def without(energy: Callable, other: Callable, weight: float = 0.5) -> Callable:
-    """Return the energy of "and not": E - weight * other; a large weight makes Z infinite."""
+    """Return the energy of "and not": E - weight * other; too much makes Z infinite."""
     return lambda x: energy(x) - weight * other(x)
