@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from gdm_course.data import toy
+from gdm_course.divergences import kl_estimate
 from gdm_course.energy import energy_matching as em
+from gdm_course.energy import fit_plane
 from gdm_course.energy import langevin as lg
 from gdm_course.energy.network import Bowl, EnergyNet, FittedBowl
 from gdm_course.energy.normalise import cell_centres, log_z_grid
@@ -310,3 +313,17 @@ def test_the_contrast_is_of_the_potential_and_half_of_the_chains_start_at_the_da
     assert torch.equal(start[::2], x[::2])
     assert (start[1::2] != x[1::2]).all()
     assert steps * model.dt > 1  # those from the noise arrive
+
+
+# The family's model of the plane ----------------------------------------------------------
+
+
+def test_fit_plane_is_normalised_and_comes_closer_than_one_gaussian():
+    truth, g = toy.get("two_moons"), generator(5)
+    x, held_out = truth.sample(4000, g).float(), truth.sample(2000, g).float()
+    single = MultivariateNormal(x.mean(0), x.T.cov())
+    model = fit_plane(x, steps=100)
+    gap = kl_estimate(truth.log_prob, model.log_prob, held_out).value
+    assert gap < 0.4 * kl_estimate(truth.log_prob, single.log_prob, held_out).value
+    total = log_z_grid(lambda x: -model.log_prob(x), BOX, 300)
+    assert total.item() == pytest.approx(0, abs=1e-3)

@@ -3,9 +3,34 @@
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gdm_course.examples import Example
+
+
+def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
+    """Fit this family's model of the plane to points x (N, 2), for the gallery.
+
+    By maximum likelihood with log Z from a grid around the data; at the end log Z is taken
+    from a finer and wider one.
+    """
+    from gdm_course.chance import own_chance
+    from gdm_course.energy.langevin import ExactEnergyModel
+    from gdm_course.energy.network import FittedBowl
+    from gdm_course.energy.normalise import Normalised, log_z_grid
+    from gdm_course.training import forever, shifted, train
+
+    low, high, wide = x.amin(0), x.amax(0), x.std(0)
+    boxes = ([*zip((low - k * wide).tolist(), (high + k * wide).tolist())] for k in (1, 3))
+    near, far = (tuple(box) for box in boxes)
+    rate = lambda step: 1e-2 * (1 - step / steps)  # noqa: E731
+    with own_chance(shifted(seed)):
+        bowl = FittedBowl(x, noise=wide.mean().item())
+        model = ExactEnergyModel(2, near, bowl=bowl)
+        for _ in train(model, forever(x, 256), steps, lr=rate):
+            pass
+    return Normalised(model, log_z_grid(model.energy, far, 400)).eval()
+
 
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",

@@ -8,8 +8,17 @@
 # unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
+# [exercise](../../exercises/energy/langevin.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
