@@ -31,6 +31,11 @@ def paired(noise: Tensor, x: Tensor) -> Tensor:
     return noise[torch.as_tensor(columns, device=noise.device)]
 
 
+def temperature(t: Tensor, T: float, tau: float) -> Tensor:
+    """Return T(t): 0 up to tau, then a line up to T at t = 1, and T from there on."""
+    return T * ((t - tau) / (1 - tau)).clamp(0, 1)
+
+
 class FlowPotential(EnergyNet):
     """A potential V whose slope carries N(0, I) to the data in the time 1: phase one.
 
@@ -39,54 +44,44 @@ class FlowPotential(EnergyNet):
 
     Args:
         D: dimension of a point.
-        T: temperature at which V is an energy, V / T.
-        tau: time up to which chains are cold.
+        T, tau: temperature at which V / T is the energy; time up to which chains are cold.
         dt: size of a step in time.
         net: more about V, see `EnergyNet`.
     """
 
-    def __init__(
-        self, D: int, *, T: float = 0.1, tau: float = 0.8, dt: float = 0.02, **net
-    ):
+    def __init__(self, D: int, *, T=0.1, tau: float = 0.8, dt: float = 0.02, **net):
         super().__init__(D, **net)
         self.T, self.tau, self.dt = T, tau, dt
 
-    def potential(self, x: Tensor) -> Tensor:
-        """Return V(x): (B, D) -> (B,)."""
-        return super().energy(x)
-
     def energy(self, x: Tensor) -> Tensor:
         """Return V(x) / T in nats: (B, D) -> (B,)."""
-        return self.potential(x) / self.T
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Return the mean squared error of the velocity, weighted by `share`: ()."""
-        z = paired(noise_like(validate.points(x, self.D, self)), x)
-        t = torch.rand(len(x), 1, dtype=x.dtype, device=x.device)
-        velocity = self.T * self.score((1 - t) * z + t * x)
-        return (self.share(t) * (velocity - (x - z)).square().sum(1)).mean()
+        return super().energy(x) / self.T
 
     def share(self, t: Tensor) -> Tensor:
         """Return how much the flow counts at the time t: (B, 1) -> (B,), 1 everywhere."""
         return torch.ones_like(t).squeeze(1)
 
-    def temperature(self, t: Tensor) -> Tensor:
-        """Return T(t): 0 up to tau, then a line up to T at t = 1, and T from there on."""
-        return self.T * ((t - self.tau) / (1 - self.tau)).clamp(0, 1)
-
-    def carry(self, x: Tensor, t: Tensor, steps: int) -> Tensor:
-        """Take steps of size dt from the times t (B, 1): (B, D) -> (B, D)."""
-        for _ in range(steps if len(x) else 0):
-            _, slope = with_slope(self.potential, x)
-            kick = (2 * self.temperature(t) * self.dt).sqrt()
-            x, t = x.detach() - self.dt * slope + kick * noise_like(x), t + self.dt
-        return x.detach()
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean squared error of the velocity, weighted by `share`: ()."""
+        z = paired(noise_like(validate.points(x, self.D, self)), x)
+        t = torch.rand(len(x), 1, dtype=x.dtype, device=x.device)
+        velocity = self.T * self.score((1 - t) * z + t * x)  # -grad V
+        return (self.share(t) * (velocity - (x - z)).square().sum(1)).mean()
 
     def sample(self, n: int, until: float = 2.0) -> Tensor:
         """Carry n points of N(0, I) to a time, such as 1, when they arrive: (n, D)."""
-        like = next(self.parameters())
-        z = noise_like(like.new_empty(validate.count(n), self.D))
-        return self.carry(z, z.new_zeros(n, 1), round(until / self.dt))
+        z = torch.randn(validate.count(n), self.D).to(next(self.parameters()))
+        return carry(self, z, z.new_zeros(n, 1), round(until / self.dt))
+
+
+def carry(model: FlowPotential, x: Tensor, t: Tensor, steps: int) -> Tensor:
+    """Take steps of size dt from the times t (B, 1): (B, D) -> (B, D)."""
+    for _ in range(steps if len(x) else 0):
+        _, slope = with_slope(model.energy, x)
+        kick = (2 * temperature(t, model.T, model.tau) * model.dt).sqrt()
+        x = x.detach() - model.dt * model.T * slope + kick * noise_like(x)
+        t = t + model.dt
+    return x.detach()
 
 
 class EnergyMatching(FlowPotential):
@@ -113,6 +108,6 @@ class EnergyMatching(FlowPotential):
         flow, start = super().loss(x), noise_like(x)
         at_data = torch.arange(len(x), device=x.device)[:, None] % 2 == 0
         chains = torch.where(at_data, x, start)
-        chains = self.carry(chains, at_data.to(x.dtype), round(1.2 / self.dt))
-        gap = self.potential(x).mean() - self.potential(chains).mean()
-        return flow + self.contrast * gap
+        chains = carry(self, chains, at_data.to(x.dtype), round(1.2 / self.dt))
+        gap = self.energy(x).mean() - self.energy(chains).mean()
+        return flow + self.contrast * self.T * gap

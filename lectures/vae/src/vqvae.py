@@ -13,7 +13,8 @@
 # [solution](../../solutions/vae/vqvae.ipynb)
 #
 # previous: [What a code is worth: beta-VAE and InfoVAE](beta_vae.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Rolling and kicked: Langevin and deep energies](../energy/langevin.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

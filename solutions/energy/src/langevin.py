@@ -9,6 +9,7 @@
 
 # %% [markdown] tags=["nav"]
 # before this: [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
+# [lecture](../../lectures/energy/langevin.ipynb) ·
 # [exercise](../../exercises/energy/langevin.ipynb)
 
 # %% tags=["setup"]
