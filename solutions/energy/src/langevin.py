@@ -30,7 +30,6 @@ from gdm_course import plotting as plot
 from gdm_course.checks.energy import langevin as check
 from gdm_course.data import energies
 from gdm_course.energy import sampling
-from gdm_course.energy.langevin import either
 from gdm_course.energy.normalise import log_z_grid
 from gdm_course.training import budget, full_run, seed_everything
 
@@ -310,7 +309,7 @@ check.mixture_energy(mixture_energy)
 parts, box = [energies.get("U1"), energies.get("U4")], ((-6.5, 6.5), (-6.5, 6.5))
 log_z = torch.tensor([part.log_z for part in parts])
 print("shares of the plain sum:", *(f"{s:.0%}" for s in log_z.softmax(0)))
-plain = either(*parts)
+plain = lambda x: -torch.logsumexp(-torch.stack([part(x) for part in parts]), 0)
 total = log_z_grid(plain, box, budget(300, 60)).item()
 assert abs(total - log_z.logsumexp(0)) < 0.01 or not full_run()
 left, right = plot.panels("the sum of e^-E", "equal weights")
