@@ -396,23 +396,19 @@ def fit(model, steps, lr=5e-3, constant=False, seed=0):
     yield from train(model, forever(x_train, 256, generator(seed)), steps, rate)
 
 
-def exact_density(model):
-    """The model with log Z from a finer grid: a Density."""
-    return Normalised(model, log_z_grid(model.energy, box, 300))
-
-
 @torch.no_grad()
-def kl(density):
-    """KL(truth || model) in nats on test points."""
-    return (truth.log_prob(x_test) - density.log_prob(x_test)).mean().item()
+def kl(energy, T=1.0):
+    """KL(truth || e^(-E/T) / Z) in nats, on test points, with log Z from a finer grid."""
+    log_z = log_z_grid(lambda x: energy(x) / T, box, 300)
+    return (truth.log_prob(x_test) + energy(x_test) / T + log_z).mean().item()
 
 
 seed_everything(0)
 exact = ExactEnergyModel(2, box, **shape)
-panels = {"energy": lambda ax: plot.density(lambda x: -exact.energy(x), truth.bounds, ax)}
+panels = {"e^-E": lambda ax: plot.density(lambda x: -exact.energy(x), truth.bounds, ax)}
 for _ in watch(fit(exact, budget(600, 5), 1e-2), 100, panels):
     pass
-best = kl(exact_density(exact))
+best = kl(exact.energy)
 print(f"log Z by grid: {best:.3f} nats from the truth")
 assert best < 0.1 or not full_run()
 
@@ -474,12 +470,11 @@ seed_everything(0)
 contrastive = EnergyModel(2, **shape)
 for _ in progress(fit(contrastive, budget(1000, 5)), budget(1000, 5), "training"):
     pass
-density = exact_density(contrastive)
-reached = kl(density)
+reached = kl(contrastive.energy)
 print(f"chains from the data: {reached:.3f} nats from the truth; by grid {best:.3f}")
 assert reached < 0.6 or not full_run()
-assert isinstance(contrastive, protocols.Sampler | protocols.Trainable)
-assert isinstance(density, protocols.Density)
+density = Normalised(contrastive, log_z_grid(contrastive.energy, box, 300))
+assert isinstance(contrastive, protocols.Sampler) and isinstance(density, protocols.Density)
 
 # %% tags=["fold"]
 # @title The truth beside both models, and 2,000 chains after 1,000 steps
@@ -487,7 +482,9 @@ seed_everything(1)
 sample = contrastive.sample(2000, budget(1000, 5))
 found = {
     "truth": truth.log_prob,
-    f"log Z by grid: {best:.2f}": exact_density(exact).log_prob,
+    f"log Z by grid: {best:.2f}": Normalised(
+        exact, log_z_grid(exact.energy, box, 300)
+    ).log_prob,
     f"chains: {reached:.2f} nats": density.log_prob,
 }
 *axes, last = plot.panels(*found, "samples of the last")
@@ -552,14 +549,14 @@ class PersistentEnergyModel(EnergyModel):
 # %% [markdown]
 # ## 7. Break it, four times
 #
-# Each run differs from a healthy one by one argument.
+# Each run differs in one respect from a healthy one. There are two healthy ones: chains
+# from the data, of section 6, and a buffer.
 #
 # 1. **A step near the limit:** $\epsilon = 0.15$, where a valley's $4s^2$ is 0.16.
-# 2. **A high rate** that does not fall, 0.02.
-# 3. **MALA inside training**, with a buffer. Its control is the same buffer with plain
-#    steps.
+# 2. **A high rate** with a buffer: 0.03, and it does not fall.
+# 3. **MALA** with a buffer.
 # 4. **Cold chains:** 20 steps from the bowl at the temperature 0.01, as in the question of
-#    section 3.
+#    section 3. They draw from $e^{-E/0.01}$, so that is the density to judge.
 #
 # **Predict, before you run:** MALA is the exact sampler. Is it the better trainer? And
 # which run draws good points although its density is wrong?
@@ -573,50 +570,50 @@ def cold_step(energy, x, eps, T=0.01):
 
 kept = {**shape, "places": 256, "fresh": 0.05}
 afresh = {**shape, "places": 1, "fresh": 1.0, "k": 20, "eps": 0.02}
-n, long = budget(300, 3), budget(400, 3)
-runs = {  # model, steps, rate, constant
-    "healthy": (EnergyModel(2, **shape), n, 5e-3, False),
-    "eps = 0.15": (EnergyModel(2, eps=0.15, **shape), n, 5e-3, False),
-    "rate 0.02": (EnergyModel(2, **shape), n, 2e-2, True),
-    "buffer": (PersistentEnergyModel(2, **kept), long, 2e-3, False),
-    "and MALA": (PersistentEnergyModel(2, step=mala, eps=0.02, **kept), long, 2e-3, False),
-    "cold": (PersistentEnergyModel(2, step=cold_step, **afresh), n, 2e-3, False),
-}
-inside = truth.log_prob(x_test).quantile(0.01)  # 99 % of the truth lies above it
 seed_everything(0)
+n = budget(300, 3)
+runs = {  # model, rate, constant
+    "eps = 0.15": (EnergyModel(2, eps=0.15, **shape), 5e-3, False),
+    "buffer": (PersistentEnergyModel(2, **kept), 2e-3, False),
+    "high rate": (PersistentEnergyModel(2, **kept), 3e-2, True),
+    "MALA": (PersistentEnergyModel(2, step=mala, eps=0.02, **kept), 2e-3, False),
+    "cold": (PersistentEnergyModel(2, step=cold_step, **afresh), 2e-3, False),
+}
 gaps, losses = {}, {}
-for name, (model, steps, lr, constant) in progress(runs.items(), len(runs), "six runs"):
-    for _, losses[name] in fit(model, steps, lr, constant):
+for name, (model, lr, constant) in progress(runs.items(), len(runs), "five runs"):
+    for _, losses[name] in fit(model, n, lr, constant):
         pass
-    gaps[name] = kl(exact_density(model))
-seed_everything(1)
+    gaps[name] = kl(model.energy, T=0.01 if name == "cold" else 1.0)
+inside = truth.log_prob(x_test).quantile(0.01)  # 99 % of the truth lies above it
 print(f"{'':12}{'KL (nats)':>12}{'last loss':>12}{'good points':>13}")
 for name, (model, *_) in runs.items():
-    good = (truth.log_prob(model.sample(1000, model.k)) > inside).float().mean()
+    good = (truth.log_prob(model.sample(1000, 20)) > inside).float().mean()
     print(f"{name:12}{gaps[name]:12.3g}{losses[name]:12.3g}{good:13.0%}")
 if full_run():
-    assert gaps["healthy"] < gaps["rate 0.02"] and gaps["healthy"] < gaps["cold"]
-    assert gaps["eps = 0.15"] > 100 and gaps["and MALA"] > 3 * gaps["buffer"]
-    assert good > 0.7  # of the last, the cold one
+    assert gaps["eps = 0.15"] > 100 and gaps["high rate"] > 3 * gaps["buffer"]
+    assert gaps["MALA"] > 3 * gaps["buffer"]
+    assert gaps["cold"] > 20 and good > 0.6  # of the last, the cold one
 
 # %% [markdown]
 # <details><summary>Answer to the predictions</summary>
 #
-# No: MALA is the worst trainer of the two with a buffer. The cold run draws good points.
+# No: with MALA the buffer ends far worse than with plain steps. The cold run draws points
+# that are nearly all in the valleys.
 # </details>
 #
 # 1. **Too large a step:** the chains overshoot, land high, and the energy *there* is raised
 #    without end. The loss runs to minus infinity, and a small loss looked like success.
-# 2. **Too high a rate:** valleys move faster than chains follow.
+# 2. **Too high a rate:** the energy changes faster than the chains in the buffer follow.
 # 3. **MALA:** a chain whose proposals are all refused stays where it is, and the energy
 #    under it is raised for ever. An exact sampler helps only if it also moves. Lower
 #    $\epsilon$ until half of the steps are accepted, or use plain steps.
 # 4. **Cold:** training tuned 20 steps from the bowl to end at the data. That makes a good
-#    sampler of short runs, not a density.
+#    sampler of short runs. What those chains claim to draw from is a few needles.
 #
 # The repairs are in the healthy runs: a step well below $4s^2$, a falling rate, plain
-# steps, temperature 1, and the bowl. Judge by the KL where it is known, else by the energies
-# of data and chains, which must stay close.
+# steps, temperature 1, and the bowl. Even so the buffer is worse than chains from the data
+# here. Judge by the KL where it is known, else by the energies of data and chains, which
+# must stay close.
 
 # %% [markdown]
 # ## 8. Scale: digits
@@ -747,7 +744,7 @@ if full_run():
 # %% tags=["fold"]
 # @title All figures in one table
 rows = {"log Z by grid": (best, "nats, KL"), "chains from the data": (reached, "nats, KL")}
-rows |= {f"broken: {k}": (gaps[k], "nats, KL") for k in ("eps = 0.15", "and MALA", "cold")}
+rows |= {f"broken: {k}": (gaps[k], "nats, KL") for k in runs}
 rows |= {name: (value, "Fréchet distance") for name, value in far.items()}
 for name, (value, unit) in rows.items():
     print(f"{name:26}{value:12.3g}  {unit}")
@@ -1050,7 +1047,7 @@ matched, m = EnergyMatching(2, contrast=5.0, **settings), budget(200, 3)
 matched.load_state_dict(flow.state_dict())
 for _ in progress(train(matched, pairs, m, lambda k: 2e-3 * (1 - k / m)), m, "phase two"):
     pass
-gaps_of_phases = [kl(exact_density(model)) for model in (flow, matched)]
+gaps_of_phases = [kl(model.energy) for model in (flow, matched)]
 for name, gap in zip(("phase one", "phase two"), gaps_of_phases):
     print(f"{name}: V / T is {gap:.3f} nats from the truth")
 assert gaps_of_phases[1] < gaps_of_phases[0] or not full_run()
@@ -1066,7 +1063,8 @@ for (left, right), model in zip(zip(*[iter(plot.panels(*titles))] * 2), (flow, m
     left.plot(*torch.stack(path).permute(2, 0, 1), color=plot.GREY, linewidth=0.3)
     plot.scatter(path[0], left, color=plot.BLACK)
     plot.scatter(path[-1], left, truth.bounds, plot.ORANGE, size=9)
-    plot.density(exact_density(model).log_prob, truth.bounds, right, vmax=0.5)
+    density = Normalised(model, log_z_grid(model.energy, box, 300))
+    plot.density(density.log_prob, truth.bounds, right, vmax=0.5)
 
 # %% [markdown]
 # The flow arrives after a few dozen steps, with no chain trained on. As a *density* phase
