@@ -54,22 +54,18 @@ def chains() -> dict[str, Example]:
 
     small, steps = {"waves": 4, "hidden": (8,)}, {"steps": 3}
     many, box = {**small, "places": 20, "k": 2}, ((-4.0, 4.0),) * 2
-
-    def tilted() -> nn.Module:
-        bowl = FittedBowl(torch.randn(20, 3), noise=0.1)
-        return lg.PersistentEnergyModel(3, bowl=bowl, **many)
-
+    persistent = partial(lg.PersistentEnergyModel, 3, **many)
+    fitted = lambda: FittedBowl(torch.randn(20, 3), noise=0.1)  # noqa: E731
+    exact = partial(lg.ExactEnergyModel, 2, box, cells=8, **small)
     return {
         "Bowl": Example(partial(Bowl, 3, 2.0), (3,)),
-        "FittedBowl": Example(lambda: FittedBowl(torch.randn(20, 3)), (3,)),
-        "ExactEnergyModel": Example(
-            partial(lg.ExactEnergyModel, 2, box, cells=8, **small), (2,)
-        ),
+        "FittedBowl": Example(fitted, (3,)),
+        "ExactEnergyModel": Example(exact, (2,)),
         "EnergyModel": Example(partial(lg.EnergyModel, 3, k=2, **small), (3,), draw=steps),
-        "PersistentEnergyModel": Example(
-            partial(lg.PersistentEnergyModel, 3, **many), (3,), draw=steps
+        "PersistentEnergyModel": Example(persistent, (3,), draw=steps),
+        "PersistentEnergyModel around data": Example(
+            lambda: persistent(bowl=fitted()), (3,), draw=steps
         ),
-        "PersistentEnergyModel around data": Example(tilted, (3,), draw=steps),
         "FlowPotential": Example(partial(em.FlowPotential, 3, **small), (3,)),
         "EnergyMatching": Example(partial(em.EnergyMatching, 3, dt=0.3, **small), (3,)),
     }

@@ -19,16 +19,19 @@ from gdm_course.energy.network import EnergyNet
 from gdm_course.energy.sampling import noise_like, with_slope
 
 
-def paired(noise: Tensor, x: Tensor) -> Tensor:
-    """Return the rows of the noise in the order that is nearest to x: (B, D).
+def paired(noise: Tensor, x: Tensor, rounds: int = 100) -> Tensor:
+    """Return the rows of the noise in an order that is near to x: (B, D).
 
-    The order with the least sum of squared distances, in which no two paths cross.
+    In each round random pairs i, j swap their noise where that is nearer, which is where
+    (z_i - z_j).(x_i - x_j) < 0. In the end hardly any two paths z -> x are longer than the
+    same two exchanged.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    far = torch.cdist(x.detach().double(), noise.detach().double()).square()
-    columns = linear_sum_assignment(far.cpu().numpy())[1]  # of row 0, 1, ...
-    return noise[torch.as_tensor(columns, device=noise.device)]
+    z, half = noise.clone(), len(x) // 2
+    for _ in range(rounds):
+        i, j = torch.randperm(len(x))[: 2 * half].to(x.device).view(2, half)
+        swap = ((z[i] - z[j]) * (x[i] - x[j])).sum(1, keepdim=True) < 0
+        z[i], z[j] = torch.where(swap, z[j], z[i]), torch.where(swap, z[i], z[j])
+    return z
 
 
 def temperature(t: Tensor, T: float, tau: float) -> Tensor:

@@ -679,7 +679,7 @@ for ax, x in zip(plot.panels(*clouds, columns=5, width=2.4, height=2.6), clouds.
 # %% [markdown]
 # The buffer of the tilted energy is close to the digits, closer than the Gaussian it
 # started from; with a round bowl the same budget leads nowhere near. But look at the fourth
-# row: *new* chains of 200 steps are worse than the Gaussian. The buffer has followed the
+# row: *new* chains of 200 steps are no better than that Gaussian. The buffer has followed the
 # energy while it changed; the last energy alone does not lead chains to where the buffer
 # is. This is a good archive of samples and no finished density.
 #
@@ -929,20 +929,23 @@ assert total > 50
 # Chains from noise are slow because nothing leads them to the data. Energy matching (2025)
 # trains one scalar $V$ in two phases. In phase one $-\nabla V$ is a velocity that carries
 # $\mathcal N(0, I)$ to the data along straight lines in the time 1; the pairs of noise and
-# data are those with the least sum of squared distances.
+# data are chosen so that hardly any two paths cross.
 
 
 # %% tags=["from:energy.energy_matching.paired"]
-def paired(noise: Tensor, x: Tensor) -> Tensor:
-    """Return the rows of the noise in the order that is nearest to x: (B, D).
+def paired(noise: Tensor, x: Tensor, rounds: int = 100) -> Tensor:
+    """Return the rows of the noise in an order that is near to x: (B, D).
 
-    The order with the least sum of squared distances, in which no two paths cross.
+    In each round random pairs i, j swap their noise where that is nearer, which is where
+    (z_i - z_j).(x_i - x_j) < 0. In the end hardly any two paths z -> x are longer than the
+    same two exchanged.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    far = torch.cdist(x.detach().double(), noise.detach().double()).square()
-    columns = linear_sum_assignment(far.cpu().numpy())[1]  # of row 0, 1, ...
-    return noise[torch.as_tensor(columns, device=noise.device)]
+    z, half = noise.clone(), len(x) // 2
+    for _ in range(rounds):
+        i, j = torch.randperm(len(x))[: 2 * half].to(x.device).view(2, half)
+        swap = ((z[i] - z[j]) * (x[i] - x[j])).sum(1, keepdim=True) < 0
+        z[i], z[j] = torch.where(swap, z[j], z[i]), torch.where(swap, z[i], z[j])
+    return z
 
 
 # %% tags=["from:energy.energy_matching.temperature"]
@@ -1058,7 +1061,7 @@ seed_everything(1)
 titles = ("phase one: paths", "its density", "phase two: paths", "its density")
 for (left, right), model in zip(zip(*[iter(plot.panels(*titles))] * 2), (flow, matched)):
     path = [torch.randn(150, 2)]
-    for k in range(50):
+    for k in range(32):
         path.append(carry(model, path[-1], torch.full((150, 1), k * model.dt), 1))
     left.plot(*torch.stack(path).permute(2, 0, 1), color=plot.GREY, linewidth=0.3)
     plot.scatter(path[0], left, color=plot.BLACK)
