@@ -268,7 +268,7 @@ for eps in (0.5, 1.0, 2.0):
 # downhill is proposed more often than the step back, and nothing makes up for it.
 #
 # **Play.** Move $\epsilon$ and watch the histogram leave the curve. `exact` switches MALA
-# on. At which $\epsilon$ do half of its steps fail?
+# on: how many of its steps are still accepted near $\epsilon = 4$, where Langevin explodes?
 
 
 # %%
@@ -590,8 +590,8 @@ for name, (model, *_) in runs.items():
     good = (truth.log_prob(model.sample(1000, 20)) > inside).float().mean()
     print(f"{name:12}{gaps[name]:12.3g}{losses[name]:12.3g}{good:13.0%}")
 if full_run():
-    assert gaps["eps = 0.15"] > 100 and gaps["high rate"] > 3 * gaps["buffer"]
-    assert gaps["MALA"] > 3 * gaps["buffer"]
+    assert gaps["eps = 0.15"] > 100 and gaps["high rate"] > 10 * gaps["buffer"]
+    assert gaps["MALA"] > 2 * gaps["buffer"]
     assert gaps["cold"] > 20 and good > 0.6  # of the last, the cold one
 
 # %% [markdown]
