@@ -23,7 +23,7 @@ def set_seeds(seed: int) -> None:
 def chance() -> dict[str, Any]:
     """Return the state of Python's, NumPy's and torch's generators, as tensors and numbers.
 
-    `torch.load(..., weights_only=True)` can read it back from a file.
+    A file of plain tensors, numbers and strings can hold it: `scale.state`.
     """
     name, keys, *rest = np.random.get_state()
     return {

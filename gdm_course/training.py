@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gdm_course.batching import Batch, columns, numbered, whole
 from gdm_course.chance import set_seeds
 from gdm_course.environment import on
-from gdm_course.learning import Attempt
+from gdm_course.learning import Attempt, copy_all
 
 
 def seed_shift() -> int:
@@ -86,10 +86,10 @@ def ema(average: nn.Module, model: nn.Module, decay: float = 0.999) -> None:
 
     Buffers (such as running statistics) are copied.
     """
-    for a, m in zip(average.parameters(), model.parameters()):
-        a.lerp_(m.to(a.dtype), 1 - decay)
-    for a, m in zip(average.buffers(), model.buffers()):
-        a.copy_(m)
+    to, new = [*average.parameters()], [*model.parameters()]
+    if to:  # all in one call
+        torch._foreach_lerp_(to, [m.to(a.dtype) for a, m in zip(to, new)], 1 - decay)
+    copy_all([*average.buffers()], [*model.buffers()])
 
 
 def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
@@ -104,6 +104,11 @@ def adam(parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
 def adamw(model: nn.Module, lr: float, weight_decay: float = 0.0):
     """`adam` for all parameters of a model: what recipes use unless they say otherwise."""
     return adam(model.parameters(), lr, weight_decay)
+
+
+def sgd(model: nn.Module, lr: float, weight_decay: float = 0.0):
+    """Plain stochastic gradient descent, in torch's fused form, for recipes."""
+    return torch.optim.SGD(model.parameters(), lr, weight_decay=weight_decay, fused=True)
 
 
 def finite(value: Tensor, what: str, model: nn.Module, step: int, last: float) -> float:

@@ -1,18 +1,23 @@
 """`gdm train`: run recipes here, on a GPU, or on many; light to import."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import typer
 
 from gdm_course import checkpoints, recipes
+from gdm_course.checkpoints.table import table
 from gdm_course.console import told
 from gdm_course.environment import must_write
+from gdm_course.scale import renewal
 
 Option = typer.Option
 
@@ -32,24 +37,58 @@ def train_command(
     resume: Annotated[bool, Option(help="Go on with an unfinished run.")] = True,
     out: Annotated[Path | None, Option(help="Folder of checkpoints.")] = None,
     runs: Annotated[Path | None, Option(help="Folder of unfinished runs.")] = None,
+    jobs: Annotated[int | None, Option(help="So many at once, for --minutes.")] = None,
+    pack: Annotated[float | None, Option(help="Then an archive of such MiB.")] = None,
+    volumes: Annotated[int, Option(help="Cut into up to so many files.")] = 1,
+    unpack: Annotated[Path | None, Option(help="Put an archive in place.")] = None,
 ) -> None:
     """Train recipes and write their checkpoints and cards; killed runs go on.
 
     With --steps or --precision it is a trial: results go to --out, or build/trials.
 
+    With --jobs, several recipes share the device for --minutes: each fits its steps and its
+    schedule to its share, and what is not done by then goes on next time. --pack MIB makes
+    one archive of what came out, which --unpack puts in place, here or elsewhere.
+
     When code has changed since: --measure takes all figures of kept weights anew (of those
     named, or of all whose card is older than its code) and renews the cards, unless a
     changed model gives other figures. --confirm NAME renews a card on your word alone.
     """
-    folder = out or checkpoints.FOLDER
-    if measure or (confirm and names):
-        raise typer.Exit(_all(names or _older(folder), partial(_renew, confirm, folder)))
-    if show or not (names or pending):
-        return typer.echo(checkpoints.table(folder))
-    todo = _chosen(names or [], pending, folder)
-    todo, folder = _planned(todo, {"steps": steps, "precision": precision}, folder, out)
-    machine = {"devices": devices, "num_nodes": num_nodes, "accelerator": accelerator}
-    raise typer.Exit(_all(todo, lambda r: _run(r, machine, folder, runs, resume, minutes)))
+    raise typer.Exit(_train(SimpleNamespace(**locals())))
+
+
+def _train(o: SimpleNamespace) -> int:
+    """Do what the options of `train_command` say; the exit status."""
+    folder = o.out or checkpoints.FOLDER
+    if o.unpack or o.jobs is not None:
+        from gdm_course.scale import window
+
+        o.start = time.monotonic()
+        if o.unpack:
+            return window.put(o.unpack, folder, o.runs, _say)
+        return window.spend(_in_order(o, folder), o, folder, _say)
+    if o.measure or (o.confirm and o.names):
+        todo = o.names or renewal.older(folder)
+        return _all(todo, partial(renewal.renew, o.confirm, folder, _say))
+    if o.show or not (o.names or o.pending):
+        typer.echo(table(folder))
+        return 0
+    todo = _chosen(o.names or [], o.pending, [folder])
+    changed = {"steps": o.steps, "precision": o.precision}
+    todo, folder = _planned(todo, changed, folder, o.out)
+    machine = {k: getattr(o, k) for k in ("devices", "num_nodes", "accelerator")}
+    return _all(todo, lambda r: _run(r, machine, folder, o.runs, o.resume, o.minutes))
+
+
+def _in_order(o: SimpleNamespace, folder: Path) -> list[recipes.Recipe]:
+    """Return the recipes for a window, the most urgent first: by priority, then by course.
+
+    Beside those that are named: what is pending in the course and not in --out yet either,
+    and meant for a device such as there is.
+    """
+    folders = list(dict.fromkeys([checkpoints.FOLDER, folder]))
+    todo = _chosen(o.names or [], o.pending, folders, only_fitting=True, on=o.accelerator)
+    return sorted(todo, key=lambda recipe: recipe.priority or math.inf)
 
 
 def _planned(
@@ -66,43 +105,36 @@ def _all(items: list, do: Callable[..., bool]) -> int:
     return int(not all([do(item) for item in items]))
 
 
-def _older(folder: Path) -> list[str]:
-    """Names of the cards that are older than some code, of kept weights."""
-    files = {name: checkpoints.paths(name, folder) for name in recipes.names()}
-    there = [name for name, pair in files.items() if all(p.is_file() for p in pair)]
-    return [name for name in there if not checkpoints.measured(name, folder)]
+def _chosen(
+    names: list[str],
+    pending: bool,
+    folders: list[Path],
+    only_fitting: bool = False,
+    on: str = "auto",
+) -> list[recipes.Recipe]:
+    """Return the recipes asked for by name, and the pending ones that fit this machine.
 
-
-def _renew(confirm: bool, folder: Path, name: str) -> bool:
-    """Renew one card, say how that ended, and return whether it did not fail."""
-    from gdm_course.scale import again
-
-    must_write(folder, "give --out a folder that you may write to")
-    try:
-        card = (again.confirm if confirm else again.measure_again)(name, folder)
-    except (again.Changed, LookupError, OSError) as error:
-        sentence = told(error) if isinstance(error, OSError) else None
-        _say(f"✘ {name}: {sentence or error}")
-        return False
-    first = card["figures"][0]
-    _say(f"✔ {name}: {first['metric']} {first['value']:.4f} ± {first['error']:.4f}")
-    return True
-
-
-def _chosen(names: list[str], pending: bool, folder: Path) -> list[recipes.Recipe]:
-    """Return the recipes asked for by name, and the pending ones that fit this machine."""
+    Args:
+        folders: a recipe is pending if it is so in each of them.
+        only_fitting: leave those for a CPU out where there is a GPU.
+        on: the accelerator that was asked for.
+    """
     try:
         todo = [recipes.get(name) for name in names]
     except LookupError as error:
         raise typer.BadParameter(str(error)) from None
+    gpu = pending and on != "cpu" and _has_gpu()
     for recipe in recipes.RECIPES if pending else ():
-        reason = checkpoints.pending(recipe.name, folder)
-        if reason is None or recipe in todo:
+        reasons = [checkpoints.pending(recipe.name, folder) for folder in folders]
+        if not all(reasons) or recipe in todo:
             continue
-        if recipe.device == "gpu" and not _has_gpu():
-            _say(f"{recipe.name}: {reason}; skipped, for it wants a GPU (or give its name)")
+        if only_fitting and gpu and recipe.device == "cpu":
             continue
-        _say(f"{recipe.name}: {reason}")
+        if recipe.device == "gpu" and not gpu:
+            why = "skipped, for it wants a GPU (or give its name)"
+            _say(f"{recipe.name}: {reasons[0]}; {why}")
+            continue
+        _say(f"{recipe.name}: {reasons[0]}")
         todo.append(recipe)
     return todo
 
@@ -142,36 +174,25 @@ def _run(
 ) -> bool:
     """Run one recipe, say how it ended, and return whether it did not fail."""
     fabric = _fabric(recipe, **machine)
+    from gdm_course.scale.pace import Pace
     from gdm_course.scale.run import OtherRun
     from gdm_course.scale.runner import RUNS, fit
+    from gdm_course.scale.window import reached
 
     for folder in (out, runs or RUNS):
         must_write(folder, "give --out and --runs folders that you may write to")
-    limit = float("inf") if minutes is None else minutes
+    pace = Pace(float("inf") if minutes is None else minutes)
     try:
-        card = fit(recipe, fabric, runs or RUNS, out, resume, limit, _say)
-    except (FloatingPointError, OtherRun, OSError) as error:
+        card = fit(recipe, fabric, runs or RUNS, out, resume, _say, pace)
+    except (FloatingPointError, OtherRun, OSError, ValueError) as error:
         if fabric.world_size > 1:
             raise  # the other processes wait for this one: all have to end
         sentence = told(error) if isinstance(error, OSError) else None
         _say(f"✘ {recipe.name}: {sentence or error}")
         return False
     if card:
-        _say(_result(recipe, card, out))
+        _say(reached(recipe, card, out))
     return True
-
-
-def _result(recipe: recipes.Recipe, card: dict, out: Path) -> str:
-    """Say in one line what a finished run reached, beside its goal."""
-    told = card["figures"][0]
-    text = f"✔ {recipe.name}: {told['metric']} {told['value']:.3f} ± {told['error']:.3f}"
-    text += f" {told['unit']} on the {told['n']} test examples, {card['seconds']:.0f} s"
-    if recipe.goal is not None:
-        better = told["value"] <= recipe.goal
-        if not recipe.metrics[0].lower:
-            better = told["value"] >= recipe.goal
-        text += f"; goal {recipe.goal} {'met' if better else 'missed'}"
-    return f"{text}; {checkpoints.paths(recipe.name, out)[1]}"
 
 
 def _say(line: str) -> None:

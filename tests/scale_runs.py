@@ -17,7 +17,7 @@ from lightning.fabric import Fabric
 
 from gdm_course.recipes import Recipe
 from gdm_course.scale import run as run_room
-from gdm_course.scale import runner, state
+from gdm_course.scale import runner, whole
 
 TINY = {
     "name": "autoregressive/tiny",
@@ -59,12 +59,12 @@ def in_child(folder: Path, moment: int | None) -> int:
 def exactly(publish, path: Path):
     """Also write every bit of a finished run to a file: half precision might hide some."""
 
-    def wrapped(run, fabric, out):
+    def wrapped(run, *rest):
         parts = [run.model.state_dict(), run.average.state_dict(), run.best]
         parts += run.optimizer.state_dict()["state"].values()
         bits = b"".join(t.numpy().tobytes() for part in parts for t in part.values())
         path.write_bytes(bits + torch.get_rng_state().numpy().tobytes())
-        return publish(run, fabric, out)
+        return publish(run, *rest)
 
     return wrapped
 
@@ -86,9 +86,9 @@ def die_at(moment: int) -> None:
 
     runner.count_step = passing(runner.count_step)
     run_room.save = passing(run_room.save)
-    state.os = type("os", (), {n: getattr(os, n) for n in dir(os) if n.isidentifier()})
+    whole.os = type("os", (), {n: getattr(os, n) for n in dir(os) if n.isidentifier()})
     for name in ("fsync", "replace"):
-        setattr(state.os, name, staticmethod(passing(getattr(os, name))))
+        setattr(whole.os, name, staticmethod(passing(getattr(os, name))))
 
 
 def kill(folder: Path) -> None:

@@ -2,12 +2,16 @@
 
 import sys
 
+import nbformat
 import pytest
 from mini_course import synced_course  # noqa: F401
 
 from gdm_course.authoring import begin, tables
+from gdm_course.authoring.course import load
 from gdm_course.checks import progress
 from gdm_course.checks.flows import maf, realnvp
+from gdm_course.publishing import pages
+from gdm_course.publishing.execute import Run
 
 KEY = "beta/unit2"
 
@@ -70,7 +74,7 @@ def student(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "maf.ipynb").write_text("{}")
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(progress.note, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(progress.noted, "__defaults__", (tmp_path,))
     return tmp_path
 
 
@@ -113,3 +117,12 @@ def test_a_check_never_fails_for_its_record(student, monkeypatch, capsys):
         maf.knots(maf.knots.reference)
     assert capsys.readouterr().out.count("knots: right") == 2
     assert progress.green(student, "flows/maf") == set()
+
+
+def test_the_site_shows_an_exercise_from_its_title_on(root):
+    """The first line is for those who have opened the file itself."""
+    path = root / "exercises" / "flows" / "maf.ipynb"
+    run = Run(path, nbformat.read(path, as_version=4))
+    assert "This is the original" in run.notebook.cells[0].source
+    page = pages.page(run, "exercises/flows/maf.ipynb", load(root), True)
+    assert page.cells[0].source.startswith("# ")

@@ -114,11 +114,18 @@ def test_an_exercise_begins_with_a_button_and_gdm_is_found_in_a_terminal(own_cou
     away = ("VIRTUAL_ENV", "PYTHONPATH", "PATH")
     env = {name: value for name, value in env.items() if name not in away}
     env |= {"PYTHONPATH": str(own_course), "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    mine = own_course / "work" / "vae"
+    mine.mkdir(parents=True)
+    (mine / "vae.ipynb").write_text("begun before")
+    (mine / ".vae.json").write_text('{"elbo": true, "gaussian_kl": false}')
     begun = lab.jupyterlab(own_course, env, ("gdm_course", "lab"))
     with begun as address, browser.page() as (view, log):
         browser.open_notebook(view, address, "lectures/index.ipynb")
         assert not browser.run_all(view)
-        view.locator(".widget-dropdown select").select_option("flows/maf")
+        menu = view.locator(".widget-dropdown select")
+        names = [n.replace("\xa0", " ") for n in menu.locator("option").all_inner_texts()]
+        assert "vae/vae (1 of 6 green)" in names
+        menu.select_option("flows/maf")
         view.get_by_role("button", name="Begin, or go on").click()
         view.get_by_role("link", name="work/flows/maf.ipynb").click()
         path = f"{browser.CURRENT}.context.path"

@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 
 from gdm_course import checkpoints, recipes
 from gdm_course.checkpoints.fingerprint import changes, fingerprint, measure
+from gdm_course.checkpoints.table import table
 from gdm_course.cli import app
+from gdm_course.recipes import NLL, Metric
+from gdm_course.recipes.settings import Public
 from gdm_course.scale import again
 
 MODEL = '''"""A family's model."""
@@ -250,7 +253,7 @@ def test_figures_older_than_what_measures_do_not_count(tmp_path, monkeypatch):
     assert not checkpoints.available(NAME, out)
     assert checkpoints.load(NAME, folder=out) is not None
     assert by in checkpoints.pending(NAME, out)
-    assert "older than its code" in checkpoints.table(out)
+    assert "older than its code" in table(out)
     edit(out, lambda card: card.pop("measured_by"))
     assert "does not say by which code" in checkpoints.pending(NAME, out)
 
@@ -337,9 +340,12 @@ def test_weights_that_are_not_the_cards_are_refused(tmp_path, monkeypatch):
 
 def test_the_table_shows_what_was_measured_and_what_was_not(tmp_path, monkeypatch):
     card = finished(tmp_path, monkeypatch)
-    other = replace(noisy(), name="autoregressive/other", goal=12.5)
+    public = Public("9.9", "a whole year")
+    more = {"goal": 12.5, "stretch": 11.5, "public": public}
+    other = replace(noisy(), name="autoregressive/other", **more)
     monkeypatch.setattr(recipes, "RECIPES", (*recipes.RECIPES, other))
-    head, rule, measured, missing = checkpoints.table(tmp_path / "out").splitlines()
+    title, empty, head, rule, measured, missing = table(tmp_path / "out").splitlines()
+    assert (title, empty) == ("**Digits, cut at half of its grey values**", "")
     assert len({line.count("|") for line in (head, rule, measured, missing)}) == 1
     value, error = (card["figures"][0][k] for k in ("value", "error"))
     for text in (
@@ -350,14 +356,46 @@ def test_the_table_shows_what_was_measured_and_what_was_not(tmp_path, monkeypatc
         card["data"],
     ):
         assert text in measured
-    assert "not yet measured" in missing
-    assert "≤ 12.5" in missing
+    for text in ("not yet measured", "≤ 12.5 (11.5)", "9.9: a whole year"):
+        assert text in missing
     edit(tmp_path / "out", lambda card: card["code"].clear())
-    assert "older than its code" in checkpoints.table(tmp_path / "out")
+    assert "older than its code" in table(tmp_path / "out")
+
+
+def test_figures_that_can_be_compared_stand_together(tmp_path, monkeypatch):
+    """Also where a recipe of other data lies between them, or data are cut at half."""
+    make = lambda name, *data: replace(noisy(), name=name, data_args=data)  # noqa: E731
+    grey = replace(make("autoregressive/c", "mnist"), data="scale.data.image_codes")
+    todo = (
+        make("autoregressive/a", "mnist"),
+        grey,
+        make("autoregressive/b", "binarized_mnist"),
+        make("autoregressive/d", "mnist"),
+    )
+    monkeypatch.setattr(recipes, "RECIPES", todo)
+    tables = [part.splitlines() for part in table(tmp_path).split("\n\n**")]
+    names = [[line.split("`")[1] for line in lines[4:]] for lines in tables]
+    assert names == [
+        ["autoregressive/a", "autoregressive/d"],
+        ["autoregressive/c"],
+        ["autoregressive/b"],
+    ]
+    assert "cut at half" in tables[0][0]
+
+
+def test_a_goal_may_be_about_another_metric_and_neighbours_are_told(tmp_path, monkeypatch):
+    second = Metric("another name", "evaluation.likelihood.nll_estimate", "nits")
+    recipe = replace(noisy(), steps=7, metrics=(NLL, second), aim=1, goal=1.0)
+    finished(tmp_path, monkeypatch, recipe)
+    edit(tmp_path / "out", lambda card: card["figures"][2].update(value=77.125))
+    edit(tmp_path / "out", lambda card: card.update(beside=["a/b", "a/c"]))
+    line = table(tmp_path / "out").splitlines()[-1]
+    for text in ("77.1", "nits", "≤ 1.0 |", ", beside 2 more |"):
+        assert text in line
 
 
 def test_reading_cards_and_recipes_needs_no_torch():
-    code = "import sys; from gdm_course import checkpoints as c, training_cli; c.table();"
+    code = "import sys; from gdm_course import training_cli; training_cli.table();"
     code += "print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
@@ -367,6 +405,11 @@ def gdm(*arguments) -> tuple[int, str]:
     """Run `gdm train` in this process."""
     result = CliRunner().invoke(app, ["train", *map(str, arguments)])
     return result.exit_code, result.output
+
+
+def test_all_weights_together_are_what_a_repository_can_carry():
+    files = checkpoints.FOLDER.rglob("*.safetensors")
+    assert sum(path.stat().st_size for path in files) <= 25e6
 
 
 def test_of_some_recipes_the_course_keeps_the_card_only(tmp_path, monkeypatch):

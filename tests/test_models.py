@@ -29,6 +29,7 @@ FAMILIES = [family for family in load(ROOT).families if (PACKAGE / family).is_di
 PROMISES = ("sample", "loss", "log_prob", "elbo")
 TAKES = (
     *PROMISES[1:],
+    "energy",
     "iwae",
     "terms",
     "encode",

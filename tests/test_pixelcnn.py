@@ -82,6 +82,18 @@ def test_the_jacobian_is_strictly_triangular_in_raster_order(make, shape):
         assert (J[1::C, ::C].diagonal() > 0).float().mean() > 0.7
 
 
+def test_a_network_that_peeks_sees_its_own_pixel_and_is_no_density():
+    """The lecture's bug on purpose: nothing but the first mask differs."""
+    for peek in (False, True):
+        model = loud(PixelCNN((1, 2, 3), 3, layers=2, peek=peek, **SMALL))
+        every = torch.tensor(list(itertools.product(range(3), repeat=6))).view(-1, 1, 2, 3)
+        total = model.log_prob(every).exp().sum().item()
+        J = sensitivity(model, codes(1, (1, 2, 3), 3)[0].double())
+        assert (J.triu(1) == 0).all()
+        assert (J.diagonal() != 0).any().item() == peek
+        assert (abs(total - 1) > 0.01) == peek
+
+
 def test_the_gated_stacks_see_everything_and_the_plain_one_does_not():
     """Row i-1, far right: the blind spot. From gradients, summed over random images."""
     plain = loud(PixelCNN((1, 6, 9), 2, features=8, layers=4, size=3))

@@ -119,6 +119,17 @@ def test_log_scales_stay_within_their_bound(log_scale):
     assert s.sign() == raw.sign()
 
 
+@pytest.mark.parametrize("bound", [0.5, 2.0, math.inf])
+def test_the_bound_of_a_flow_is_that_of_all_its_layers(bound):
+    flow, a = shaken(RealNVP(4, layers=3, bound=bound)), 1e3 * torch.randn(50, 2).double()
+    for layer in flow.layers[1:]:
+        s, raw = layer.shift_and_scale(a)[1], layer.net(a)[:, 2:]
+        assert raw.abs().max() > 3
+        assert s.abs().max() < bound
+        if bound == math.inf:
+            assert torch.equal(s, raw)
+
+
 def test_zuko_agrees_on_an_affine_coupling():
     transforms = pytest.importorskip("zuko").transforms
     layer, x = shaken(AffineCoupling(mlp((3, 8, 4)))), torch.randn(7, 5).double()

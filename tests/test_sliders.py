@@ -10,6 +10,7 @@ import pytest
 
 from gdm_course.source import ROOT
 
+QUOTE = '# %% tags=["from:'
 SOURCES = sorted(ROOT.glob("lectures/*/src/*.py"))
 
 
@@ -19,10 +20,15 @@ def globals_read(table: symtable.SymbolTable) -> set[str]:
     return own.union(*map(globals_read, table.get_children()))
 
 
-def bindings(tree: ast.Module) -> dict[str, list[int]]:
-    """Lines of top-level code, not of bodies of functions, that bind each name."""
+def bindings(tree: ast.Module, quoted: set[int]) -> dict[str, list[int]]:
+    """Lines of top-level code, not of bodies of functions, that bind each name.
+
+    Not those that quote the package: there a name stays what it was.
+    """
     found: dict[str, list[int]] = {}
     for node in tree.body:
+        if node.lineno in quoted:
+            continue
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.setdefault(node.name, []).append(node.lineno)
             continue
@@ -45,7 +51,8 @@ def drawings(tree: ast.Module) -> list[tuple[int, str]]:
 def rebound(text: str) -> list[str]:
     """Names that a drawing reads and a later cell binds anew, with both lines."""
     tree, found = ast.parse(text), []
-    bound = bindings(tree)
+    heads = enumerate(text.splitlines(), 2)  # the line after a cell's first
+    bound = bindings(tree, {at for at, head in heads if head.startswith(QUOTE)})
     functions = [*symtable.symtable(text, "lecture", "exec").get_children()]
     for line, draw in drawings(tree):
         todo, seen = [draw], set()
@@ -77,6 +84,8 @@ def draw(t):
 play(draw, t=(0, 1))
 y = 3
 """
-    assert rebound(text) == []
+    quote = '# %% tags=["from:family.unit.inner"]\ndef inner(z): return z + x\n'
+    assert rebound(text) == rebound(text + quote) == []
+    assert len(rebound(text + quote.partition("\n")[2])) == 1
     assert rebound(text + "x = 4") == ["line 7: draw reads x, bound anew in 9"]
     assert len(rebound(text + "def inner(z): pass")) == 1

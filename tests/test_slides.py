@@ -328,6 +328,6 @@ def test_a_slider_moves_its_picture_on_a_slide_and_gives_the_keys_back(looking):
 def test_a_lecture_that_was_executed_fits_too(looking):
     view, _, folder = looking
     path = ROOT / "lectures" / "vae" / "vqvae.ipynb"
-    run = execute.execute(path, execute.environment(smoke=True, CI="true", GDM_FRAMES="1"))
+    run = execute.execute(path, execute.environment(smoke=True, CI="true"))
     assert run.error is None
     assert measured(view, slides.render(run, folder))["wrong"] == []

@@ -71,9 +71,9 @@ def measured(course: Course) -> str | None:
     if course.root.resolve() != PACKAGE.parent.resolve():
         return None  # the cards imported here are another checkout's
     try:
-        from gdm_course import checkpoints
+        from gdm_course.checkpoints.table import table
 
-        return checkpoints.table()
+        return table()
     except (ImportError, AttributeError):
         return None
 

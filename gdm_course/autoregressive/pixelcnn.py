@@ -164,17 +164,18 @@ class PixelCNN(RasterDensity):
         shape: (C, H, W) of an image.
         K: number of values of a pixel.
         features: channels inside; layers: residual blocks; size: of the first convolution.
+        peek: a bug on purpose: the first mask is B, so that a pixel sees itself.
 
     References:
         van den Oord, Kalchbrenner, Kavukcuoglu (2016). arXiv:1601.06759.
     """
 
-    def __init__(self, shape, K=256, *, features=64, layers=5, size=7):
+    def __init__(self, shape, K=256, *, features=64, layers=5, size=7, peek=False):
         super().__init__(shape, K)
         validate.at_least(1, features=features, size=size)
         validate.at_least(1, layers=layers)
         C = self.shape[0]
-        self.first = MaskedConv(C, features, size, C, own=False)
+        self.first = MaskedConv(C, features, size, C, own=peek)
         self.blocks = nn.ModuleList(ResidualBlock(features, C) for _ in range(layers))
         self.head = output_head(features, self.outputs, C)
 

@@ -7,7 +7,6 @@ Nothing here imports torch before weights are loaded.
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -127,40 +126,3 @@ def load(name: str, stale_ok: bool = False, folder: Path = FOLDER) -> Any:
 def widen(tensor: Any) -> Any:
     """Return a floating-point tensor as float32, anything else as it is."""
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def table(folder: Path = FOLDER) -> str:
-    """Draw the measured models as a markdown table, one row per recipe."""
-    head = "recipe|model|data|test figure|unit|goal|parameters|trained in|on|seed"
-    rows = [head.split("|"), ["---"] * 10, *(_row(r, folder) for r in recipes.RECIPES)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _row(recipe: recipes.Recipe, folder: Path) -> list[str]:
-    model, metric = recipe.model.rpartition(".")[2], recipe.metrics[0]
-    sign = "≤" if metric.lower else "≥"
-    goal = "" if recipe.goal is None else f"{sign} {recipe.goal}"
-    reason = pending(recipe.name, folder)
-    first = [f"`{recipe.name}`", model]
-    try:
-        told = card(recipe.name, folder)
-    except FileNotFoundError:
-        data = str(next(iter(recipe.data_args), recipe.data))
-        unknown = ["not yet measured", metric.unit, goal, "", "", "", str(recipe.seed)]
-        return [*first, data, *unknown]
-    figure = next(f for f in told["figures"] if f["split"] == "test")
-    value = _figure(figure["value"], figure["error"])
-    if reason:
-        value += " (older than its code)" if "code" in reason else " (with older settings)"
-    made = [f"{told['parameters']:,}", _minutes(told["seconds"]), told["device"]]
-    return [*first, told["data"], value, figure["unit"], goal, *made, str(told["seed"])]
-
-
-def _figure(value: float, error: float) -> str:
-    """Give a figure two digits after the point, or as many as its error asks for."""
-    digits = 2 if error <= 0 else max(2, math.ceil(-math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

@@ -30,12 +30,12 @@ def green(root: Path, key: str) -> set[str]:
     return {name for name, right in _read(record(root, key)).items() if right is True}
 
 
-def note(question: Any, right: bool, root: Path = ROOT) -> None:
-    """Remember a verdict if the student's copy runs here; whatever goes wrong, say nothing.
+def noted(question: Any, verdict: Any, root: Path = ROOT) -> Any:
+    """Remember a verdict if the student's copy runs here, and hand it on whatever happens.
 
     Args:
         question: the `Question`, found again in the check file that has it.
-        right: what the check said.
+        verdict: what the check said.
         root: the checkout.
     """
     for key in _units(question):
@@ -43,9 +43,10 @@ def note(question: Any, right: bool, root: Path = ROOT) -> None:
         try:
             copy = path.with_name(f"{key.split('/')[1]}.ipynb")
             if Path.cwd() == path.parent.resolve() and copy.is_file():
-                _write(path, _read(path) | {question.name: right})
+                _write(path, _read(path) | {question.name: verdict.right})
         except OSError:  # a deleted folder, a full disk, no right to write
             continue
+    return verdict
 
 
 def _units(question: Any) -> Iterator[str]:

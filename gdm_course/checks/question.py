@@ -19,7 +19,7 @@ from gdm_course.checks.ask import Arrays, Ask, Make, Unfit, fitted, run, to_arra
 from gdm_course.checks.compare import describe, same
 from gdm_course.checks.draws import generator
 from gdm_course.checks.mistakes import Mistake, hint, remark
-from gdm_course.checks.progress import note
+from gdm_course.checks.progress import noted
 from gdm_course.console import say
 from gdm_course.environment import on
 
@@ -88,7 +88,7 @@ class Question:
 
     def __call__(self, student: Any) -> None:
         """Check a student's object in a notebook: print one green or red line."""
-        _announce(self, self.grade(student))
+        _announce(self.name, noted(self, self.grade(student)))
 
 
 def _named(error: Exception) -> str:
@@ -130,14 +130,12 @@ def _packed(question: Question, asks: list[Ask], answers: list[Arrays]) -> list[
     return [fitted(answer, form) for answer, form in zip(answers, forms)]
 
 
-def _announce(question: Question, verdict: Verdict) -> None:
-    """Note and print a verdict; a wrong one raises under GDM_CHECK=1 and in nbgrader."""
-    note(question, verdict.right)
-    name, message = question.name, verdict.message
+def _announce(name: str, verdict: Verdict) -> None:
+    """Print a verdict; a wrong one also raises under GDM_CHECK=1 and inside nbgrader."""
     colour, mark = ("32", "✔") if verdict.right else ("31", "✘")
-    say(f"\x1b[{colour}m{mark} {name}: {message}\x1b[0m")
+    say(f"\x1b[{colour}m{mark} {name}: {verdict.message}\x1b[0m")
     if not verdict.right and on("GDM_CHECK", "NBGRADER_EXECUTION"):
-        raise AssertionError(f"{name}: {message}")
+        raise AssertionError(f"{name}: {verdict.message}")
 
 
 def close(

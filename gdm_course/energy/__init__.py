@@ -34,6 +34,7 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",
+    "OnGrid": "an energy trained with log Z from a grid: tests/test_boltzmann.py",
     "Noise": "a protocol: what NCE tells data from",
 }
 
@@ -41,8 +42,27 @@ PARTS: dict[str, str] = {
 def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
+        **bits_and_experts(),
         **chains(),
         **scores(),
+    }
+
+
+def bits_and_experts() -> dict[str, Example]:
+    """Return the models of the unit boltzmann."""
+    from gdm_course.energy.boltzmann import BoltzmannMachine, Ising
+    from gdm_course.energy.experts import ProductOfExperts
+    from gdm_course.energy.gaussian_rbm import GaussianRBM
+    from gdm_course.energy.rbm import RBM, PersistentRBM
+
+    short = {"k": 2}
+    return {
+        "Ising": Example(partial(Ising, 4), (4, 4), K=2, draw={"sweeps": 2}),
+        "BoltzmannMachine": Example(partial(BoltzmannMachine, 5), (5,), K=2, draw=short),
+        "RBM": Example(partial(RBM, 6, H=3), (6,), K=2, draw=short),
+        "PersistentRBM": Example(partial(PersistentRBM, 6, H=3), (6,), K=2, draw=short),
+        "GaussianRBM": Example(partial(GaussianRBM, 3, H=2), (3,)),
+        "ProductOfExperts": Example(partial(ProductOfExperts, 3, K=4), (3,), draw=short),
     }
 
 

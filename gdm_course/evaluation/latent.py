@@ -22,8 +22,3 @@ def iwae_estimate(model: nn.Module, x: Tensor, k: int, batch: int = 128) -> Esti
 def iwae_500(model: nn.Module, x: Tensor) -> Estimate:
     """`iwae_estimate` with 500 draws per example."""
     return iwae_estimate(model, x, 500)
-
-
-def iwae_5000(model: nn.Module, x: Tensor) -> Estimate:
-    """`iwae_estimate` with 5,000 draws per example, as papers report it."""
-    return iwae_estimate(model, x, 5000)

@@ -30,7 +30,7 @@ def noise_like(x: Tensor) -> Tensor:
 
 
 class Logit(nn.Module):
-    """z = logit(alpha + (1 - 2 alpha) x): from (0, 1) to all real numbers, (12).
+    """z = logit(alpha + (1 - 2 alpha) x): from (0, 1) to all real numbers.
 
     alpha keeps x away from 0 and 1, where the logit is infinite.
     """
@@ -59,7 +59,7 @@ class Logit(nn.Module):
 
 
 class UniformNoise(nn.Module):
-    """q(u | x) = 1 on the unit cube: the simplest noise, equation (10)."""
+    """q(u | x) = 1 on the unit cube: the simplest noise, equation (6)."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw u in [0, 1): codes x (B, *D) -> u (B, *D), log q(u | x) = 0 (B,)."""
@@ -67,7 +67,7 @@ class UniformNoise(nn.Module):
 
 
 class VariationalNoise(nn.Module):
-    """q(u | x): logistic noise through masked couplings that see x, then a sigmoid: (11).
+    """q(u | x): logistic noise through masked couplings that see x, then a sigmoid: (8).
 
     A coupling starts as the identity, and the sigmoid of logistic noise is uniform: so the
     noise starts uniform, and learns.
@@ -109,7 +109,7 @@ class VariationalNoise(nn.Module):
 class Dequantised(nn.Module):
     """A model of codes 0..K-1 from a density of real numbers, by added noise.
 
-    log P(x) >= E_q [log p((x + u) / K) - D log K - log q(u | x)], (10): an `elbo`.
+    log P(x) >= E_q [log p((x + u) / K) - D log K - log q(u | x)], (6) for any noise q.
 
     Args:
         flow: a Density and Sampler of real numbers (B, *D); it sees Logit((x + u) / K).

@@ -56,7 +56,7 @@ def not_wider(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class MaskedCoupling(nn.Module):
-    """An affine coupling under any mask: where it is 1, x passes, equation (8).
+    """An affine coupling under any mask: where it is 1, x passes, equation (9).
 
     z = m x + (1 - m) (x exp(s(m x)) + t(m x)). A context, such as an image on which the
     flow depends, goes into s and t beside m x.
@@ -96,7 +96,7 @@ def mix(x: Tensor, W: Tensor) -> Tensor:
 
 
 class InvertibleConv(nn.Module):
-    """A 1 x 1 convolution z = W x of the channels, W = P L (U + diag(sign e^log_d)): (9).
+    """A 1 x 1 convolution z = W x of the channels, W = P L (U + diag(sign e^log_d)): (10).
 
     P is a fixed permutation, L has ones on its diagonal, U zeros on and below its own. So
     log |det W| = sum log_d, without computing a determinant. W starts as a rotation.

@@ -83,27 +83,28 @@ class AdditiveCoupling(nn.Module):
 
 
 def bounded(log_scale: Tensor, bound: float = 2.0) -> Tensor:
-    """Squeeze a log scale into (-bound, bound): s = raw / (1 + |raw| / bound), (7)."""
+    """Squeeze a log scale into (-bound, bound): s = raw / (1 + |raw| / bound), (5)."""
     return log_scale / (1 + log_scale.abs() / bound)
 
 
 class AffineCoupling(nn.Module):
-    """z_a = x_a, z_b = x_b exp(s(x_a)) + t(x_a): equation (4); log_det is sum s, (5).
+    """z_a = x_a, z_b = x_b exp(s(x_a)) + t(x_a): equation (4); log_det is sum s.
 
     Args:
-        net: from the half that passes to shift t and raw log scale s, side by side in
+        net: from the half that passes to shift t and raw log scale, side by side in
             dimension 1.
         swap: whether the second half passes.
+        bound: of the log scale s; math.inf lets the network say anything.
     """
 
-    def __init__(self, net: nn.Module, *, swap: bool = False):
+    def __init__(self, net: nn.Module, *, swap: bool = False, bound: float = 2.0):
         super().__init__()
-        self.net, self.swap = net, swap
+        self.net, self.swap, self.bound = net, swap, bound
 
     def shift_and_scale(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return t and the bounded log scale s for the half that is changed."""
         t, s = self.net(a).chunk(2, dim=1)
-        return t, bounded(s)
+        return t, bounded(s, self.bound)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift one half: x (B, D, ...) -> z (same), sum s (B,)."""
@@ -130,7 +131,7 @@ def standardising(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ActNorm(nn.Module):
-    """z = (x - mean) exp(log_scale), per dimension or channel: (6).
+    """z = (x - mean) exp(log_scale), per dimension or channel: (11).
 
     Both start where z of the first batch in a `loss` has mean 0 and variance 1, and are
     learned from there. `ready` is in the state dict: loaded weights do not start over.
@@ -194,16 +195,17 @@ class RealNVP(Flow):
         D: dimensions of a point, at least 2.
         layers: number of couplings; the halves change places from one to the next.
         hidden: units in each of the two hidden layers of s and t.
+        bound: of the log scales; math.inf takes it away.
 
     References:
         Dinh, Sohl-Dickstein, Bengio (2017). Real NVP. arXiv:1605.08803.
     """
 
-    def __init__(self, D: int, *, layers: int = 8, hidden: int = 64):
+    def __init__(self, D: int, *, layers: int = 8, hidden: int = 64, bound: float = 2.0):
         validate.at_least(1, layers=layers, hidden=hidden)
         couplings: list[nn.Module] = []
         for k in range(layers):
             kept, changed = half_sizes(D, swap=k % 2 == 1)
             net = coupling_net(kept, 2 * changed, hidden)
-            couplings.append(AffineCoupling(net, swap=k % 2 == 1))
+            couplings.append(AffineCoupling(net, swap=k % 2 == 1, bound=bound))
         super().__init__([ActNorm(D), *couplings], (D,))

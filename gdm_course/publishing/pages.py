@@ -9,6 +9,7 @@ from nbformat.v4 import new_markdown_cell
 
 from gdm_course.authoring.anatomy import TITLE
 from gdm_course.authoring.course import Course, Unit
+from gdm_course.authoring.cut import ORIGINAL
 from gdm_course.authoring.fill import COLAB
 from gdm_course.authoring.notebook import HIDDEN, digest
 from gdm_course.publishing import frames
@@ -36,6 +37,7 @@ def page(run: Run, name: str, course: Course, solutions: bool) -> nbformat.Noteb
         solutions: whether the site has them; else links to them go.
     """
     book = without_widgets(frames.moving(run.notebook))
+    book.cells = [c for c in book.cells if ORIGINAL not in c.metadata.get("tags", [])]
     for cell in book.cells:
         if cell.cell_type == "code":
             fold(cell)

@@ -3,9 +3,11 @@
 Others report the loss on the last tenth of the file, after training on all before it; in
 windows whose first character is given. We measure on the same tenth but train on the first
 85 percent, let the 5 between choose the weights, and count first characters too.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
 
-from gdm_course.recipes.settings import Metric, Recipe
+from gdm_course.recipes.settings import Metric, Public, Recipe
 
 UNIT = "nats per character"
 SHAKESPEARE = {
@@ -21,7 +23,9 @@ SHAKESPEARE = {
 }
 
 RECIPES = (
-    Recipe(  # settings for a GPU are first guesses until their cards exist
+    # 1,162 GFLOP and 13 GB written: 21 ms. 3,000 steps of 64 windows of 256 characters
+    # are 49 epochs in 75 s; more would learn the plays by heart.
+    Recipe(
         name="autoregressive/gpt-shakespeare",
         args=(65, 256),
         kwargs={"layers": 6, "heads": 6, "width": 384, "dropout": 0.2},
@@ -34,8 +38,11 @@ RECIPES = (
         patience=4,
         precision="bf16-mixed",
         goal=1.47,
+        stretch=1.44,
+        public=Public("1.4697", "nanoGPT, 10.7 million parameters; 3 min of an A100"),
         device="gpu",
-        minutes=5,
+        minutes=2,
+        priority=5,
         **SHAKESPEARE,
         keep=False,  # 10 million weights are more than a repository should carry
     ),

@@ -30,24 +30,63 @@ BITS = Metric(NLL.name, "evaluation.likelihood.bits_estimate", "bits/dim")
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
+@dataclass(frozen=True)
+class Public:
+    """The best figure that others published on the same data, and what it cost them.
+
+    Attributes:
+        figure: the value, and of what kind if that is not ours.
+        cost: model and training, as far as they say.
+    """
+
+    figure: str
+    cost: str
+
+
+def fall(lr: float, done: float) -> float:
+    """Return the learning rate when so much of its fall is done, 0 to 1: a cosine to 0."""
+    return lr * (1 + math.cos(math.pi * done)) / 2
+
+
 @dataclass(frozen=True, kw_only=True)
-class Optimisation:
+class Computation:
+    """In which numbers a model computes, and how they lie.
+
+    Attributes:
+        precision: of Lightning Fabric, "32-true" or "bf16-mixed".
+        channels_last: keep images with their channels side by side, as tensor cores want.
+        compile: whether `torch.compile` pays: for long runs of many small operations.
+    """
+
+    precision: str = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:  # float16 needs scaled gradients: not here
+            known = " or ".join(PRECISIONS)
+            raise ValueError(f"precision '{self.precision}': recipes train in {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation(Computation):
     """How a model is trained.
 
     Attributes:
         steps, batch: optimiser steps, and rows per step over all devices together.
+        augment: dotted path of a function that changes a batch at random, on its device.
         lr, warmup: highest learning rate; steps over which it rises, before it falls.
         optimizer: dotted path of a function (model, lr, weight_decay) -> optimiser.
         weight_decay, clip: of the optimiser; largest norm of the gradient (None: no limit).
         ema: decay of the averaged weights, which are evaluated and kept; 0: no average.
         every: steps between evaluations; the run can be resumed from each of them.
         patience: evaluations without improvement before the run ends (None: never early).
-        precision: of Lightning Fabric, "32-true" or "bf16-mixed".
         seed: of weights, order of the data and noise.
     """
 
     steps: int
     batch: int = 100
+    augment: str | None = None
     lr: float = 1e-3
     warmup: int = 0
     optimizer: str = "training.adamw"
@@ -56,53 +95,64 @@ class Optimisation:
     ema: float = 0.0
     every: int = 500
     patience: int | None = None
-    precision: str = "32-true"
     seed: int = 0
-
-    def __post_init__(self):
-        if self.precision not in PRECISIONS:  # float16 needs scaled gradients: not here
-            known = " or ".join(PRECISIONS)
-            raise ValueError(f"precision '{self.precision}': recipes train in {known}")
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step 0, 1, ...: a linear rise, then a cosine to 0."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return self.lr * (1 + math.cos(math.pi * done)) / 2
+        return fall(self.lr, (step - self.warmup) / max(self.steps - self.warmup, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Optimisation):
+class Purpose:
+    """What a recipe is for; nothing here decides what comes out.
+
+    Attributes:
+        unit: the unit of the course that tells about it.
+        goal, stretch: value of a metric to reach on the test split, and a better one that
+            may or may not come within reach.
+        aim: which of the metrics the goal is about.
+        public: the best figure that others published, and its cost.
+        device, minutes: what it is meant for, "cpu" or "gpu" (one H100, alone), and about
+            how long it takes.
+        priority: 1, 2, ...: the order in which a queue takes recipes; 0: after all others.
+        keep: whether the course ships its weights; of some, only the card is of use.
+    """
+
+    unit: str
+    goal: float | None = None
+    stretch: float | None = None
+    aim: int = 0
+    public: Public | None = None
+    device: str = "cpu"
+    minutes: float = 2.0
+    priority: int = 0
+    keep: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Optimisation, Purpose):
     """One training run. The first metric, on the validation split, chooses the weights.
 
     Attributes:
         name: "family/recipe", also the name of its checkpoint.
-        unit: the unit of the course that tells about it.
         model, args, kwargs: the class, dotted path below `gdm_course`, and its arguments.
         data, data_args: a function that returns `scale.data.Splits`, and its arguments.
         metrics: the figures; all are measured on the test split.
-        goal: value of the first metric to reach on the test split.
-        device, minutes: what it is meant for, "cpu" or "gpu", and about how long it takes.
-        keep: whether the course ships its weights; of some, only the card is of use.
     """
 
     name: str
-    unit: str
     model: str
     data: str
     args: tuple = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     data_args: tuple = ()
     metrics: tuple[Metric, ...] = (NLL,)
-    goal: float | None = None
-    device: str = "cpu"
-    minutes: float = 2.0
-    keep: bool = True
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the result, as JSON has it (no goals, no estimates)."""
-        told = {"goal", "minutes", "device", "unit", "keep"}
+        told = {f.name for f in fields(Purpose)} | {"compile"}
         return jsonable({k: v for k, v in asdict(self).items() if k not in told})
 
     def build(self) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.checkpoints.fingerprint import measure
 from gdm_course.recipes import Metric, resolve
 from gdm_course.scale.data import Splits
+from gdm_course.scale.fast import exactly, patient
+from gdm_course.scale.plan import changes
 from gdm_course.scale.run import Run
-from gdm_course.scale.state import write_whole
+from gdm_course.scale.whole import write_whole
 
 
 def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -35,7 +37,9 @@ def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.contiguous() for k, v in half.items()}
 
 
-def publish(run: Run, fabric: Any, out: Path) -> dict[str, Any]:
+def publish(
+    run: Run, fabric: Any, out: Path, say: Callable[[str], Any] = print
+) -> dict[str, Any]:
     """Write the checkpoint and the card of a finished run, and return the card.
 
     The old card goes first: whatever happens in between, no card describes other weights.
@@ -46,7 +50,9 @@ def publish(run: Run, fabric: Any, out: Path) -> dict[str, Any]:
     model.load_state_dict({k: widen(v) for k, v in half.items()})
     data = to_bytes(half)
     kept = run.recipe.keep or out.resolve() != FOLDER
-    told = figures(run.recipe.metrics, run.recipe.seed, model, run.splits)
+    what = run.recipe.metrics, run.recipe.seed, model, run.splits
+    with exactly():
+        told = patient(lambda: figures(*what), say)
     card = describe(run, fabric, data) | {"kept": kept, "figures": told}
     weights, path = paths(run.recipe.name, out)
     path.unlink(missing_ok=True)
@@ -91,12 +97,14 @@ def describe(run: Run, fabric: Any, data: bytes) -> dict[str, Any]:
         "data": run.splits.source,
         "seed": recipe.seed,
         "steps": run.step,
+        "plan": changes(run.plan, recipe),
         "chosen_at_step": run.best_step,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "weights": "float16",
         "file": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
         "seconds": round(run.seconds, 1),
         "device": device(fabric),
+        "beside": run.beside,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),

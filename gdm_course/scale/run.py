@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from gdm_course.chance import chance, set_chance, set_seeds
 from gdm_course.checkpoints.fingerprint import fingerprint
 from gdm_course.recipes import Recipe, differs, resolve
 from gdm_course.scale.data import Splits
+from gdm_course.scale.plan import Plan
 from gdm_course.scale.state import save
 from gdm_course.training import ema
 
-KEPT = ("step", "best", "best_step", "value", "waited", "seconds")  # numbers of a Run
+# what of a Run is kept as it is
+KEPT = ("step", "best", "best_step", "value", "waited", "seconds", "beside")
 
 
 class OtherRun(RuntimeError):
@@ -30,11 +32,11 @@ class Run:
     """A run in progress.
 
     Attributes:
-        average: the averaged weights, None without.
+        plan, average: its steps and schedule; the averaged weights, None without.
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds: of training and evaluation, over all interruptions.
+        seconds, beside: of all interrupted parts; who shared the device for a while.
         losses: of the steps since the last evaluation.
     """
 
@@ -44,19 +46,21 @@ class Run:
     optimizer: torch.optim.Optimizer
     splits: Splits
     code: dict[str, str]
+    plan: Plan
     step: int = 0
     best: dict[str, torch.Tensor] | None = None
     best_step: int = 0
     value: float = math.nan
     waited: int = 0
     seconds: float = 0.0
+    beside: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
         """All steps are taken, or the validation figure has long stopped improving."""
         patience = self.recipe.patience
-        return self.step >= self.recipe.steps or (
+        return self.step >= self.plan.steps or (
             patience is not None and self.waited >= patience
         )
 
@@ -69,17 +73,19 @@ def prepare(recipe: Recipe, fabric: Any) -> Run:
     """Build model, optimiser and data of a run at step 0."""
     set_seeds(recipe.seed)
     model = recipe.build().to(fabric.device)
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
     optimizer = resolve(recipe.optimizer)(model, recipe.lr, recipe.weight_decay)
     splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
     set_seeds(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
-    return Run(recipe, model, average, optimizer, splits, fingerprint(recipe.model))
+    code, plan = fingerprint(recipe.model), Plan.of(recipe)
+    return Run(recipe, model, average, optimizer, splits, code, plan)
 
 
-def count_step(run: Run, loss: float) -> None:
+def count_step(run: Run) -> None:
     """Book one optimiser step, and move the average, whose memory grows at first."""
     run.step += 1
-    run.losses.append(loss)
     if run.average is not None:
         ema(run.average, run.model, min(run.recipe.ema, (1 + run.step) / (10 + run.step)))
 
@@ -101,7 +107,7 @@ def keep(run: Run, fabric: Any, path: Path) -> None:
     if fabric.world_size > 1:
         noise = [None] * fabric.world_size
         torch.distributed.all_gather_object(noise, chance())
-    state = {name: getattr(run, name) for name in KEPT}
+    state = {name: getattr(run, name) for name in KEPT} | {"plan": asdict(run.plan)}
     state |= {"settings": run.recipe.settings(), "code": run.code, "noise": noise}
     state |= {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
     state |= {"average": None if run.average is None else run.average.state_dict()}
@@ -121,6 +127,7 @@ def restore(run: Run, state: dict[str, Any], fabric: Any) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     if run.average is not None:
         run.average.load_state_dict(state["average"])
+    run.plan = Plan(**state["plan"])
     for name in KEPT:
         setattr(run, name, state[name])
     if len(state["noise"]) == fabric.world_size:

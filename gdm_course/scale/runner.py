@@ -7,55 +7,25 @@ killed goes on from its last evaluation and ends, on a CPU, with the same bits.
 import math
 import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
 
 from gdm_course import checkpoints
-from gdm_course.batching import columns
 from gdm_course.chance import own_chance
 from gdm_course.recipes import Recipe, resolve
-from gdm_course.scale.data import Order, rows_of
+from gdm_course.scale.fast import patient, release
 from gdm_course.scale.finish import publish
+from gdm_course.scale.job import RUNS
+from gdm_course.scale.pace import Pace
+from gdm_course.scale.plan import smaller
 from gdm_course.scale.run import Run, count_step, keep, naming, prepare, restore
 from gdm_course.scale.state import load
-from gdm_course.source import ROOT
-from gdm_course.training import train
-
-RUNS = (ROOT if (ROOT / "pyproject.toml").is_file() else Path()) / "build" / "runs"
-
-
-class Objective(nn.Module):
-    """A model whose forward is its loss."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *batch: Tensor) -> Tensor:
-        """Return the loss of a batch."""
-        return self.model.loss(*batch)
-
-
-class Guarded(nn.Module):
-    """An `Objective` after Fabric wrapped it, for `train`.
-
-    Fabric's precision and its gradient exchange act in forward. Its `mark_forward_method`
-    would do, but on a single device that skips the precision without a word.
-    """
-
-    def __init__(self, objective: nn.Module):
-        super().__init__()
-        self.objective = objective
-
-    def loss(self, *batch: Tensor) -> Tensor:
-        """Return the loss of a batch through everything that Fabric put around it."""
-        return self.objective(*batch)
+from gdm_course.scale.steps import Steps
+from gdm_course.scale.whole import STATE
 
 
 def fit(
@@ -64,8 +34,8 @@ def fit(
     runs: Path = RUNS,
     out: Path = checkpoints.FOLDER,
     resume: bool = True,
-    minutes: float = math.inf,
     say: Callable[[str], Any] = print,
+    pace: Pace | None = None,
 ) -> dict[str, Any] | None:
     """Train a recipe, from where it was left, and write its checkpoint and card.
 
@@ -73,8 +43,7 @@ def fit(
         recipe, fabric: what to train, and on what; launched.
         runs, out: folders of the unfinished runs and of the finished checkpoints.
         resume: go on from the state in `runs`, if there is one.
-        minutes: pause at the first evaluation after so long.
-        say: prints a line of progress, in the first process.
+        say, pace: print a line in the first process; when to pause, by default never.
 
     Returns:
         The card, or None when the run was paused.
@@ -82,54 +51,64 @@ def fit(
     Raises:
         OtherRun: the unfinished run was started with other settings or other code.
         FloatingPointError: the loss is not finite any more.
+        ValueError: the file in `runs` is no state of a run.
     """
-    first, path = fabric.is_global_zero, runs / recipe.name / "state.pt"
-    say = say if first else lambda line: None
+    first, path = fabric.is_global_zero, runs / recipe.name / STATE
+    say, pace = say if first else lambda line: None, pace or Pace()
     run, found = prepare(recipe, fabric), load(path) if resume and first else None
     if state := fabric.broadcast(found):
         restore(run, state, fabric)
-        say(f"{recipe.name}: going on from step {run.step} of {recipe.steps}")
+        say(f"{recipe.name}: going on from step {run.step} of {run.plan.steps}")
     with naming(run):
-        learn(run, fabric, path, time.monotonic() + 60 * minutes, say)
+        while not run.over and not learn(run, fabric, path, pace, say):
+            pass  # with a smaller batch
     if not run.over:
         say(f"{recipe.name}: paused at step {run.step}; the same command goes on from it")
         return None
-    card = fabric.broadcast(publish(run, fabric, out) if first else None)
+    card = fabric.broadcast(publish(run, fabric, out, say) if first else None)
     path.unlink(missing_ok=True)  # only now that the checkpoint is on disk
     return card
 
 
-def learn(run: Run, fabric: Fabric, path: Path, deadline: float, say: Callable) -> None:
+def learn(run: Run, fabric: Fabric, path: Path, pace: Pace, say: Callable) -> bool:
+    """Take steps until the run is over or time is up, or memory is not enough.
+
+    Returns:
+        False if the batch is smaller now, and the run has to go on with that.
+    """
+    try:
+        advance(run, fabric, path, pace, say)
+        return True
+    except torch.OutOfMemoryError:
+        if fabric.world_size > 1 or run.plan.batch == 1:
+            raise
+    run.plan = smaller(run.plan)
+    release(run.optimizer)
+    say(f"{run.recipe.name}: out of memory, going on with batches of {run.plan.batch}")
+    return False
+
+
+def advance(run: Run, fabric: Fabric, path: Path, pace: Pace, say: Callable) -> None:
     """Take steps until the run is over or time is up; evaluate and save at intervals."""
-    recipe, first, clock = run.recipe, run.step, time.monotonic()
-    objective, optimizer = fabric.setup(Objective(run.model), run.optimizer)
-    loop = train(
-        Guarded(objective),
-        feed(run, fabric),
-        0 if run.over else recipe.steps - first,
-        lr=lambda step: recipe.rate(first + step),
-        optimizer=optimizer,
-        clip=recipe.clip,
-        backward=fabric.backward,
-    )
-    for _, loss in loop:
-        count_step(run, loss)
-        if run.step % recipe.every and run.step < recipe.steps:
+    steps = Steps(run, fabric, pace.looks(fabric.device), say)
+    pace.begin(run, steps)
+    clock = time.monotonic()
+    for loss in steps():
+        count_step(run)
+        run.losses += [] if loss is None else [loss]
+        cut = pace.cut(run)
+        due = run.step % run.plan.every == 0 or run.over
+        if not (due or cut):
             continue
-        evaluate(run, fabric, say)
+        run.losses += steps.unread()
+        start = time.monotonic()
+        if due:
+            patient(lambda: evaluate(run, fabric, say), say)
         clock, run.seconds = time.monotonic(), run.seconds + time.monotonic() - clock
         keep(run, fabric, path)
-        if run.over or fabric.broadcast(clock > deadline):
+        pace.mark(run, time.monotonic() - start)
+        if run.over or cut or fabric.broadcast(pace.past()):
             return
-
-
-def feed(run: Run, fabric: Fabric):
-    """Yield this process's share of every batch from the run's step on."""
-    x, world = run.splits.train, fabric.world_size
-    N = len(columns(x)[0])
-    order = Order(N, run.recipe.batch, run.recipe.seed, fabric.global_rank, world)
-    for step in count(run.step):
-        yield rows_of(x, order.shard(step).to(fabric.device))
 
 
 def evaluate(run: Run, fabric: Fabric, say: Callable) -> None:
@@ -153,5 +132,5 @@ def evaluate(run: Run, fabric: Fabric, say: Callable) -> None:
         run.waited += 1
     loss = fabric.all_reduce(torch.tensor(fmean(run.losses)), reduce_op="mean").item()
     run.losses.clear()
-    of, unit = f"step {run.step}/{run.recipe.steps}", metric.unit
+    of, unit = f"step {run.step}/{run.plan.steps}", metric.unit
     say(f"{run.recipe.name}: {of}  loss {loss:.4f}  validation {value:.4f} {unit}")

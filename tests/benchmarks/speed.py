@@ -14,6 +14,7 @@ from tests.benchmarks import (
     continuous,
     couplings,
     disentanglement,
+    energy,
     gpt,
     pixelcnn,
     planar,
@@ -192,6 +193,7 @@ def ratios() -> Iterator[Ratio]:
     yield from gpt.ratios()
     yield from sound.ratios()
     yield from planar.ratios()
+    yield from energy.ratios()
     yield from couplings.ratios()
     yield from splines.ratios()
     yield from continuous.ratios()

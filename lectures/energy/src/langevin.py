@@ -8,11 +8,11 @@
 
 # %% [markdown] tags=["nav"]
 # 50 minutes, and 25 further ·
-# before this: [Change of variables: planar and radial flows](../flows/planar.ipynb) ·
+# before this: [Likely is what lies low: Boltzmann machines](boltzmann.ipynb), [Change of variables: planar and radial flows](../flows/planar.ipynb) ·
 # [exercise](../../exercises/energy/langevin.ipynb) ·
 # [solution](../../solutions/energy/langevin.ipynb)
 #
-# previous: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](../vae/vqvae.ipynb) ·
+# previous: [Likely is what lies low: Boltzmann machines](boltzmann.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

@@ -14,7 +14,7 @@
 #
 # previous: [What a code is worth: beta-VAE and InfoVAE](beta_vae.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Rolling and kicked: Langevin and deep energies](../energy/langevin.ipynb)
+# next: [Likely is what lies low: Boltzmann machines](../energy/boltzmann.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -8,7 +8,7 @@
 # unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
-# before this: [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
+# before this: [Likely is what lies low: Boltzmann machines](../../lectures/energy/boltzmann.ipynb), [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
 # [lecture](../../lectures/energy/langevin.ipynb) ·
 # [exercise](../../exercises/energy/langevin.ipynb)
 

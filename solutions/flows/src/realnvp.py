@@ -211,7 +211,9 @@ check.actnorm_start(actnorm_start)
 # %% [markdown]
 # ## 5. The matrix of a 1x1 convolution
 #
-# Glow writes the matrix that mixes $C$ channels as
+# Swapping halves is not the only way to let dimensions change places. Glow (2018), a flow for
+# images, multiplies the $C$ channels of every pixel by one learned $C\times C$ matrix $W$: a
+# $1\times1$ convolution. It writes the matrix as
 #
 # $$W = P\,L\,\bigl(U + \mathrm{diag}(\mathrm{sign}\cdot e^{d})\bigr),$$
 #
@@ -338,6 +340,7 @@ except NotImplementedError:
 # 3. **Which noise?** Give `DequantisedGlow` two or more `noise_layers` and compare
 #    `bound_bits` on the validation split at equal training time. Where on the digits is the
 #    learned noise farthest from uniform?
-# 4. **Typical or likely?** The lecture scored foreign images by their likelihood. Score them
-#    by the distance of $-$elbo from its *mean over training digits* instead. Which of the
-#    five sets does that tell apart, and which not?
+# 4. **Typical or likely?** Invert, blur and blacken the test digits, draw uniform noise, and
+#    score all these images and the digits by the model's elbo. Then score them by the distance of
+#    $-$elbo from its *mean over training digits* instead. Which of the five sets does each
+#    score tell apart, and which not?

@@ -1,0 +1,50 @@
+"""Likelihoods of energy-based models: exact where log Z is, else by annealing."""
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+from gdm_course.energy.ais import LogZ, annealed_log_weights, log_z_estimate, log_z_start
+from gdm_course.energy.normalise import Normalised
+from gdm_course.energy.rbm import RBM, PersistentRBM, logit_mean
+from gdm_course.evaluation.likelihood import Estimate, estimate, nll_estimate
+
+CHAINS, TEMPERATURES = 1000, 1000
+_found: dict[str, LogZ] = {}  # of the weights annealed last: one walk serves all figures
+
+
+def annealed(model: PersistentRBM) -> LogZ:
+    """Return log Z by 1,000 chains over 1,000 temperatures, from the chains' means."""
+    weights = (p.detach().float().cpu().numpy().tobytes() for p in model.parameters())
+    key = hashlib.sha256(b"".join(weights)).hexdigest()
+    if key not in _found:
+        a, t = logit_mean(model.chain).to(model.b), torch.linspace(0, 1, TEMPERATURES + 1)
+        betas = (1 - (1 - t) ** 2).tolist()  # closer together near the model
+        log_w = annealed_log_weights(model, a, betas, CHAINS)
+        _found.clear()
+        _found[key] = log_z_estimate(log_w, log_z_start(a, len(model.c)))
+    return _found[key]
+
+
+@torch.no_grad()
+def annealed_nll(model: PersistentRBM, x: Tensor) -> Estimate:
+    """Estimate the mean of -log p in nats. Its error has that of log Z in it.
+
+    A log Z that is too low makes the model look better: look at `effective_chains`.
+    """
+    log_z, F = annealed(model), estimate(torch.cat([*map(model.energy, x.split(1000))]))
+    return Estimate(F.value + log_z.value, math.hypot(F.error, log_z.error))
+
+
+@torch.no_grad()
+def effective_chains(model: PersistentRBM, x: Tensor) -> Estimate:
+    """Return how many of the 1,000 chains the estimate of log Z rests on; x is not used."""
+    return Estimate(annealed(model).effective, 0.0)
+
+
+@torch.no_grad()
+def exact_nll(model: RBM, x: Tensor) -> Estimate:
+    """Return the mean of -log p in nats, with log Z from all hidden patterns."""
+    return nll_estimate(Normalised(model, model.log_z()), x)
