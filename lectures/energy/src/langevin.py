@@ -553,7 +553,7 @@ class PersistentEnergyModel(EnergyModel):
 # from the data, of section 6, and a buffer.
 #
 # 1. **A step near the limit:** $\epsilon = 0.15$, where a valley's $4s^2$ is 0.16.
-# 2. **A high rate** with a buffer: 0.03, and it does not fall.
+# 2. **A high rate** with a buffer: 0.1, and it does not fall.
 # 3. **MALA** with a buffer.
 # 4. **Cold chains:** 20 steps from the bowl at the temperature 0.01, as in the question of
 #    section 3. They draw from $e^{-E/0.01}$, so that is the density to judge.
@@ -575,7 +575,7 @@ n = budget(300, 3)
 runs = {  # model, rate, constant
     "eps = 0.15": (EnergyModel(2, eps=0.15, **shape), 5e-3, False),
     "buffer": (PersistentEnergyModel(2, **kept), 2e-3, False),
-    "high rate": (PersistentEnergyModel(2, **kept), 3e-2, True),
+    "high rate": (PersistentEnergyModel(2, **kept), 0.1, True),
     "MALA": (PersistentEnergyModel(2, step=mala, eps=0.02, **kept), 2e-3, False),
     "cold": (PersistentEnergyModel(2, step=cold_step, **afresh), 2e-3, False),
 }
