@@ -13,7 +13,8 @@
 # [solution](../../solutions/energy/boltzmann.ipynb)
 #
 # previous: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](../vae/vqvae.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [The constant has no slope: score matching and noise contrast](score_matching.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
