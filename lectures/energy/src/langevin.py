@@ -13,7 +13,8 @@
 # [solution](../../solutions/energy/langevin.ipynb)
 #
 # previous: [Likely is what lies low: Boltzmann machines](boltzmann.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [The constant has no slope: score matching and noise contrast](score_matching.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
