@@ -97,7 +97,9 @@ def test_nothing_is_written_outside_of_a_students_copy(student, monkeypatch):
     assert [p.name for p in student.rglob("*") if p.is_file()] == ["maf.ipynb"]
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", "\udc80", '{"knots": "yes"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{", "\udc80", '{"knots": "yes"}', "[" * 200_000]
+)
 def test_a_damaged_record_counts_as_none(student, content):
     path = progress.record(student, "flows/maf")
     path.write_bytes(content.encode("utf-8", "surrogatepass"))

@@ -82,6 +82,10 @@ REJECTED = {
     "too much code": notebook({**CODE, "source": "x" * 7 * MIB}),
     "too large": b" " * (16 * MIB + 1),
     "many lists": b'{"x": [' + b"[]," * 5_000_000 + b"[]]}",
+    "a string without end": b'{"cells":"' + b'\\"' * 8_000_000,
+    "a string that ends in a backslash": b'{"cells":"a\\',
+    "nothing but quotes": b'"' * (16 * MIB),
+    "nothing but ends": b"]" * (16 * MIB),
     "many numbers": b'{"x": [' + b"1," * 5_000_000 + b"1]}",
 }
 

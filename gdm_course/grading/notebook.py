@@ -16,9 +16,10 @@ from typing import Any
 MIB = 1024 * 1024
 MAX_BYTES, MAX_SOURCE = 16 * MIB, 6 * MIB
 MAX_CELLS, MAX_DEPTH = 2_000, 40
-MAX_CONTAINERS, MAX_ITEMS = 200_000, 1_000_000
-# Strings, skipped without a stack; possessive, so that no input makes it slow.
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+MAX_CONTAINERS, MAX_STRINGS, MAX_ITEMS = 200_000, 500_000, 1_000_000
+# Strings, skipped without a stack. Possessive, and one that never ends is a string up to
+# the end: so each byte is looked at once, and no input makes it slow.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 HARMFUL = re.compile("[\x00\ud800-\udfff]")  # what Python refuses to compile
 
 
@@ -111,9 +112,10 @@ def _measure(data: bytes) -> None:
         raise Rejected("an empty file")
     if data[:4] == b"PK\x03\x04":
         raise Rejected("a zip archive: hand in the .ipynb file itself")
-    bare = STRING.sub(b"", data)
-    opening = bare.count(b"[") + bare.count(b"{")
-    if opening > MAX_CONTAINERS or bare.count(b",") + bare.count(b":") > MAX_ITEMS:
+    bare, strings = STRING.subn(b"", data, count=MAX_STRINGS + 1)
+    items = bare.count(b",") + bare.count(b":")
+    brackets = max(bare.count(b"[") + bare.count(b"{"), bare.count(b"]") + bare.count(b"}"))
+    if strings > MAX_STRINGS or brackets > MAX_CONTAINERS or items > MAX_ITEMS:
         raise Rejected("too many items: clear the outputs and hand in again")
     depth = deepest = 0
     for mark in re.findall(rb"[\[\]{}]", bare):

@@ -6,7 +6,6 @@ ANNEALED = Metric(NLL.name, "scale.energies.annealed_nll", "nats")
 EFFECTIVE = Metric(
     "effective chains of 1,000", "scale.energies.effective_chains", "chains", lower=False
 )
-EXACT = Metric(NLL.name, "scale.energies.exact_nll", "nats")
 SETTINGS = {
     "unit": "energy/boltzmann",
     "model": "energy.rbm.PersistentRBM",
@@ -41,17 +40,6 @@ RECIPES = (
         device="gpu",
         minutes=4,
         priority=13,
-        **SETTINGS,
-    ),
-    Recipe(
-        name="energy/rbm-16-mnist-cpu",
-        kwargs={"H": 16},
-        steps=5000,
-        lr=0.1,
-        every=1000,
-        metrics=(EXACT,),
-        goal=151,
-        minutes=1,
         **SETTINGS,
     ),
 )

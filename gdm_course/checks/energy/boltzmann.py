@@ -89,7 +89,7 @@ free_energy = close(
     _free,
     {
         "": _machine(6, 5, 4),
-        "large weights": _machine(9, 12, 3, 40.0),
+        "large weights": _machine(9, 12, 8, 120.0),
         "one pattern": _machine(1, 3, 2),
     },
     [
