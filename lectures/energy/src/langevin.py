@@ -760,7 +760,7 @@ if full_run():
 # %% tags=["fold"]
 # @title All figures in one table
 rows = {"log Z by grid": (best, "nats, KL"), "chains from the data": (reached, "nats, KL")}
-rows |= {f"broken: {k}": (gaps[k], "nats, KL") for k in runs}
+rows |= {f"section 7: {k}": (gaps[k], "nats, KL") for k in runs}
 rows |= {name: (value, "Fréchet distance") for name, value in far.items()}
 for name, (value, unit) in rows.items():
     print(f"{name:26}{value:12.3g}  {unit}")
