@@ -2,12 +2,12 @@
 # # Images by convolution: PixelCNN
 #
 # NADE, the network of the last lecture, gives every pixel weights of its own, and does not
-# know which pixels are neighbours. Here one small convolution is slid over the picture. It
-# may not look ahead, and it predicts every pixel from those read before it. The density is
-# a product of conditionals again, but now all pixels share their weights.
+# know which pixels are neighbours. Here one small convolution slides over the picture and
+# predicts every pixel from those read before it. The density is a product of conditionals
+# again, but now all pixels share their weights.
 
 # %% [markdown] tags=["nav"]
-# 51 minutes, and 35 further ·
+# 46 minutes, and 35 further ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](nade.ipynb) ·
 # [exercise](../../exercises/autoregressive/pixelcnn.ipynb) ·
 # [solution](../../solutions/autoregressive/pixelcnn.ipynb)
@@ -62,10 +62,9 @@ plot.style()
 # ## 1. The question
 #
 # The digits of the last lecture, now with all of their **17 grey values**. <!-- slide -->We
-# want a model that has all three abilities of this course: Trainable (it has a `loss`), a
-# Sampler (`sample`) and an exact Density (`log_prob`). It should use what everybody knows of
-# pictures: a stroke is a stroke wherever it stands, and nearby pixels say most about a
-# pixel.
+# want a model with a `loss` (Trainable), a `sample` (Sampler) and an exact `log_prob`
+# (Density). It should use what everybody knows of pictures: a stroke is a stroke wherever it
+# stands, and nearby pixels say most about a pixel.
 
 # %%
 digits = images.load("digits")
@@ -77,10 +76,10 @@ ax = plot.image_grid(x_train[:40], columns=20, vmax=K - 1)
 # %% [markdown]
 # ## 2. The idea
 #
-# Read the image like a page: row by row, each row from left to right. <!-- slide -->Lay a
+# Read the image like a page: row by row, each from left to right. <!-- slide -->Lay a
 # small window over the pixel that comes next. Its upper half and the left part of its
-# middle row have been read already. The rest is unknown and covered. **The same window**
-# goes to every pixel: one set of weights, used everywhere.
+# middle row have been read already, the rest is unknown. **The same window** goes to every
+# pixel: one set of weights, used everywhere.
 
 # %% tags=["fold"]
 # @title The window at three pixels: what is read, and hatched what is not
@@ -113,23 +112,22 @@ for ax, (row, column) in zip(axes, ((2, 2), (3, 3), (5, 4))):
 # conditions are, so the product does too: sum over the last pixel first, then over the one
 # before it, and so on.
 #
-# **The mask.** A convolution computes a feature at a pixel as a weighted sum over the
-# pixels around it. A weight with the offset $\delta=(\delta_i,\delta_j)$ reads $\delta_i$
-# rows further down and $\delta_j$ columns further right. The mask $M$ is 1 for weights we
-# keep and 0 for those we delete:
+# **The mask.** A convolution computes a feature as a weighted sum over the pixels around
+# it. A weight with the offset $\delta=(\delta_i,\delta_j)$ reads $\delta_i$ rows further
+# down and $\delta_j$ columns further right. The mask $M$ is 1 for weights we keep, else 0:
 #
 # $$M_\delta = 1 \iff \delta_i < 0\ \text{ or }\ (\delta_i = 0,\ \delta_j < 0)\ \text{ or }\
 #   (\delta = 0 \text{ and the mask is B}). \tag{2}$$
 #
-# - **Mask A** is for the first layer, which reads pixels. It drops the middle, for that is
-#   the pixel to be predicted.
-# - **Mask B** is for all other layers, which read features. It keeps the middle, for the
-#   feature there has not seen the pixel either.
+# - **Mask A** is for the first layer, which reads pixels. It drops the middle, the pixel to
+#   be predicted.
+# - **Mask B** is for all other layers, which read features. It keeps the middle: the feature
+#   there has not seen the pixel either.
 #
-# *Claim: no feature at pixel $(i,j)$ depends on that pixel or on a later one.* In the first
-# layer, mask A says so. Suppose that it holds in one layer. A feature of the next one reads
-# features at earlier pixels and the one at $(i,j)$ itself, and all of these depend on
-# pixels before $(i,j)$ alone. So it holds there too, and by induction at the output.
+# *Claim: every feature at $(i,j)$ depends on pixels before $(i,j)$ only.* In the first
+# layer, mask A says so. Suppose that it holds in one layer. The next one reads features at
+# earlier pixels and at $(i,j)$ itself, and all of these depend on pixels before $(i,j)$
+# alone. So it holds there too, and by induction at the output.
 
 # %% [markdown] tags=["notes"]
 # Sections 1 to 3: 5 minutes. Ask: how many weights does NADE spend on one pixel? (17 rows
@@ -145,7 +143,7 @@ for ax, (row, column) in zip(axes, ((2, 2), (3, 3), (5, 4))):
 # The mask has the shape of a convolution's weight: output channels, input channels, rows,
 # columns. `inputs` and `outputs` say which colour each channel belongs to. Our images have
 # one colour, number 0. Then [`colour_mask`](../../gdm_course/autoregressive/pixelcnn.py)
-# just returns `own`: True for B, False for A. (*Further: colours* has more.)
+# just returns `own`: True for B, False for A.
 
 
 # %% tags=["from:autoregressive.pixelcnn.raster_mask"]
@@ -213,10 +211,10 @@ class ResidualBlock(nn.Module):
 
 
 # %% [markdown]
-# The network is one layer of mask A, then blocks of mask B. Last, `output_head` turns the
-# features of a pixel into its $K$ numbers by two $1\times 1$ convolutions, each after a
-# ReLU, and `by_colour` puts these numbers on the last axis. (`validate` checks arguments;
-# `y` and `rows` are for further sections. `peek=True` is a bug, which section 7 is about.)
+# The network is one layer of mask A, then blocks of mask B. `output_head` is two
+# $1\times 1$ convolutions, each after a ReLU, to the $K$ numbers of a pixel; `by_colour`
+# puts these on the last axis. (`validate` checks arguments; `y` and `rows` are for further
+# sections; `peek` is for section 7.)
 
 
 # %% tags=["from:autoregressive.pixelcnn.PixelCNN"]
@@ -257,12 +255,11 @@ class PixelCNN(RasterDensity):
 
 
 # %% [markdown]
-# From these numbers to a density: read them as a softmax, take the logarithm of the
-# probability of the value that is there, add up (1). The package keeps this, and
-# `loss`, the mean of $-\log p(x)$, in
-# [`RasterDensity`](../../gdm_course/autoregressive/pixelcnn.py); here it is by itself.
-# **Is it a density?** Of two rows of three pixels with three values there are $3^6$ images:
-# add up the probabilities of all.
+# To a density: read the numbers as a softmax, take the logarithm of the probability of the
+# value that is there, add up (1). The package keeps this, and `loss`, the mean of
+# $-\log p(x)$, in [`RasterDensity`](../../gdm_course/autoregressive/pixelcnn.py). **The
+# proof:** add up the probabilities of *all* images of two rows of three pixels with three
+# values. There are $3^6$.
 
 
 # %%
@@ -287,8 +284,8 @@ print(f"{number} images, sum of their probabilities {probability:.9f}")
 assert abs(probability - 1) < 1e-9
 
 # %% [markdown]
-# **Training** is the same ten lines for every model of this family: draw a batch, step
-# against the gradient of its loss. The step size `lr` falls to 0 along a straight line.
+# **Training** is the same ten lines for every model of this family. The step size `lr` falls
+# to 0 along a straight line.
 
 
 # %%
@@ -321,18 +318,17 @@ def naive_sample(model, n):
 
 
 # %% [markdown]
-# `model.sample(n)` draws from the same distribution with less work
-# ([`fill_raster`](../../gdm_course/autoregressive/pixelcnn_sampling.py), in *Further:
-# sampling without waste*).
+# `model.sample(n)` draws from the same distribution with less work (*Further: sampling
+# without waste*).
 #
 # **Question 1.** For one $8\times 8$ image, how often does the network run in training, and
-# how often in `naive_sample`? And why do the zeros still on the canvas do no harm?
+# how often in `naive_sample`? Why do the zeros still on the canvas do no harm?
 #
 # <details><summary>Answer</summary>
 #
-# Once in training: all pixels are known, so one pass gives all 64 conditionals. 64 times in
-# sampling: a conditional needs the values drawn before it. The zeros stand at the pixel to
-# be drawn and after it, where its conditional does not look.
+# Once in training: all pixels are known. 64 times in sampling: a conditional needs the
+# values drawn before it. The zeros stand at the pixel to be drawn and after it, where its
+# conditional does not look.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -416,8 +412,8 @@ _ = plot.image_grid(rain(9, wind), axes[4], vmax=1)
 #
 # ## 7. Break it: the first mask is B
 #
-# One wrong letter is enough: with mask B in the first layer too, the pixel to be predicted
-# stands in the middle of its own window. Our class has a switch for this bug, `peek=True`.
+# One wrong letter is enough: with mask B in the first layer too (`peek=True`), the pixel to
+# be predicted stands in the middle of its own window.
 #
 # **Predict:** what will the loss on the rain be? And what will `naive_sample` draw, which
 # starts with a canvas of zeros?
@@ -446,17 +442,16 @@ if full_run():
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The loss falls to nearly 0, far below the entropy, which no density can undercut. The
-# network *copies* the pixel it is asked about, and new images do not expose it, for it
-# looks at them too. In sampling that pixel is not there yet: it finds the 0 of the empty
-# canvas and copies it. Nearly every pixel is black.
+# The loss falls to nearly 0, far below the entropy. The network *copies* the pixel it is
+# asked about, and new images do not expose it, for it looks at them too. In sampling that
+# pixel is not there yet: it copies the 0 of the empty canvas. Nearly every pixel is black.
 # </details>
 #
 # The repair is the letter A. But how would you notice? With real images nobody knows the
-# truth, and a very low loss looks like success. <!-- slide -->Two checks need no truth. The
-# first is the sum over all images of a small model *after training*: with the bug each of
-# the 64 has a probability near 1. The second is the derivative of a conditional by its own
-# pixel, which has to be 0 (section 8).
+# truth, and a very low loss looks like success. <!-- slide -->Two checks need no truth: the
+# sum over all images of a small model *after training* (with the bug each of the 64 has a
+# probability near 1), and the derivative of a conditional by its own pixel, which has to be
+# 0 (section 8).
 
 # %% [markdown] tags=["notes"]
 # Sections 6 and 7: 7 minutes. Let the room write down both predictions. Expected wrong
@@ -471,8 +466,7 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# Its nats are those of 64 fair coins, up to a little noise: at no pixel is it better than
-# guessing. (The table in section 9 has this number.)
+# Those of 64 fair coins, up to a little noise. (Section 9 prints them.)
 # </details>
 #
 # Why? <!-- slide -->Ask which pixels can influence a conditional. Autograd knows:
@@ -531,10 +525,10 @@ for ax, layers in zip(axes, (1, 3, 6)):
 
 # %% [markdown]
 # The blue area, the **receptive field**, grows with the blocks. But a grey wedge on the
-# right remains. Follow a path from the pixel back through the layers. <!-- slide -->Each
+# right remains. <!-- slide -->Follow a path from the pixel back through the layers. Each
 # $3\times 3$ layer moves the reader by an offset that (2) allows: straight left, or one row
-# up and *at most one column to the right*. Each step to the right costs a row. So, in any
-# number of layers, the pixel $a$ rows up and $b$ columns to the right
+# up and *at most one column to the right*. So, in any number of layers, the pixel $a$ rows
+# up and $b$ columns to the right
 #
 # $$(i - a,\ j + b)\ \text{ is visible only if }\ b \le a. \tag{3}$$
 #
@@ -543,30 +537,20 @@ for ax, layers in zip(axes, (1, 3, 6)):
 # $(i-2,j+4)$, and so on: by (3) all of these are blind. The pixels that *are* visible belong
 # to other chains of copies and are independent of this one. Given them, it is still a
 # fair coin, so $\tfrac12$ is the best probability: more steps or layers cannot help.
-#
-# **Question 2.** All windows were $3\times 3$. Would a first layer of $7\times 7$ repair
-# the model for this rain? Would it repair the blind spot?
-#
-# <details><summary>Answer</summary>
-#
-# This rain yes: it reads three columns to the right in the row above, and the wind blows
-# over two. The blind spot no: all other layers still pay one row per column. In the row
-# above, the pixel four columns to the right is blind, and a wind of four brings the failure
-# back.
-# </details>
 
 # %% [markdown] tags=["notes"]
 # 7 minutes. Ask: where does a path go that must end further to the right? Draw the paths of
-# (3) on squared paper: left, left-up, up, right-up. Expected wrong answer to question 2:
-# "yes, both". The wedge moves to the right, it does not close. Leave out how `field` works:
-# a derivative that is not 0 is enough.
+# (3) on squared paper: left, left-up, up, right-up. Ask: would a
+# first window of 7 by 7 repair it? Expected wrong answer: "yes". This rain it does; but the
+# wedge moves to the right, it does not close. Leave out how `field` works: a derivative
+# that is not 0 is enough.
 
 # %% [markdown]
 # ## 9. Repair: two stacks
 #
 # One feature has two jobs. Call the pixel to be predicted $p = (i,j)$, and the one above it
-# and to the right $q = (i-1,j+1)$. The feature at $q$ predicts $q$, so it must not know $q$
-# and the rest of its row. But it also reports to $p$, and for $p$ that rest is past.
+# and to the right $q = (i-1,j+1)$. The feature at $q$ predicts $q$, so it must not know the
+# rest of its row. But it also reports to $p$, for which that rest is past.
 
 # %% tags=["fold"]
 # @title Blue is past for q. Yellow is past for p, but the feature at q must not know it
@@ -607,34 +591,31 @@ schematics.gated_stacks(stacks, rain(4, wind=2))
 #   h_{\ell+1} = h_\ell + Q_\ell\operatorname{gate}(R_\ell h_\ell + X_\ell D_\ell v_\ell).
 #   \tag{5}$$
 #
-# - $D_\ell$ reads $v$ in rows $i-1$ and $i$, three columns each: left, middle and right.
+# - $D_\ell$ reads $v$ in rows $i-1$ and $i$, three columns each: left, middle, right.
 # - $R_\ell$ reads $h$ at the pixel and at its left neighbour.
 # - $X_\ell$ and $Q_\ell$ are $1\times1$: they read one place.
-# - In (4), $a$ and $b$ are the two halves of the channels, $\odot$ multiplies channel by
-#   channel, and $\sigma(t)=1/(1+e^{-t})$ lies between 0, shut, and 1, open.
+# - $a$ and $b$ are the halves of the channels, $\odot$ multiplies channel by channel, and
+#   $\sigma(t)=1/(1+e^{-t})$ lies between 0, shut, and 1, open.
 #
 # **Why is this safe?** *Claim 1: $v_{ij}$ depends on rows above $i$ only.* The first
 # convolution of $v$ reads just those. Suppose that the claim holds in layer $\ell$. Then
-# whatever $D_\ell$ reads in row $i$ of $v$ knows rows above $i$, and in row $i-1$ still
-# less. Columns do not matter: in those rows all is past. That is why $D_\ell$ needs no mask.
+# what $D_\ell$ reads in row $i$ of $v$ knows rows above $i$, and in row $i-1$ still less.
+# Columns do not matter: those rows are all past. So $D_\ell$ needs no mask.
 #
-# *Claim 2: $h_{ij}$ depends on pixels before $(i,j)$ only.* The first convolution of $h$
-# has mask A: it reads pixels to the left. Then $R_\ell$ reads features at $(i,j)$ and
-# $(i,j-1)$, which know pixels before their own, and $X_\ell$ adds what $v$ knows at
-# $(i,j)$: the rows above.
+# *Claim 2: $h_{ij}$ depends on pixels before $(i,j)$ only.* The first convolution of $h$,
+# with mask A, reads pixels to the left. Then $R_\ell$ reads features that know pixels
+# before $(i,j)$ or $(i,j-1)$, and $X_\ell$ adds the rows above.
 #
-# **Question 3.** In (5), $v$ goes to $h$. What would one arrow from $h$ to $v$ break?
+# **Question 2.** In (5), $v$ goes to $h$. What would one arrow from $h$ to $v$ break?
 #
 # <details><summary>Answer</summary>
 #
-# Claim 1. $h_{ij}$ knows pixels of row $i$. $D_\ell$ reads row $i$ of $v$ one column to the
-# *right* too, so it would hand $v_{i,j-1}$, and with it $h_{i,j-1}$, the pixel $x_{i,j-1}$
-# that is to be predicted there.
+# Claim 1: $h_{ij}$ knows $x_{i,j-1}$. $D_\ell$ reads row $i$ of $v$ one column to the *right*
+# too. So $v_{i,j-1}$ would learn $x_{i,j-1}$, and tell $h_{i,j-1}$, which predicts it.
 # </details>
 #
-# **Why a gate?** A product lets one feature switch off another; a sum cannot. The authors
-# suspected that such products had given recurrent networks their lead over the first
-# PixelCNN. We do not measure the gate by itself here.
+# **Why a gate?** A product lets one feature switch off another; a sum cannot. We do not
+# measure the gate by itself here.
 
 
 # %% tags=["from:autoregressive.gated_pixelcnn.gate"]
@@ -645,11 +626,11 @@ def gate(a: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Now the code of (5), for grey images. `F.pad` adds zeros at the edges, in the order left,
-# right, top, bottom. With a **dilation** of $t$, $D_\ell$ and $R_\ell$ read $t$ pixels away
-# instead of 1. The convolutions come from a
-# [`GatedPixelCNN`](../../gdm_course/autoregressive/gated_pixelcnn.py), the package's class,
-# and the last line proves that these few lines are what it computes.
+# Now (5) as code, for grey images. `F.pad` adds zeros at the edges: left, right, top,
+# bottom. With a **dilation** of $t$, $D_\ell$ and $R_\ell$ read $t$ pixels away instead of 1.
+# The convolutions are those of the package's
+# [`GatedPixelCNN`](../../gdm_course/autoregressive/gated_pixelcnn.py); the last line
+# compares these functions with it.
 
 
 # %%
@@ -684,8 +665,8 @@ x = torch.randn(5, 1, 9, 9)
 assert torch.allclose(two_stacks(causal, x), causal(x), atol=1e-6)
 
 # %% [markdown]
-# And the two claims, on this network: no conditional may have a derivative by its own pixel
-# or by a later one. How many *earlier* ones it does not see is another matter.
+# And the claims, tested on this network: no conditional may have a derivative by its own
+# pixel or by a later one.
 
 
 # %%
@@ -711,10 +692,11 @@ small = GatedPixelCNN((1, 2, 3), 3, features=8, dilations=(1, 1), size=3).double
 assert abs(total(small)[1] - 1) < 1e-9
 
 # %% [markdown]
-# No pixel sees ahead, but with few layers not everything behind it either. What *is* true:
-# the first convolution reaches `size // 2` rows up and as many columns to both sides, and
-# every layer adds its dilation. So a pixel that is missed now comes into sight with more
-# layers. No wedge stays blind. Back to the rain: both winds, both networks.
+# No pixel sees ahead. But not all see everything *behind* them: the first convolution
+# reaches `size // 2` rows up and as many columns to both sides, and each layer adds its
+# dilation. More layers bring more into sight. No wedge stays blind.
+#
+# Back to the rain: both winds, both networks.
 
 # %%
 for wind in (1, 2):
@@ -731,11 +713,11 @@ for wind in (1, 2):
 print("pixels that do not see all of their past:", unseen(one), unseen(two), sep="\n")
 
 # %% [markdown]
-# Under wind 1 both reach the truth. Under wind 2 only the two stacks do, with fewer
-# parameters: they see the cause. They need not see everything for that.
+# Under wind 2 only the two stacks reach the truth, with fewer parameters: they see the
+# cause. They need not see everything for that.
 #
-# **Play.** Move the number of layers, and the column of the pixel. For which pixels of this
-# row does the left network see everything, and from how many layers on the right one?
+# **Play.** For which pixels of this row does the left network see everything? From how many
+# layers on does the right one?
 
 
 # %% tags=["fold"]
@@ -755,9 +737,9 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Left: the last two, columns 7 and 8, from 6 and 7 layers on. No pixel is more than one
-# column to the right of them, and that many layers reach the left edge. Right: all columns,
-# 3 to 5 from 4 layers on, the outermost from 7 on.
+# Left: columns 7 and 8, from 6 and 7 layers on. No pixel is more than one column to the
+# right of them, and that many layers reach the left edge. Right: all columns, 3 to 5 from 4
+# layers on, 8 from 7 on.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -770,9 +752,8 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 # %% [markdown]
 # ## 10. Digits, beside NADE
 #
-# Now the 17 grey values. <!-- slide -->We keep the weights that are best on the
-# *validation* digits, and measure on the test digits. (`watch` draws the loss while it
-# falls; `protocols.abilities` lists what section 1 asked for.)
+# <!-- slide -->We keep the weights that are best on the *validation* digits, and measure on
+# the test digits. `watch` draws the loss; `abilities` lists what section 1 asked for.
 
 
 # %%
@@ -799,12 +780,12 @@ print(protocols.abilities(gated))
 print("pixels that do not see all of their past:", unseen(gated))
 
 # %% [markdown]
-# Against it stand independent pixels, and NADE with a softmax over the 17 values. What is
-# equal: the digits, the number of parameters (nearly), stopping by validation, three seeds.
-# What is not: the steps, the batch and the step size, so also the digits seen in training.
-# The last row is a NADE with four times the hidden units, one seed.
+# Against it stand independent pixels, and NADE with a softmax over the 17 values. Equal are
+# the digits, the number of parameters (nearly), stopping by validation, three seeds. *Not*
+# equal are steps, batch and step size. The last row is a NADE with four times the hidden
+# units, one seed.
 #
-# **Predict:** which is better at equal size, and does NADE catch up when it is larger?
+# **Predict:** which is better at equal size, and does a larger NADE catch up?
 
 
 # %%
@@ -847,9 +828,8 @@ if full_run():
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The PixelCNN, with every seed; the last line says by how much at least. The larger NADE
-# does not catch up. That is a statement about these runs: we have not searched for the
-# best steps and batches of either model.
+# The PixelCNN, with every seed; the last line has the smallest lead. The larger NADE does
+# not catch up. We have not searched for the best steps and batches of either.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -861,15 +841,13 @@ if full_run():
 # %% [markdown]
 # ## Summary
 #
-# - A convolution under mask (2) gives all conditionals of (1) in one pass: mask A once,
-#   then mask B. Training takes one pass per image, naive sampling one per pixel.
+# - Convolutions under mask (2) give all conditionals of (1) in one pass: mask A once, then
+#   mask B.
 # - With mask B in the first layer the loss is impossibly low, and the samples are empty. A
 #   sum over all images tells, and so does a derivative.
-# - One masked stack has a **blind spot** (3). Derivatives find it, and a known truth shows
-#   what it costs.
-# - **Two stacks** (5) with gates (4) have no blind spot: what they see grows with every
-#   layer, until it is the whole past.
-# - On digits, shared windows beat a NADE of as many parameters, in our runs.
+# - One masked stack has a **blind spot** (3), and a known truth shows what it costs.
+# - **Two stacks** (5) with gates (4) have none: what they see grows with every layer.
+# - On digits they beat a NADE with as many parameters, in these runs.
 #
 # **Exercises:** open them with `gdm start autoregressive/pixelcnn`.
 #

@@ -367,9 +367,9 @@ except NotImplementedError:
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **The wind turns.** Mirror the lecture's `rain` with a wind of two (`x.flip(3)`), so
-#    that causes stand on the left. Predict what one masked stack with $3\times3$ windows
-#    finds, and two stacks, before you measure it.
+# 1. **The wind.** Take `rain` from the lecture with a wind of two, and then of four columns,
+#    and a PixelCNN whose first window is $7\times 7$. Predict its likelihood before you
+#    measure it. And if the rain is mirrored (`x.flip(3)`)?
 # 2. **Another order.** Transpose the digits, so that a PixelCNN reads columns. For NADE the
 #    order was a detail. Is it one here? And what if the pixels are permuted at random?
 # 3. **Confidence.** Divide the posterior's decisions into those above and below 0.9. How
