@@ -257,8 +257,8 @@ class PixelCNN(RasterDensity):
 # %% [markdown]
 # To a density: read the numbers as a softmax, take the logarithm of the probability of the
 # value that is there, add up (1). The package keeps this, and `loss`, the mean of
-# $-\log p(x)$, in [`RasterDensity`](../../gdm_course/autoregressive/pixelcnn.py). **The
-# proof:** add up the probabilities of *all* images of two rows of three pixels with three
+# $-\log p(x)$, in [`RasterDensity`](../../gdm_course/autoregressive/pixelcnn.py). **A
+# test:** add up the probabilities of *all* images of two rows of three pixels with three
 # values. There are $3^6$.
 
 
@@ -349,9 +349,9 @@ def naive_sample(model, n):
 # $$-\log p(x) = n_\text{coins}\log 2 - n_\text{same}\log 0.95 - n_\text{other}\log 0.05,$$
 #
 # where $n_\text{same}$ pixels agree with the one they should copy and $n_\text{other}$ do
-# not. Its average is the entropy $\mathbb H(p)$ of the rain. A density $q$ has the average
-# $\mathbb E_p[-\log q(x)] = \mathbb H(p) + \mathrm{KL}(p\,\|\,q)$, and $\mathrm{KL}\ge 0$: none
-# can be lower.
+# not. Its average is the entropy $\mathbb H(p)$ of the rain. A model $p_\theta$ has the
+# average $\mathbb E_p[-\log p_\theta(x)] = \mathbb H(p) + \mathrm{KL}(p\,\|\,p_\theta)$, and
+# $\mathrm{KL}\ge 0$: none can be lower.
 
 
 # %%
@@ -527,10 +527,10 @@ for ax, layers in zip(axes, (1, 3, 6)):
 # The blue area, the **receptive field**, grows with the blocks. But a grey wedge on the
 # right remains. <!-- slide -->Follow a path from the pixel back through the layers. Each
 # $3\times 3$ layer moves the reader by an offset that (2) allows: straight left, or one row
-# up and *at most one column to the right*. So, in any number of layers, the pixel $a$ rows
-# up and $b$ columns to the right
+# up and *at most one column to the right*. So, in any number of layers, the pixel $m$ rows
+# up and $n$ columns to the right
 #
-# $$(i - a,\ j + b)\ \text{ is visible only if }\ b \le a. \tag{3}$$
+# $$(i - m,\ j + n)\ \text{ is visible only if }\ n \le m. \tag{3}$$
 #
 # What lies flatter than 45 degrees to the right is the **blind spot**: one eighth of the
 # plane, a quarter of the past. With a wind of two, a pixel copies $(i-1,j+2)$, which copies
@@ -540,33 +540,33 @@ for ax, layers in zip(axes, (1, 3, 6)):
 
 # %% [markdown] tags=["notes"]
 # 7 minutes. Ask: where does a path go that must end further to the right? Draw the paths of
-# (3) on squared paper: left, left-up, up, right-up. Ask: would a
-# first window of 7 by 7 repair it? Expected wrong answer: "yes". This rain it does; but the
-# wedge moves to the right, it does not close. Leave out how `field` works: a derivative
-# that is not 0 is enough.
+# (3) on squared paper: left, left-up, up, right-up. Ask: would a first window of 7 by
+# 7 repair it? Expected wrong answer: "yes". For this rain it does; but the wedge moves to
+# the right, it does not close. Leave out how `field` works: a derivative that is not 0 is
+# enough.
 
 # %% [markdown]
 # ## 9. Repair: two stacks
 #
-# One feature has two jobs. Call the pixel to be predicted $p = (i,j)$, and the one above it
-# and to the right $q = (i-1,j+1)$. The feature at $q$ predicts $q$, so it must not know the
-# rest of its row. But it also reports to $p$, for which that rest is past.
+# One feature has two jobs. Let "?" be the pixel to be predicted, at $(i,j)$, and $q$ the one
+# above it and to the right, at $(i-1,j+1)$. The feature at $q$ predicts $q$, so it must not
+# know the rest of its row. But it also reports to "?", for which that rest is past.
 
 # %% tags=["fold"]
-# @title Blue is past for q. Yellow is past for p, but the feature at q must not know it
-p, q, at = (3, 2), (2, 3), torch.arange(35).view(5, 7)
+# @title Blue is past for q. Yellow, the rest of its row, is past for the orange pixel only
+asked, q, at = (3, 2), (2, 3), torch.arange(35).view(5, 7)
 picture = torch.ones(5, 7, 3)
-picture[at < at[p]] = torch.tensor([0.95, 0.9, 0.35])
+picture[at < at[asked]] = torch.tensor([0.95, 0.9, 0.35])
 picture[at < at[q]] = torch.tensor([0.34, 0.71, 0.91])
 picture[3, :2] = torch.tensor([0.75, 0.75, 0.75])
-picture[p] = torch.tensor([0.9, 0.62, 0.0])
+picture[asked] = torch.tensor([0.9, 0.62, 0.0])
 (ax,) = plot.panels("", width=3.6, height=2.6)
 ax.imshow(picture)
-for name, (row, column) in {"p": p, "q": q}.items():
+for name, (row, column) in {"?": asked, "q": q}.items():
     ax.text(column, row, name, size=14, ha="center", va="center")
 ax.set(xticks=[k - 0.5 for k in range(1, 7)], yticks=[k - 0.5 for k in range(1, 5)])
 ax.set(xticklabels=[], yticklabels=[])
-ax.grid(color="white", linewidth=2)
+ax.grid(color=plot.GREY, linewidth=0.5)
 
 # %% [markdown]
 # So use two maps of features (van den Oord and others, 2016b):
@@ -614,7 +614,7 @@ schematics.gated_stacks(stacks, rain(4, wind=2))
 # too. So $v_{i,j-1}$ would learn $x_{i,j-1}$, and tell $h_{i,j-1}$, which predicts it.
 # </details>
 #
-# **Why a gate?** A product lets one feature switch off another; a sum cannot. We do not
+# **Why a gate?** In a product one feature can scale another, down to nothing. We do not
 # measure the gate by itself here.
 
 
@@ -682,12 +682,11 @@ def unseen(model):
     assert not (seen & ~past).any()  # never the present, never the future
     blind = (past & ~seen).sum(1)
     i, j = divmod(int(blind.argmax()), model.shape[2])
-    return (
-        f"{int((blind > 0).sum())} of {len(blind)} miss some, most ({i}, {j}): {max(blind)}"
-    )
+    some = f"{int((blind > 0).sum())} of {len(blind)} pixels do not see all of their past"
+    return f"{some}; ({i}, {j}) misses most, {max(blind)}"
 
 
-print("9 x 9 pixels, two stacks:", unseen(causal))
+print(unseen(causal))
 small = GatedPixelCNN((1, 2, 3), 3, features=8, dilations=(1, 1), size=3).double()
 assert abs(total(small)[1] - 1) < 1e-9
 
@@ -710,7 +709,8 @@ for wind in (1, 2):
         if full_run():
             blind = wind == 2 and model is one
             assert found > truth + 15 if blind else found < truth + 1
-print("pixels that do not see all of their past:", unseen(one), unseen(two), sep="\n")
+print("one stack: ", unseen(one))
+print("two stacks:", unseen(two))
 
 # %% [markdown]
 # Under wind 2 only the two stacks reach the truth, with fewer parameters: they see the
@@ -752,8 +752,9 @@ play(compare_fields, layers=(1, 8, 1, 4), column=(1, 8, 1, 3))
 # %% [markdown]
 # ## 10. Digits, beside NADE
 #
-# <!-- slide -->We keep the weights that are best on the *validation* digits, and measure on
-# the test digits. `watch` draws the loss; `abilities` lists what section 1 asked for.
+# Now all 17 values. <!-- slide -->We keep the weights that are best on the *validation*
+# digits, and measure on the test digits. `watch` draws the loss; `abilities` lists what
+# section 1 asked for.
 
 
 # %%
@@ -777,7 +778,7 @@ show["samples"] = lambda ax: plot.image_grid(gated.sample(36), ax, vmax=K - 1)
 for _ in watch(keep_best(gated, x_valid, training), every=50, panels=show):
     pass
 print(protocols.abilities(gated))
-print("pixels that do not see all of their past:", unseen(gated))
+print(unseen(gated))
 
 # %% [markdown]
 # Against it stand independent pixels, and NADE with a softmax over the 17 values. Equal are
@@ -805,7 +806,8 @@ gated_run = {"steps": budget(300, 10), "lr": 8e-3, "batch": 16}
 nade_nats, gated_nats = [], [nll(gated, x_test)]  # its seed 0 is above
 for seed in progress(range(3), label="three seeds"):
     seed_everything(seed)
-    nade, again = SoftmaxNADE(64, K, hidden=17), GatedPixelCNN(shape, K, **options)
+    nade = SoftmaxNADE(64, K, hidden=17)  # 17 for its number of parameters, not for K
+    again = GatedPixelCNN(shape, K, **options)
     nade_nats.append(test_nats(nade, flat, **nade_run))
     if seed > 0:
         gated_nats.append(test_nats(again, pictures, **gated_run))
@@ -819,7 +821,7 @@ print(f"independent pixels {independent:9.2f}{bits_per_dim(independent, 64):29.3
 for model, found in (nade, nade_nats), (gated, gated_nats), (wide, wide_nats):
     nats = "".join(f"{x:9.2f}" for x in found).ljust(27)
     count = sum(p.numel() for p in model.parameters())
-    bits = bits_per_dim(sum(found) / len(found), 64)
+    bits = bits_per_dim(sum(found) / len(found), 64)  # mean nats / (64 log 2)
     print(f"{type(model).__name__:19s}{nats}{bits:11.3f}{count:13,}")
 print(f"the smallest lead at equal size: {min(nade_nats) - max(gated_nats):.2f} nats")
 if full_run():
