@@ -5,6 +5,10 @@
 # classify. Under each stands a check that runs *your* function on fresh inputs and
 # compares. A red line names the wrong property; a plausible mistake gets a hint. Nothing
 # depends on an unanswered question: later cells use the course's own code.
+#
+# The core of the lecture prepares questions 2, 3 and 5. For three questions a further section
+# of the lecture helps: *Further: colours* for the colours of question 1, *Further: a mixture
+# of logistics* for question 4, *Further: labels* for question 6.
 
 # %% [markdown] tags=["nav"]
 # before this: [One dimension at a time: NADE, RNADE and MADE](../../lectures/autoregressive/nade.ipynb) ·
@@ -157,7 +161,8 @@ except NotImplementedError:
 #
 # where $r = R\,h$ are the gates' inputs from the row, $d = D\,v$ those of the vertical
 # stack, and the first half of the channels is $a$, the second $b$. At one pixel all
-# convolutions are matrices, given in the shape (out, in) of `nn.Linear`.
+# convolutions are matrices, given in the shape (out, in) of `nn.Linear`. ($A$ is the
+# lecture's $X_\ell$, *across*. It has nothing to do with mask A.)
 
 
 # %%
@@ -349,7 +354,7 @@ check.label_posterior(label_posterior)
 
 # %%
 with torch.no_grad():
-    log_p = model.eval().log_prob_each(digits.x_test)
+    log_p = model.eval().log_prob_each(digits.x_test)  # log p(x | y), a column per label y
 try:
     posterior, log_p_x = label_posterior(log_p)
     right = posterior.argmax(1) == digits.y_test
@@ -362,8 +367,9 @@ except NotImplementedError:
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **The wind.** Take `rain` from the lecture with a wind of four columns, and a PixelCNN
-#    whose first window is $7\times 7$. Predict its likelihood before you measure it.
+# 1. **The wind.** Take `rain` from the lecture with a wind of two, and then of four columns,
+#    and a PixelCNN whose first window is $7\times 7$. Predict its likelihood before you
+#    measure it. And if the rain is mirrored (`x.flip(3)`)?
 # 2. **Another order.** Transpose the digits, so that a PixelCNN reads columns. For NADE the
 #    order was a detail. Is it one here? And what if the pixels are permuted at random?
 # 3. **Confidence.** Divide the posterior's decisions into those above and below 0.9. How
