@@ -7,7 +7,7 @@
 # do, and break and repair the second.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes, and 54 further ·
+# 50 minutes, and 53 further ·
 # before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/realnvp.ipynb) ·
 # [solution](../../solutions/flows/realnvp.ipynb)
@@ -102,12 +102,11 @@ plot.style()
 #
 # The planar flows of the last lecture gave either the density or samples cheaply. We want
 # layers with a whole network inside that are cheap in *both* directions. Then one model
-# has all three methods that the course asks for: `loss` (it is *Trainable*), `sample` (a
-# *Sampler*) and the exact `log_prob` (a *Density*).
+# has the course's three methods: `loss` (it is *Trainable*), `sample` (a *Sampler*) and
+# the exact `log_prob` (a *Density*).
 #
-# We use two data sets. Of the first we know the true density, called $p^*$: a *needle*
-# and a *cloud*, two round Gaussians, one ten times as wide as the other. The second is
-# images of digits.
+# We use two data sets: images of digits, and points whose true density $p^*$ we know. It
+# is a *needle* and a *cloud*, two round Gaussians, one ten times as wide as the other.
 
 # %%
 centres = torch.tensor([[1.5, 0.0], [-1.5, 0.0]])
@@ -156,8 +155,7 @@ for ax, move in zip(plot.panels(*moves), moves.values()):
 
 # %% [markdown]
 # Below is one such layer in both directions. A network computes a shift $t$ and a log
-# scale $s$ (the scale is $e^s$). On the way back it reads the same numbers, and so gives
-# the same $t$ and $s$. $B$ is the number of points in a batch.
+# scale $s$ (the scale is $e^s$). $B$ is the number of points in a batch.
 
 # %% tags=["fold"]
 # @title A coupling layer, forward and inverse
@@ -176,13 +174,13 @@ display(schematics.coupling(layer, x), schematics.coupling_inverse(layer, layer(
 #   \end{pmatrix},
 #   \qquad \det = \prod_{j}\frac{\partial z_j}{\partial x_j}, \tag{2}$$
 #
-# where $j$ runs over the dimensions of $x_b$. The upper left block is the identity $I$. The upper right block is 0, because $z_a$ does
-# not depend on $x_b$. The lower right block is diagonal, because $g$ works dimension by
-# dimension. So the matrix is triangular, and its determinant is the product of its
-# diagonal. The block $\partial z_b/\partial x_a$ holds all derivatives of the network. It
-# is not in that product, so nobody has to compute it.
+# where $j$ runs over the dimensions of $x_b$. The upper left block is the identity $I$. The
+# upper right block is 0, because $z_a$ does not depend on $x_b$. The lower right block is
+# diagonal, because $g$ works dimension by dimension. The determinant of such a triangular
+# matrix is the product of its diagonal. The block $\partial z_b/\partial x_a$ holds the
+# derivatives of the network. It is not in that product, so nobody has to compute it.
 #
-# Two choices of $g$ have names. The **additive** coupling of NICE (2015) has a shift $t$:
+# The **additive** coupling of NICE (2015) has a shift $t$:
 #
 # $$z_b = x_b + t(x_a), \qquad \log|\det| = 0. \tag{3}$$
 #
@@ -272,9 +270,9 @@ print(J)
 # for each dimension: [`ActNorm`](../../gdm_course/flows/realnvp.py),
 # $z = (x - m)\,e^{\ell}$, where $m$ and $\ell$ start such that the first batch comes out
 # with mean 0 and variance 1. `Flow` is the chain of layers from the last lecture.
-# `half_sizes` counts the dimensions of the halves. `coupling_net` makes a perceptron with
-# ReLU units that says 0 at first, so that a new coupling is the identity.
-# (`validate` only refuses sizes below 1.)
+# `coupling_net` makes a perceptron with ReLU units that says 0 at first, so that a new
+# coupling is the identity. (`half_sizes` counts dimensions, `validate` refuses sizes
+# below 1.)
 
 
 # %% tags=["from:flows.realnvp.NICE"]
@@ -332,18 +330,16 @@ assert torch.equal(log_prob(nice, held_out), nice.log_prob(held_out))
 assert sample(nice, 7).shape == (7, 2)
 
 # %% [markdown]
-# The training loop: draw a batch, compute the loss, follow its gradient. The learning
-# rate falls to 0. We call the method `nice.loss`: the number is that of our `loss`, and
-# `ActNorm` takes its $m$ and $\ell$ from the first batch, which it does only in a loss.
-# Later [`train`](../../gdm_course/training.py) runs these lines, and refuses a loss that
-# is not finite. (`budget(800, 20)` is 800 steps, or 20 in our automatic tests, where
+# The training loop: draw a batch, compute the loss, follow its gradient, with a rate that
+# falls to 0. We call `nice.loss`, whose value is that of our `loss`, because `ActNorm`
+# takes its start only there. Later [`train`](../../gdm_course/training.py) runs these
+# lines. (`budget(800, 20)` is 800 steps, or 20 in our automatic tests, where
 # `full_run()` is false.)
 #
-# We know the truth $p^*$. So we can measure how far the flow's $p$ is from it:
-# $\mathrm{KL}(p^*\|\,p) = \mathbb E_{p^*}[\log p^*(x) - \log p(x)]$, where
-# $\mathbb E_{p^*}$ is the mean over points from $p^*$. We take it as a sum over small
-# cells of the plane. It is 0 for the truth itself; for scale, the cell also prints it for
-# the best single Gaussian.
+# How far is the flow's $p$ from the truth? We measure
+# $\mathrm{KL}(p^*\|\,p) = \mathbb E_{p^*}[\log p^*(x) - \log p(x)]$, a mean over points
+# from $p^*$, as a sum over small cells of the plane. It is 0 only for the truth. For
+# scale, the cell also prints it for the best single Gaussian.
 #
 # **Predict, before you run.** Can NICE fit the needle and the cloud, if it is given
 # layers and time enough?
@@ -382,21 +378,20 @@ print(f"NICE: {reached:.3f} nats")
 #
 # <details><summary>Answer to the prediction</summary>
 #
-# No. It stays about one nat away, and neither layers nor time will help, as this section
-# proves.
+# No. Neither layers nor time help, as this section proves.
 # </details>
 #
 # The couplings keep areas, and `ActNorm` multiplies them by a constant $c$, the same for
 # all $x$. In the plane that is a strong limit, whatever the networks are.
 #
 # The density is $p(x) = c\,\mathcal N(f(x); 0, I)$, a hill over the plane. Cut it at a
-# height. What is above the cut, $f$ maps onto a disc of some radius $R$. Since $f$
-# multiplies areas by $c$, the area above the cut is $\pi R^2/c$.
+# height. What lies above the cut, $f$ maps onto a disc of some radius $R$. Since $f$
+# multiplies areas by $c$, its area is $\pi R^2/c$.
 #
 # Now take a round Gaussian of width $\sigma = 1/\sqrt c$. Its density is
-# $c\,\mathcal N(\sqrt c\,x; 0, I)$. Cut at the same height, it is a disc of radius
-# $R/\sqrt c$, with the same area $\pi R^2/c$. So **NICE bends a Gaussian hill, and at each
-# height the area stays:**
+# $c\,\mathcal N(\sqrt c\,x; 0, I)$. Above the same cut lies a disc of radius $R/\sqrt c$,
+# with the same area $\pi R^2/c$. So **NICE bends a Gaussian hill, and at each height the
+# area stays:**
 
 # %% tags=["fold"]
 # @title Two hills with equal areas at each height, and one that is different
@@ -432,23 +427,23 @@ _ = areas.legend()
 # $\frac1w e^{-r^2/2\sigma^2} = \frac1w e^{-A/w}$. The needle and the cloud give no
 # straight line, so no width fits them.
 #
-# **How close can NICE come?** Write $\mathrm{KL}(p^*\|\,p) = -H(p^*) - \mathbb
-# E_{p^*}[\log p]$. The entropy $H(p^*) = -\mathbb E_{p^*}[\log p^*]$ is fixed, so a good
-# $p$ has a large $\mathbb E_{p^*}[\log p]$. We find the largest in three steps.
+# **How close can NICE come?** We have $\mathrm{KL}(p^*\|\,p) = -H(p^*) - \mathbb
+# E_{p^*}[\log p]$, where the entropy $H(p^*) = -\mathbb E_{p^*}[\log p^*]$ is fixed. So we
+# look for the largest $\mathbb E_{p^*}[\log p]$, in three steps.
 #
-# *Allow more.* Let $p$ be *any* density with the areas of a Gaussian hill, also one that no
-# flow can make: cut the hill into small cells and put them back in any order. The best of
-# all orders is at least as good as the best flow.
+# *Allow more.* Cut a Gaussian hill into small cells and put them back in *any* order, also
+# in one that no flow can make. The best of all orders is at least as good as the best
+# flow.
 #
-# *Find the best order.* Take two cells with $p^* = 3$ and $1$, to which the heights
-# $\log p = 0$ and $-2$ are to be given. High to high gives $3\cdot 0 + 1\cdot(-2) = -2$,
-# the other way $3\cdot(-2) + 1\cdot 0 = -6$. It is so for any two cells: if the larger
-# $p^*$ has the smaller $\log p$, a swap helps. So the best $p$ falls in the order in which
-# $p^*$ falls.
+# *Find the best order.* Give two cells with $p^* = 3$ and $1$ the heights $\log p = 0$ and
+# $-2$. High to high makes $3\cdot 0 + 1\cdot(-2) = -2$, the other way
+# $3\cdot(-2) + 1\cdot 0 = -6$. It is so for any two cells: if the larger $p^*$ has the
+# smaller $\log p$, a swap helps. So the best $p$ is high where $p^*$ is high, in the same
+# order.
 #
-# *Put in the heights.* Let $A(x)$ be the area of all points where the truth is at least
-# $p^*(x)$. By the order, it is also the area where $p$ is at least $p(x)$. So the height
-# at $x$ is that of the Gaussian hill at area $A(x)$:
+# *Put in the heights.* Let $A(x)$ be the area where the truth is at least $p^*(x)$. By the
+# order, it is also the area where $p$ is at least $p(x)$. So $p(x)$ is the height of the
+# Gaussian hill at area $A(x)$:
 #
 # $$\log p(x) = -\log w - \frac{A(x)}{w}, \qquad
 #   \mathbb E_{p^*}[\log p] = -\log w - \frac{\mathbb E_{p^*}[A]}{w}.$$
@@ -459,10 +454,8 @@ _ = areas.legend()
 #
 # $$\mathrm{KL}(p^*\|\,p) \;\ge\; 1 + \log \mathbb E_{p^*}[A] - H(p^*).$$
 #
-# We compute this **floor** on small cells. Two cases can be done by hand, and test the
-# code. A Gaussian has the floor 0. The pointed hill $p^*(x) = e^{-|x|}/2\pi$ has
-# $\mathbb E_{p^*}[A] = \pi\,\mathbb E_{p^*}|x|^2 = 6\pi$ and $H(p^*) = \log 2\pi + 2$,
-# so its floor is $\log 3 - 1 \approx 0.099$.
+# We compute this **floor** on small cells, and test the code on two truths whose floor is
+# known.
 
 
 # %%
@@ -476,8 +469,9 @@ def floor(log_prob, bounds, n=600):
     return (1 + ((p * A).sum() * area).log() - entropy).item()
 
 
-pointed = lambda x: -x.norm(dim=1) - math.log(2 * math.pi)
-assert abs(floor(noise.log_prob, ((-6, 6), (-6, 6)))) < 1e-3
+assert abs(floor(noise.log_prob, ((-6, 6), (-6, 6)))) < 1e-3  # a Gaussian has floor 0
+pointed = lambda x: -x.norm(dim=1) - math.log(2 * math.pi)  # e^-|x| / 2 pi, a pointed hill:
+# E[A] = pi E|x|^2 = 6 pi and H = log 2 pi + 2, so its floor is log 3 - 1
 assert abs(floor(pointed, ((-16, 16), (-16, 16))) - (math.log(3) - 1)) < 1e-3
 lowest = floor(needle.log_prob, bounds)
 print(f"floor {lowest:.3f} nats, this NICE {reached:.3f} nats from the truth")
@@ -585,20 +579,9 @@ _ = ax.figure.colorbar(picture, ax=ax, label=r"$\partial z_i/\partial x_j$", shr
 # other way round. The Jacobian of the stack has no such form, but its determinant is
 # still the product of easy ones.
 #
-# **Question.** A RealNVP with $D = 2$ and *one* coupling: which densities of $x$ can it
-# represent?
-#
-# <details><summary>Answer</summary>
-#
-# $x_a$ passes unchanged, so it is normal (its mean and width come from ActNorm). Given
-# $x_a$, the other half $x_b = (z_b - t(x_a))\,e^{-s(x_a)}$ is normal, and its mean and
-# width are functions of $x_a$ (the width within the bound). A banana is of this kind. The
-# needle and the cloud are not: the density of their $x_a$ has two peaks.
-# </details>
-#
 # ## 7. Train beside the truth
 #
-# The same data, as many layers, as many steps as NICE had. New is the factor $e^s$.
+# Data, layers and steps are as for NICE; new is the factor $e^s$.
 
 
 # %%
@@ -632,11 +615,11 @@ for ax, model in zip(plot.panels(*models, width=3.6), models.values()):
 
 # %% [markdown]
 # The scale is logarithmic, because the needle is a hundred times denser than the middle
-# of the cloud. NICE has to spread one Gaussian hill over both.
+# of the cloud.
 #
 # **Change** `RealNVP(2)` to `RealNVP(2, layers=1)` in the training cell and run it again.
-# (The assert in its last line will fail.) How large will the KL be at least? Think of
-# $x_a$ alone; the next cell computes a number for it.
+# (The assert in its last line will fail.) How large must the KL be at least? Think of
+# $x_a$ alone.
 
 # %%
 x_a = MixtureSameFamily(Categorical(torch.ones(2)), Normal(centres[:, 0], widths[:, 0]))
@@ -648,15 +631,15 @@ print(f"x_a alone: {gap:.3f} nats from its best normal")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# One coupling leaves $x_a$ normal, and the KL of both coordinates is at least that of
-# $x_a$ alone: the printed number. (That NICE ends nearby is a coincidence of these data.)
+# The only coupling leaves $x_a$ as it was, so the flow's $x_a$ is normal, with mean and
+# width from ActNorm. The truth's $x_a$ has two peaks. The KL of both coordinates is at
+# least that of $x_a$ alone, the printed number. (That NICE ends nearby is a coincidence.)
 # </details>
 #
 # ## 8. Play: data becomes noise
 #
 # Points after the first layers of the trained RealNVP; those that began around the needle
-# are orange. Move the slider from layer 0 on, and watch how the needle gets wide. Each
-# coupling moves points along one axis only.
+# are orange. Move the slider, and watch how the needle gets wide.
 
 # %%
 seed_everything(0)
@@ -738,11 +721,11 @@ for ax, runs in zip(axes, sizes.values()):
 #
 # A network of ReLU units is made of linear pieces. So far out $s$ grows in proportion to
 # $|x_a|$, say as $k|x_a|$, and $z_b$ like $e^{k|x_a|}$. The next layer reads that number,
-# and its output grows like the exponential of an exponential, $e^{k' e^{k|x_a|}}$.
+# and answers with the exponential of an exponential, $e^{k' e^{k|x_a|}}$.
 #
-# With the bound a layer scales the half that it changes by $e^2$ at most. Eight layers
-# scale each coordinate four times, together by $e^8\approx 3000$ at most: finite, and
-# enough here, since the widths of needle and cloud differ by a factor of 10.
+# With the bound a layer scales its half by $e^2$ at most. Eight layers scale each
+# coordinate four times, together by $e^8\approx 3000$ at most: finite, and enough here,
+# where two widths differ by a factor of 10.
 
 # %% [markdown] tags=["notes"]
 # 14 minutes for sections 6 to 9. Ask before the figure: "which layer is the first to
@@ -753,10 +736,10 @@ for ax, runs in zip(axes, sizes.values()):
 # ## 10. Digits: from codes to real numbers
 #
 # A pixel is a **code**, one of $K$ whole numbers, and a flow is a density of *real*
-# numbers. What goes wrong if we ignore this? Put the needle and the cloud on a lattice of
-# $16\times16$ codes, whose true probabilities $P^*$ we can compute. The best mean log
-# probability that any model can have on fresh codes is that of the truth, $-H(P^*)$; and
-# no log probability is above 0. The needle falls on *one* code, $(13, 8)$.
+# numbers. Put the needle and the cloud on a lattice of $16\times16$ codes, whose true
+# probabilities $P^*$ we can compute. No model can have a better mean log probability than
+# the truth, $-H(P^*)$; and no log probability is above 0. The needle falls on *one* code,
+# $(13, 8)$.
 
 # %%
 K, low, width = 16, torch.tensor([-5.25, -4.25]), 8.0
@@ -791,28 +774,27 @@ ink_raw = {"vmax": 10.0, "log": True, "floor": 1e-6}
 _ = plot.density(raw.log_prob, ((-0.5, 15.5), (-0.5, 15.5)), right, n=300, **ink_raw)
 
 # %% [markdown]
-# The flow claims more than the truth can have. Nearly half of all points have the code
-# $(13, 8)$, and there it builds a spike: its log density is above 0, which no log
-# probability can be. A density has no largest value. How high this spike gets depends on
-# the training steps (the curve still rises) and in the end on the bound $s_{\max}$, not on
-# how well the flow knows the data.
+# The flow claims more than the truth can have. On the code $(13, 8)$, which nearly half of
+# all points have, it builds a spike: its log density is above 0, which no log probability
+# can be. How high the spike gets depends on the training steps (the curve still rises)
+# and in the end on the bound $s_{\max}$, not on the data.
 #
 # The cure is **dequantisation**: add noise $u$, uniform in $[0,1)^D$ for $D$ pixels, and
 # fit a density $p$ to $x + u$. Its mass in the cell of a code is a probability, $P(x)$.
-# The cell has volume 1, so this integral is the mean of $p(x+u)$ over $u$. And the
-# logarithm of a mean is at least the mean of the logarithm (Jensen's inequality):
+# The cell has volume 1, so this mass is the mean of $p(x+u)$. And the logarithm of a mean
+# is at least the mean of the logarithm (Jensen's inequality):
 #
 # $$\log P(x) = \log \mathbb E_u\bigl[p(x+u)\bigr] \;\ge\; \mathbb E_u\bigl[\log p(x+u)\bigr]. \tag{6}$$
 #
-# Training with noise makes this lower bound large. A spike does not help now, because
-# $x + u$ hardly ever hits it.
+# Training makes this bound large, and a spike does not help now: $x + u$ hardly ever hits
+# it.
 #
-# The code has two more steps. We divide by $K$, so that $v = (x+u)/K$ lies in $[0, 1)$.
+# The code has two more steps. It divides by $K$, so that $v = (x+u)/K$ lies in $[0, 1)$.
 # Lengths shrink by $K$, so the density of $v$ is $K^D$ times that of $x + u$: from its
-# logarithm we subtract $D\log K$. And a flow is made for all real numbers, so
-# [`Logit`](../../gdm_course/flows/dequantisation.py) stretches the interval:
-# $y = \log\frac{v'}{1-v'}$, where $v' = 0.05 + 0.9\,v$ keeps away from 0 and 1. Its
-# log-determinant counts, too.
+# logarithm we subtract $D\log K$. Then
+# [`Logit`](../../gdm_course/flows/dequantisation.py) stretches the interval over the real
+# numbers, $y = \log\frac{v'}{1-v'}$, where $v' = 0.05 + 0.9\,v$ keeps away from 0 and 1.
+# Its log-determinant counts, too.
 
 # %%
 stretch = Logit(0.05)
@@ -834,10 +816,9 @@ back = stretch.inverse(to_real(codes, K)[0])[0]
 assert torch.equal((back * K).floor().long(), codes)  # noise never leaves the cell
 
 # %% [markdown]
-# The last two terms do not depend on the flow's weights. So nothing is new in training:
-# the flow learns the density of $y$, with fresh noise in each batch. First the lattice
-# again, then digits as vectors of 64 codes, where we keep the weights that are best on
-# validation digits.
+# Only the first term depends on the flow's weights. So the flow is trained on $y$ as
+# always, with fresh noise in each batch: first on the lattice, then on digits as vectors
+# of 64 codes.
 
 
 # %%
@@ -872,13 +853,12 @@ painter, best = RealNVP(64), math.inf
 batches = noisy(x_train, digits.levels)
 for step, _ in watch(fit(painter, batches, budget(600, 20), lr=2e-3, clip=50.0)):
     if step % budget(100, 10) == 0 and (now := bits(painter, x_valid)[0]) < best:
-        best, kept = now, copy.deepcopy(painter.state_dict())
+        best, kept = now, copy.deepcopy(painter.state_dict())  # best on validation digits
 _ = painter.load_state_dict(kept)
 
 # %% [markdown]
-# Bits per dimension are nats, divided by the 64 pixels and by $\log 2$; less is better.
-# *One histogram* treats every pixel alike, whatever the others are. To draw a digit, we
-# go back from $y$ to $v$ and take the cell that it falls in.
+# Bits per dimension are nats, divided by 64 pixels and by $\log 2$; less is better. *One
+# histogram* treats all pixels alike.
 
 # %%
 seed_everything(0)
@@ -890,7 +870,7 @@ print(f"one histogram          {histogram:.3f}")
 print(f"RealNVP, bound (6)     {figure:.3f} +- {error:.3f}")
 if full_run():
     assert figure < histogram - 0.5
-v = stretch.inverse(painter.sample(48))[0]
+v = stretch.inverse(painter.sample(48))[0]  # drawn; each goes to the code of its cell
 drawn = {"drawn by RealNVP": (v * 17).floor().clamp(0, 16), "test digits": x_test[:48]}
 for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
     plot.image_grid(x.view(-1, 1, 8, 8), ax, columns=8, vmax=16)
@@ -901,9 +881,8 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
 #
 # <details><summary>Answer</summary>
 #
-# No. A density has a unit, one over volume, and you changed the unit. So densities of
-# rescaled data are never compared. The probability $P(x)$ of codes has no unit, and bits
-# per dimension from it can be compared between all models of the same codes.
+# No. A density has a unit, one over volume, and you changed the unit. The probability $P(x)$ of codes has no unit: bits per
+# dimension from it can be compared between models.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -914,13 +893,14 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
 # %% [markdown]
 # ## Summary
 #
-# - **Coupling**: half of $x$ stays and steers the other half. The Jacobian is triangular, no
-#   network is inverted, both directions cost one pass.
-# - **Additive** couplings keep areas at each height: in the plane this puts a floor under the KL divergence.
+# - **Coupling**: half of $x$ stays and steers the other half. The Jacobian is triangular, and
+#   no network is inverted.
+# - **Additive** couplings keep areas at each height: in the plane this puts a floor under the
+#   KL.
 # - **Affine** couplings change volume from place to place. Without a bound on their scales,
 #   training on heavy tails overflows.
-# - **Dequantisation** turns a density of real numbers into a bound for codes. Without it
-#   the log density of a code can rise above 0, and says nothing about probabilities.
+# - **Dequantisation** makes a density a bound for codes. Without it the log density of a
+#   code can rise above 0.
 #
 # | | additive (NICE) | affine (RealNVP) |
 # |---|---|---|
@@ -938,8 +918,6 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
 #   arXiv:1605.08803.
 # - Theis, van den Oord, Bethge (2016). *A note on the evaluation of generative models.*
 #   arXiv:1511.01844.
-# - Papamakarios, Nalisnick, Rezende, Mohamed, Lakshminarayanan (2021). *Normalizing flows
-#   for probabilistic modeling and inference.* arXiv:1912.02762.
 
 # %% [markdown]
 # ## Further: a class for codes, and a tighter bound
@@ -1151,15 +1129,16 @@ assert ((u >= 0) & (u <= 1)).all()
 assert log_q.abs().max() < 1e-3  # it starts uniform: log q = 0
 
 print(f"entropy of the codes: {entropy:.3f} nats")
-row = "{:20s}{:>10s}{:>10s}{:>8s}{:>12s}{:>6s}".format
-print(row("nats", "-log P", "-elbo", "gap", "parameters", "s"))
-for name, u_noise in (("uniform noise", None), ("variational noise", learned)):
-    seed_everything(0)
-    lattice, began = Dequantised(RealNVP(2), K, noise=u_noise), time.perf_counter()
-    training = fit(lattice, forever(codes, 256), budget(500, 10), clip=5.0)
-    for _ in progress(training, 500, name):
-        pass
-    seconds = time.perf_counter() - began
+seed_everything(0)
+bent_noise = Dequantised(RealNVP(2), K, noise=learned)
+steps = budget(500, 10)
+training = fit(bent_noise, forever(codes, 256), steps, clip=5.0)
+for _ in progress(training, steps, "variational noise"):
+    pass
+row = "{:20s}{:>10s}{:>10s}{:>8s}{:>12s}".format
+print(row("nats", "-log P", "-elbo", "gap", "parameters"))
+kinds = {"uniform noise": Dequantised(honest, K), "variational noise": bent_noise}
+for name, lattice in kinds.items():
     exact = -(true_P * cell_masses(lattice, K).clamp_min(1e-30).log()).sum().item()
     with torch.no_grad():
         bound = -lattice.elbo(held_codes).mean().item()
@@ -1658,7 +1637,7 @@ _ = ax.legend()
 known, g = toy.get("two_moons"), generator(0)
 x_known = known.sample(10_000, g)
 seed_everything(0)
-moons_nice, steps = NICE(2), budget(700, 20)
+moons_nice, steps = NICE(2), budget(500, 20)
 batches = forever(x_known, 256)
 for _ in progress(fit(moons_nice, batches, steps), steps, "training NICE"):
     pass
