@@ -331,9 +331,9 @@ assert sample(nice, 7).shape == (7, 2)
 
 # %% [markdown]
 # The training loop: draw a batch, compute the loss, follow its gradient, with a rate that
-# falls to 0. We call `nice.loss`, whose value is that of our `loss`, because `ActNorm`
-# takes its start only there. Later [`train`](../../gdm_course/training.py) runs these
-# lines. (`budget(800, 20)` is 800 steps, or 20 in our automatic tests, where
+# falls to 0. We call `nice.loss`: the same value, and only there does `ActNorm` take $m$
+# and $\ell$ from the first batch. Later [`train`](../../gdm_course/training.py) runs
+# these lines. (`budget(800, 20)` is 800 steps, or 20 in our automatic tests, where
 # `full_run()` is false.)
 #
 # How far is the flow's $p$ from the truth? We measure
@@ -427,9 +427,10 @@ _ = areas.legend()
 # $\frac1w e^{-r^2/2\sigma^2} = \frac1w e^{-A/w}$. The needle and the cloud give no
 # straight line, so no width fits them.
 #
-# **How close can NICE come?** We have $\mathrm{KL}(p^*\|\,p) = -H(p^*) - \mathbb
-# E_{p^*}[\log p]$, where the entropy $H(p^*) = -\mathbb E_{p^*}[\log p^*]$ is fixed. So we
-# look for the largest $\mathbb E_{p^*}[\log p]$, in three steps.
+# **How close can NICE come?** We have
+# $\mathrm{KL}(p^*\|\,p) = -H(p^*) - \mathbb E_{p^*}[\log p]$, where the entropy
+# $H(p^*) = -\mathbb E_{p^*}[\log p^*]$ is fixed. So we look for the largest
+# $\mathbb E_{p^*}[\log p]$, in three steps.
 #
 # *Allow more.* Cut a Gaussian hill into small cells and put them back in *any* order, also
 # in one that no flow can make. The best of all orders is at least as good as the best
@@ -454,8 +455,7 @@ _ = areas.legend()
 #
 # $$\mathrm{KL}(p^*\|\,p) \;\ge\; 1 + \log \mathbb E_{p^*}[A] - H(p^*).$$
 #
-# We compute this **floor** on small cells, and test the code on two truths whose floor is
-# known.
+# We compute this **floor** on small cells, and test the code on two known cases.
 
 
 # %%
@@ -1278,7 +1278,7 @@ for layer in (conv, masked):
         p.data += 0.1 * torch.randn_like(p)
     z, log_det = layer(x)
     back, log_det_back = layer.inverse(z)
-    J = jacobian(lambda x, layer=layer: layer(x[None])[0][0], x[0]).view(96, 96)
+    J = jacobian_of(layer, x[0]).view(96, 96)
     assert torch.allclose(back, x, atol=1e-4)
     assert torch.allclose(log_det_back, -log_det, atol=1e-3)
     assert torch.isclose(J.slogdet()[1], log_det[0], atol=1e-3)
@@ -1597,7 +1597,7 @@ _ = plot.image_grid(torch.cat([those[:1] for those in sets.values()]), side, 5, 
 # ## Further: what the bound on scales does not repair
 #
 # In section 9 the bounded flow trained on heavy tails without trouble. How good is it?
-# Student's $t$ with 1.5 degrees of freedom has an infinite variance.
+# Student's distribution with 1.5 degrees of freedom has an infinite variance.
 
 # %%
 seed_everything(0)
@@ -1607,7 +1607,7 @@ for _ in progress(fit(tame, forever(x_heavy, 256), budget(400, 20)), 400):
     pass
 worst = tame.log_prob(held_heavy).min().item()
 assert math.isfinite(worst)
-print(f"worst log q of 20,000 held-out points: {worst:.0f} nats")
+print(f"worst log p of 20,000 held-out points: {worst:.0f} nats")
 with torch.no_grad():
     gap = (heavy.log_prob(held_heavy) - tame.log_prob(held_heavy)).mean()
 print(f"KL estimated from those points: {gap:.3f} nats")
@@ -1616,16 +1616,16 @@ radius = torch.logspace(0, 6, 200)
 ray = radius[:, None] * torch.tensor([math.cos(0.7), math.sin(0.7)])
 with torch.no_grad():
     (ax,) = plot.panels("far out, along one ray", width=4.5)
-    ax.loglog(radius, -heavy.log_prob(ray), color=plot.BLACK, label="-log p, Student's t")
-    ax.loglog(radius, -tame.log_prob(ray), color=plot.ORANGE, label="-log q, RealNVP")
+    ax.loglog(radius, -heavy.log_prob(ray), color=plot.BLACK, label="-log p*, Student")
+    ax.loglog(radius, -tame.log_prob(ray), color=plot.ORANGE, label="-log p, RealNVP")
 ax.set(xlabel="distance from 0", ylabel="nats")
 _ = ax.legend()
 
 # %% [markdown]
 # The printed KL looks fine, and is an estimate of an *infinite* number. Look at the
-# figure: beyond the data $-\log p$ grows like $\log r$, $-\log q$ like $r^2$, since with
+# figure: beyond the data $-\log p^*$ grows like $\log r$, $-\log p$ like $r^2$, since with
 # bounded scales the flow is at most linear far out and its noise is Gaussian. The mean of
-# $r^2$ under this $p$ is infinite, and with it the KL. No finite sample shows that; a
+# $r^2$ under $p^*$ is infinite, and with it the KL. No finite sample shows that; a
 # look at the tails does.
 #
 # ## Further: where shifts nearly do
@@ -1724,7 +1724,7 @@ with teaching():  # as within a loss
 print(f"after ActNorm: mean {z.mean():.3f}, standard deviation {z.std():.3f}")
 z.square().sum().backward()
 assert torch.allclose(norm.inverse(z)[0], x, atol=1e-5)
-J = jacobian(lambda x: norm(x[None])[0][0], x[0])
+J = jacobian_of(norm, x[0])
 assert torch.isclose(J.slogdet()[1], log_det[0], atol=1e-5)
 again.load_state_dict(norm.state_dict())
 assert again.ready
@@ -1746,8 +1746,8 @@ for name in ("with ActNorm", "without"):
     for _ in progress(fit(chain, batches, budget(300, 10), clip=5.0), 300, name):
         pass
     with torch.no_grad():
-        log_q = chain.log_prob(far(held_out)) + 2 * math.log(100)
-    print(f"{name:14s}{(needle.log_prob(held_out) - log_q).mean():10.3f}")
+        log_p = chain.log_prob(far(held_out)) + 2 * math.log(100)
+    print(f"{name:14s}{(needle.log_prob(held_out) - log_p).mean():10.3f}")
 
 # %% [markdown]
 # After equally few steps the flow without ActNorm is much farther from the truth: its
