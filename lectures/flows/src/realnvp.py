@@ -815,9 +815,9 @@ u = stretch.inverse(to_real(codes, K)[0])[0] * K - codes  # the noise, found aga
 assert (u > -1e-3).all() and (u < 1.001).all()  # it does not leave the cell
 
 # %% [markdown]
-# Only the first term of `code_bound` depends on the flow's weights. So the flow is trained on $y$ as
-# always, with fresh noise in each batch: first on the lattice, then on digits as vectors
-# of 64 codes.
+# Only the first term of `code_bound` depends on the flow's weights. So the flow is trained
+# on $y$, with fresh noise in each batch: first on the lattice, then on digits as vectors of
+# 64 codes.
 
 
 # %%
