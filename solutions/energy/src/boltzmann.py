@@ -81,8 +81,8 @@ seed_everything(0)
 J = torch.zeros(40, 40)
 for at in range(40):
     J[at, (at + 1) % 40] = J[(at + 1) % 40, at] = 1.0
-axes = plot.panels("T = 3", "T = 1", "T = 0.4", width=2.8)
-for ax, T in zip(axes, (3.0, 1.0, 0.4)):
+axes = plot.panels("T = 3", "T = 1", "T = 0.7", width=2.8)
+for ax, T in zip(axes, (3.0, 1.0, 0.7)):
     s, rows = torch.ones(1, 40), []
     for _ in range(60):
         for i in torch.randperm(40).tolist():
