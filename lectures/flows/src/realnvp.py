@@ -753,7 +753,7 @@ seed_everything(0)
 raw, earned = RealNVP(2), {}
 batches = forever(codes.float(), 256)
 for step, _ in progress(fit(raw, batches, budget(500, 10), clip=5.0), 500):
-    if step % 20 == 0:
+    if step % budget(20, 5) == 0:
         earned[step] = -loss(raw, held_codes.float()).item()
 with torch.no_grad():
     spike = raw.log_prob(torch.tensor([[13.0, 8.0]])).item()
