@@ -419,7 +419,7 @@ for name, log_q, colour in (
         (torch.arange(len(height)) + 1) * (12 / 1200) ** 2, height, color=colour, label=name
     )
 areas.set(xlabel="area", ylabel="height", xlim=(-0.5, 20), ylim=(1e-4, 20))
-_ = areas.legend()
+_ = areas.legend(loc="upper right")
 
 # %% [markdown]
 # The right panel has a logarithmic height. There every Gaussian hill is a straight line:
@@ -617,8 +617,8 @@ for ax, model in zip(plot.panels(*models, width=3.6), models.values()):
 # of the cloud.
 #
 # **Change** `RealNVP(2)` to `RealNVP(2, layers=1)` in the training cell and run it again.
-# (The assert in its last line will fail.) How large must the KL be at least? The next cell
-# looks at $x_a$ alone.
+# (Its last assert will fail.) How large must the KL be at least? The next cell looks at
+# $x_a$ alone.
 
 # %%
 x_a = MixtureSameFamily(Categorical(torch.ones(2)), Normal(centres[:, 0], widths[:, 0]))
@@ -714,8 +714,8 @@ for ax, runs in zip(axes, sizes.values()):
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# In most of our runs it leaves the range of floats within a few layers, and training
-# stops.
+# It jumps by many powers of ten in one layer, and in most of our runs training stops: the
+# loss is not finite.
 # </details>
 #
 # A network of ReLU units is made of linear pieces. So far out $s$ grows in proportion to
@@ -775,8 +775,8 @@ _ = plot.density(raw.log_prob, ((-0.5, 15.5), (-0.5, 15.5)), right, n=300, **ink
 # %% [markdown]
 # The flow claims more than the truth can have. On the code $(13, 8)$, which nearly half of
 # all points have, it builds a spike: its log density is above 0, which no log probability
-# can be. How high the spike gets depends on the training steps (the curve still rises)
-# and in the end on the bound $s_{\max}$, not on the data.
+# can be. How high it gets depends on the number of steps (try 1,500) and in the end on the
+# bound $s_{\max}$, not on the data.
 #
 # The cure is **dequantisation**: add noise $u$, uniform in $[0,1)^D$ for $D$ pixels, and
 # fit a density $p$ to $x + u$. Its mass in the cell of a code is a probability, $P(x)$.
