@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import scipy.linalg
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from gdm_course.evaluation.likelihood import (
     nll,
     nll_estimate,
 )
+from gdm_course.evaluation.samples import frechet_distance
 
 
 class Coins(nn.Module):
@@ -109,3 +111,48 @@ def test_compare_pairs_its_examples():
     assert found.value == pytest.approx(by_hand.mean().item())
     assert found.error == pytest.approx(by_hand.std().item() / math.sqrt(3))
     assert compare(Coins(), Coins(), x) == (0, 0)
+
+
+# Two clouds of features -------------------------------------------------------------------
+
+
+def cloud(mean, root, n=400, seed=0):
+    """Rows whose mean and covariance root root^T are exactly so."""
+    z = torch.randn(n, len(mean), generator=torch.Generator().manual_seed(seed)).double()
+    z = z - z.mean(0)
+    z = z @ torch.linalg.inv(torch.linalg.cholesky(z.T.cov())).T
+    return z @ root.T + mean
+
+
+def test_frechet_distance_of_gaussians_that_share_their_axes():
+    a = cloud(
+        torch.tensor([0.0, 1.0]).double(), torch.diag(torch.tensor([1.0, 2.0])).double()
+    )
+    b = cloud(
+        torch.tensor([2.0, 1.0]).double(), torch.diag(torch.tensor([3.0, 0.5])).double()
+    )
+    assert frechet_distance(a, b).item() == pytest.approx(4 + 2**2 + 1.5**2)
+    assert frechet_distance(a, a[torch.randperm(400)]).abs() < 1e-9
+
+
+def test_frechet_distance_of_any_gaussians():
+    roots = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1)).double()
+    a, b = (cloud(torch.zeros(3).double(), root) for root in roots)
+    C_a, C_b = (root @ root.T for root in roots)
+    cross = scipy.linalg.sqrtm((C_a @ C_b).numpy()).real.trace()
+    expected = (C_a.trace() + C_b.trace()).item() - 2 * cross
+    assert frechet_distance(a, b).item() == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(b, a).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_of_constant_features_is_finite():
+    a = torch.zeros(5, 3)
+    assert frechet_distance(a, a + 1).item() == pytest.approx(3)
+
+
+def test_frechet_distance_wants_two_tables_alike():
+    a = torch.zeros(5, 3)
+    with pytest.raises(ValueError, match="expected"):
+        frechet_distance(a, a[:, :2])
+    with pytest.raises(ValueError, match="expected 2 or more rows"):
+        frechet_distance(a[:1], a)

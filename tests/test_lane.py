@@ -63,7 +63,7 @@ def timed(end: float, clock: Ticking) -> Fitted:
 @pytest.fixture
 def free(monkeypatch):
     """Evaluations cost nothing; of the clock, that is, which only steps turn."""
-    monkeypatch.setattr(pacing, "evaluation_seconds", lambda run: (0.0, 0.0))
+    monkeypatch.setattr(pacing, "evaluation_seconds", lambda *args: (0.0, 0.0))
 
 
 def trained(folder, recipe, pace=None, **more) -> tuple[dict | None, list[str]]:
@@ -186,25 +186,36 @@ def test_a_request_to_stop_is_heard_at_the_next_step(tmp_path, free):
 def test_a_run_that_was_cut_gets_time_for_its_figures(tmp_path, monkeypatch):
     """They cost more than the share: half of it trains all the same, and then they wait."""
     pace = timed(100, Ticking())
-    monkeypatch.setattr(pacing, "evaluation_seconds", lambda run: (1.0, 1e6))
+    monkeypatch.setattr(pacing, "evaluation_seconds", lambda *args: (1.0, math.inf))
     assert trained(tmp_path, replace(noisy(), steps=400), pace)[0] is None
     assert at(tmp_path) > 1
 
 
 @pytest.mark.parametrize("N", [5, 100, 10_000])
-def test_the_cost_of_a_row_is_found_without_measuring_all(monkeypatch, N):
-    """A second for the first call, which is not counted, then 3 ms a row."""
+@pytest.mark.parametrize(("once", "row"), [(0, 0.003), (0.5, 0.001), (0.5, 0), (0, 0.5)])
+def test_the_cost_of_a_metric_is_found_from_few_rows(monkeypatch, N, once, row):
+    """The first call costs a second more, and does not count."""
     clock, asked = Ticking(0.0), []
 
     def metric(model, x):
-        clock.now += 1.0 if not asked else 0.003 * len(x)
+        clock.now += (not asked) + once + row * len(x)
         asked.append(len(x))
 
     monkeypatch.setattr(measure, "perf_counter", clock)
     monkeypatch.setattr(measure, "resolve", lambda name: metric)
-    found = measure.row_seconds(noisy().metrics[0], None, torch.zeros(N, 1))
-    assert found == pytest.approx(0.003)
-    assert max(asked) == min(N, 128)
+    found = measure.seconds_of(noisy().metrics[0], None, torch.zeros(N, 1), 60)
+    assert found[0] + found[1] * N == pytest.approx(once + row * N, rel=0.05)
+    assert max(asked) <= 1024 or row == 0
+
+
+def test_a_metric_that_takes_too_long_to_measure_is_left(monkeypatch):
+    def metric(model, x):
+        while True:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(measure, "resolve", lambda name: metric)
+    found = measure.seconds_of(noisy().metrics[0], None, torch.zeros(9, 1), 0.05)
+    assert found == (math.inf, math.inf)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -74,7 +74,7 @@ def entries(model: nn.Module, rest: tuple) -> dict:
     more = {"loss": rest, "iwae": (3,)}
     if any(isinstance(r, torch.Tensor) and r.ndim for r in rest):  # labels
         more |= {name: rest for name in ("log_prob", "conditionals")}
-    names = [name for name in TAKES if callable(getattr(model, name, None))]
+    names = [name for name in TAKES if inspect.ismethod(getattr(model, name, None))]
     found = {n: lambda x, n=n: getattr(model, n)(x, *more.get(n, ())) for n in names}
     return found | (
         {"forward": model, "inverse": model.inverse} if isinstance(model, Flow) else {}

@@ -311,11 +311,13 @@ def test_every_recipe_can_be_built_and_names_a_unit(root):
 def test_recipes_for_a_gpu_are_a_queue_with_goals():
     """At most four minutes of an H100 each, in one order, with something to aim at."""
     queue = [recipe for recipe in recipes.RECIPES if recipe.device == "gpu"]
-    assert sorted(r.priority for r in queue) == [*range(1, len(queue) + 1)]
+    places = sorted(r.priority for r in queue if r.priority)  # those without come last
+    assert places == [*range(1, len(places) + 1)]
     for recipe in queue:
         assert 0 < recipe.minutes <= 4
         lower = recipe.metrics[recipe.aim].lower
-        assert (recipe.stretch < recipe.goal) == lower
+        if recipe.stretch is not None:
+            assert (recipe.stretch < recipe.goal) == lower
         assert recipe.steps > 10 * recipe.warmup
         assert recipe.every <= recipe.steps
     assert all(r.priority == 0 for r in recipes.RECIPES if r.device == "cpu")

@@ -61,7 +61,7 @@ class NCE(nn.Module):
     """An energy and a number c, trained to tell data from noise; c comes to be log Z.
 
     With nu noise points for each point of the data, x is from the data with the probability
-    sigmoid(G),  G(x) = -E(x) - c - log p_n(x) - log nu.
+    sigmoid(G),  G(x) = -E(x) - c - log p_n(x) - log nu, equation (6).
 
     Args:
         energy: a module with `energy(x)` in nats, (B, D) -> (B,).

@@ -60,8 +60,8 @@ def product_with_jacobian(s: Tensor, x: Tensor, v: Tensor) -> Tensor:
 class ScoreModel(nn.Module):
     """A network for the score, trained by explicit score matching.
 
-    loss = E[ |s|^2 / 2 + tr ds/dx ] = E |s - s_p|^2 / 2 - E |s_p|^2 / 2: the second term is
-    what the data alone decide. Lowest at s = s_p.
+    loss = E[ |s|^2 / 2 + tr ds/dx ] = E |s - s_p|^2 / 2 - E |s_p|^2 / 2, equation (4): the
+    second term is what the data alone decide. Lowest at s = s_p.
 
     Args:
         D: dimension of a point.
@@ -119,8 +119,8 @@ class SlicedScoreModel(ScoreModel):
 class DenoisingScoreModel(ScoreModel):
     """Learn to point from a noisy point back to where it came from.
 
-    loss = E |sigma s(x + sigma e) + e|^2 / 2 with e ~ N(0, I): no derivative in x at all.
-    Lowest at the score of p blurred by N(0, sigma^2 I), and not at 0 there.
+    loss = E |sigma s(x + sigma e) + e|^2 / 2 with e ~ N(0, I), equation (5): no derivative
+    in x at all. Lowest at the score of p blurred by N(0, sigma^2 I), and not at 0 there.
 
     Args:
         D, net: as of `ScoreModel`.

@@ -7,6 +7,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     energy_boltzmann,
+    energy_langevin,
     flows_continuous,
     flows_maf,
     flows_planar,
@@ -32,6 +33,7 @@ RECIPES = (  # in the course's order
     *vae_beta.RECIPES,
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
+    *energy_langevin.RECIPES,
 )
 
 

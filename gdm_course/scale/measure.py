@@ -1,8 +1,11 @@
 """What a run costs on the device it is on: seconds of a step, and of its evaluations."""
 
 import copy
+import math
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import Any
 
@@ -52,23 +55,65 @@ def undone(run: Run) -> Iterator[None]:
     run.optimizer.load_state_dict(before)
 
 
-def evaluation_seconds(run: Run) -> tuple[float, float]:
-    """Return what a validation costs, and what all figures at the end will cost."""
+def evaluation_seconds(run: Run, most: float) -> tuple[float, float]:
+    """Return what a validation costs, and what all figures at the end will cost.
+
+    Args:
+        most: seconds to find that out for a metric; what takes longer costs infinity.
+    """
     model, test, valid = run.chosen(), run.splits.test, run.splits.valid
     with own_chance(run.recipe.seed), exactly():  # as at the end
-        costs = [row_seconds(metric, model, valid) for metric in run.recipe.metrics]
+        costs = [seconds_of(m, model, valid, most) for m in run.recipe.metrics]
     n_valid, n_test = len(columns(valid)[0]), len(columns(test)[0])
-    return costs[0] * n_valid, 1.2 * sum(costs) * (n_valid + n_test)
+    once, row = costs[0]
+    final = sum(2 * once + row * (n_valid + n_test) for once, row in costs)
+    return once + row * n_valid, 1.2 * final
 
 
-def row_seconds(metric: Metric, model: torch.nn.Module, x: Batch) -> float:
-    """Time a metric on more and more rows, until it takes a moment or all are done."""
+def seconds_of(
+    metric: Metric, model: torch.nn.Module, x: Batch, most: float
+) -> tuple[float, float]:
+    """Return what a metric costs at once, and per row, from few rows and then more.
+
+    It ends when more rows clearly cost more, or all are done.
+    """
     measure, N = resolve(metric.function), len(columns(x)[0])
-    for rows in (2, *(2 * 8**k for k in range(9))):  # the first time is a warm-up
-        rows = min(rows, N)
-        start = perf_counter()
-        measure(model, rows_of(x, torch.arange(rows)))
-        took = perf_counter() - start
-        if took > (2 if rows == 2 else 0.2) or rows == N > 2:
-            break
-    return took / rows
+    once = row = math.inf
+    with suppress(TimeoutError), within(most):
+        took, before = seconds(measure, model, x, 2), 2  # a warm-up, that is
+        took = seconds(measure, model, x, 2)
+        once, row = took, 0.0
+        for rows in (min(2 * 8**k, N) for k in range(1, 9)):
+            now = seconds(measure, model, x, rows)
+            more = now > 1.3 * took
+            row = (now - took) / max(rows - before, 1) if more else 0.0
+            once, took, before = max(now - row * rows, 0.0), now, rows
+            if rows == N or (more and now > 0.2):
+                break
+    return once, row
+
+
+def seconds(measure: Callable, model: torch.nn.Module, x: Batch, rows: int) -> float:
+    """Time a metric on the first rows."""
+    start = perf_counter()
+    measure(model, rows_of(x, torch.arange(rows)))
+    return perf_counter() - start
+
+
+@contextmanager
+def within(most: float) -> Iterator[None]:
+    """Raise TimeoutError in a block that takes longer, where a system can do that."""
+    if not hasattr(signal, "setitimer") or current_thread() is not main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"not done within {most} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, most)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -89,7 +89,8 @@ class Fitted(Timed):
 
     def begin(self, run: Run, steps: Steps) -> None:
         """Measure what evaluations and steps cost here, and fit the plan to it."""
-        self.valid, self.final = patient(lambda: evaluation_seconds(run), self.say)
+        measured = patient(lambda: evaluation_seconds(run, 0.1 * self.share), self.say)
+        self.valid, self.final = measured
         self.speed = step_seconds(run, steps, self.clock, min(2, 0.03 * self.share))
         self.since, self.at = self.clock(), run.step
         fit(self, run, least=0.0)
@@ -130,7 +131,7 @@ def fit(pace: Timed, run: Run, least: float = 0.02) -> None:
     """
     left = pace.left()
     often = max(1, min(EVALUATIONS, int(0.1 * left / max(pace.valid, 1e-9))))
-    more = max(0, int(0.97 * (left - often * pace.valid) / pace.speed))
+    more = max(0, int(0.97 * (left - often * min(pace.valid, pace.share / 4)) / pace.speed))
     some, all_ = math.ceil(run.recipe.steps / LEAST), run.recipe.steps
     wanted = max(min(all_, max(run.step + more, some)), run.step + 1)
     if abs(wanted - run.plan.steps) >= least * (wanted - run.step):

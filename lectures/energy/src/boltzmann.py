@@ -13,7 +13,8 @@
 # [solution](../../solutions/energy/boltzmann.ipynb)
 #
 # previous: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](../vae/vqvae.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Rolling and kicked: Langevin and deep energies](langevin.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
