@@ -127,21 +127,22 @@ except NotImplementedError:
 # ## 3. The floor of additive flows
 #
 # The lecture showed that no flow in the plane whose log-determinant is constant can come
-# closer to a density $p$ than
+# closer to a truth $p^*$ than
 #
-# $$1 + \log\mathbb E_p[A(x)] - H(p)\quad\text{nats},$$
+# $$1 + \log\mathbb E_{p^*}[A(x)] - H(p^*)\quad\text{nats},$$
 #
-# where $A(x)$ is the area of the region in which the density is at least $p(x)$. You are
-# given the density on many small cells of equal area, so that $\sum_i p_i\,a = 1$. Sort the
-# cells; the area of the first $i$ of them is $i\,a$.
+# where $A(x)$ is the area of the region in which the truth is at least $p^*(x)$. You are
+# given $p^*$ on many small cells of equal area $a$, as `p`, so that $\sum_i p_i\,a = 1$. Sort
+# the cells; the area of the first $i$ of them is $i\,a$. Write it from the formula, without
+# a look at the lecture's code.
 
 
 # %%
 def additive_floor(p, area):
-    """Return the least KL(p || q) of any flow with a constant log-determinant.
+    """Return the least KL from p to any flow with a constant log-determinant.
 
     Args:
-        p: density in n cells, positive, in any order, (n,).
+        p: the true density in n cells, positive, in any order, (n,).
         area: of one cell, a number.
 
     Returns:
@@ -211,6 +212,9 @@ check.actnorm_start(actnorm_start)
 # %% [markdown]
 # ## 5. The matrix of a 1x1 convolution
 #
+# (The lecture's section *Further: images, and Glow* prepares this question, at "Mixing
+# channels"; what you need of it stands here, too.)
+#
 # Swapping halves is not the only way to let dimensions change places. Glow (2018), a flow for
 # images, multiplies the $C$ channels of every pixel by one learned $C\times C$ matrix $W$: a
 # $1\times1$ convolution. It writes the matrix as
@@ -268,13 +272,16 @@ except NotImplementedError:
 # ## 6. Two bounds for codes
 #
 # Codes $x\in\{0,\dots,K-1\}^D$ were given noise $k$ times. You have $\log p$, the flow's log
-# density of $(x+u)/K$, and $\log q(u\mid x)$ of every draw. With
+# density of $(x+u)/K$, and $\log q(u\mid x)$, the log density of the noise, of every draw.
+# (Of the lecture's uniform noise it is 0.) With
 #
 # $$w = \log p - D\log K - \log q,$$
 #
-# the mean of $w$ over draws is the bound of the lecture, and $\log\frac1k\sum_i e^{w_i}$ is
-# the tighter one. Return both, in the log domain: $w$ may be $-4{,}000$ for one image and
-# $2{,}000$ for the next.
+# the mean of $w$ over draws is the bound of the lecture, and $\log\frac1k\sum_i e^{w_i}$ is a
+# tighter one (the lecture's section *Further: a class for codes, and a tighter bound* says
+# why). Return both, in the log domain: $w$ may be $-4{,}000$ for one image and $2{,}000$ for
+# the next, and no float holds $e^{2000}$. `torch.logsumexp` computes $\log\sum_i e^{w_i}$ as
+# $m + \log\sum_i e^{w_i - m}$, where $m$ is the largest $w_i$.
 
 
 # %%
