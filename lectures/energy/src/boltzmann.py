@@ -440,8 +440,9 @@ for step in progress(range(steps + 1), label="exact slope"):
             w -= 0.2 * g.view_as(w)
 print(f"KL {kl_to(rbm):.2f} nats; relative error of CD-1 {bias['CD-1'][-1]:.2f}")
 if full_run():
-    assert bias["CD-1"][-1] > 5 * bias["CD-1"][1]
-    assert bias["CD-50"][-1] < 0.1 * bias["CD-1"][-1]
+    late = sum(bias["CD-1"][-5:]) / 5
+    assert late > 1.5 * bias["CD-1"][1]
+    assert bias["CD-50"][-1] < 0.2 * late
 
 # %% tags=["fold"]
 # @title Error of the slope of CD-k, and the memory of the chain, along training
@@ -559,7 +560,7 @@ def audit(runs):
 broken = {"CD-1": learn(False, 0.3), "PCD-1": learn(True, 0.3)}
 audit(broken)
 if full_run():
-    assert all(told[-1] < max(told) - 0.8 for told, _ in broken.values())
+    assert all(told[-1] < max(told) - 0.5 for told, _ in broken.values())
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -581,7 +582,7 @@ repaired = {
 }
 audit(repaired)
 if full_run():
-    floor = broken["CD-1"][0][-1] + 0.8
+    floor = broken["CD-1"][0][-1] + 0.5
     assert all(told[-1] > floor for told, _ in repaired.values())
 
 # %% tags=["fold"]
@@ -719,7 +720,7 @@ for name, a in (
             f"nats, {counted:3.0f} of 100 chains count"
         )
 if full_run():
-    assert errors["coin tosses"][0].mean() < -2
+    assert errors["coin tosses"][0].mean() < -1
     assert errors["means of the data"][-1].abs().max() < 0.2
 
 # %% tags=["fold"]
