@@ -15,7 +15,8 @@ from gdm_course.energy.experts import ProductOfExperts, product_of_gaussians
 from gdm_course.energy.gaussian_rbm import GaussianRBM, components
 from gdm_course.energy.normalise import OnGrid, log_z_grid, log_z_states, states
 from gdm_course.energy.rbm import RBM, PersistentRBM, gibbs_matrix, logit_mean
-from gdm_course.training import forever, generator, train
+from gdm_course.scale import energies
+from gdm_course.training import forever, generator, sgd, train
 
 
 def lively(model, scale=1.0, seed=0):
@@ -272,6 +273,28 @@ def test_an_estimate_of_log_z_says_how_many_chains_count():
 def test_a_path_rises_from_0_to_1(betas):
     with pytest.raises(ValueError, match="expected 0 to 1, rising"):
         ais.annealed_log_weights(RBM(4, H=2), torch.zeros(4), betas)
+
+
+def test_figures_of_recipes_are_the_exact_ones_where_both_are_known():
+    torch.manual_seed(0)
+    rbm, x = lively(PersistentRBM(8, H=5), 0.7).float(), states(8)[:200]
+    exact, about = energies.exact_nll(rbm, x), energies.annealed_nll(rbm, x)
+    log_z = energies.annealed(rbm)
+    assert abs(log_z.value - rbm.log_z()) < 6 * log_z.error
+    assert abs(about.value - exact.value) < 6 * log_z.error
+    assert about.error == pytest.approx(math.hypot(exact.error, log_z.error), rel=1e-3)
+    assert 100 < energies.effective_chains(rbm, x).value <= 1000
+    with torch.no_grad():
+        rbm.W.mul_(0.5)  # other weights: annealed anew
+    assert energies.annealed(rbm) != log_z
+
+
+def test_plain_descent_is_plain():
+    rbm = RBM(4, H=2)
+    before, optimiser = rbm.W.detach().clone(), sgd(rbm, 0.1)
+    rbm.loss(states(4)).backward()
+    optimiser.step()
+    torch.testing.assert_close(rbm.W.detach(), before - 0.1 * rbm.W.grad)
 
 
 # Gaussian visible units -------------------------------------------------------------------
