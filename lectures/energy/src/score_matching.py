@@ -246,7 +246,7 @@ class ScoreModel(nn.Module):
 
 # %% [markdown]
 # [`wave_net`](../../gdm_course/nets.py) is a perceptron that sees sines and cosines of its
-# input (Fourier features), which helps it to learn quick changes. `langevin` takes the steps
+# input (Fourier features), which helps it to learn quick changes. `langevin` takes last unit's steps
 # $x + \tfrac\epsilon2 s(x) + \sqrt\epsilon\,\xi$ with standard normal $\xi$. First a test: a
 # linear network, and the numbers from above.
 
