@@ -246,7 +246,7 @@ class ScoreModel(nn.Module):
 
 # %% [markdown]
 # [`wave_net`](../../gdm_course/nets.py) is a perceptron that sees sines and cosines of its
-# input (Fourier features), which helps it to learn quick changes. `langevin` takes the steps
+# input (Fourier features), which helps it to learn quick changes. `langevin` takes last unit's steps
 # $x + \tfrac\epsilon2 s(x) + \sqrt\epsilon\,\xi$ with standard normal $\xi$. First a test: a
 # linear network, and the numbers from above.
 
@@ -598,11 +598,11 @@ far = toy.Mixture(
     torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), torch.full((2,), 0.5), torch.tensor([0.2, 0.8])
 )
 on_the_right = lambda x: (x[:, 0] > 0).double().mean().item()
+seed_everything(0)
 models = {
     "one score": ScoreModel(2, waves=0),
     "six noises": NoiseConditionalModel(2, waves=0, sigmas=(6.0, 3.0, 1.5, 0.8, 0.4, 0.2)),
 }
-seed_everything(0)
 x_far = far.sample(20_000)
 drawn = {f"data: {on_the_right(x_far):.0%} right": x_far[:2000]}
 shares = {}
@@ -623,7 +623,7 @@ if full_run():
 
 # %% [markdown]
 # With one score a chain ends in the bell that is nearer to its start: those that start on the
-# right stay there, and those that start around 0 are halved. The several noises find the
+# right stay there, and those that start around 0 are about halved. Several noises find the
 # weights, because in the wide noise the chains still cross, and there the two scores differ.
 # (What they draw is blurred by the narrowest noise, 0.2.)
 #
