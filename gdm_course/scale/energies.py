@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from gdm_course.energy.ais import LogZ, annealed_log_weights, log_z_estimate, log_z_start
-from gdm_course.energy.normalise import Normalised
-from gdm_course.energy.rbm import RBM, PersistentRBM, logit_mean
-from gdm_course.evaluation.likelihood import Estimate, estimate, nll_estimate
+from gdm_course.energy.rbm import PersistentRBM, logit_mean
+from gdm_course.evaluation.likelihood import Estimate, estimate
 
 CHAINS, TEMPERATURES = 1000, 1000
 _found: dict[str, LogZ] = {}  # of the weights annealed last: one walk serves all figures
@@ -42,9 +41,3 @@ def annealed_nll(model: PersistentRBM, x: Tensor) -> Estimate:
 def effective_chains(model: PersistentRBM, x: Tensor) -> Estimate:
     """Return how many of the 1,000 chains the estimate of log Z rests on; x is not used."""
     return Estimate(annealed(model).effective, 0.0)
-
-
-@torch.no_grad()
-def exact_nll(model: RBM, x: Tensor) -> Estimate:
-    """Return the mean of -log p in nats, with log Z from all hidden patterns."""
-    return nll_estimate(Normalised(model, model.log_z()), x)
