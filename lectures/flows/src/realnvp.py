@@ -897,7 +897,7 @@ for ax, x in zip(plot.panels(*drawn, width=4.2), drawn.values()):
 # - **Additive** couplings keep areas at each height: in the plane this puts a floor under the
 #   KL.
 # - **Affine** couplings change volume from place to place. Without a bound on their scales,
-#   training on heavy tails overflows.
+#   training on heavy tails can overflow.
 # - **Dequantisation** makes a density a bound for codes. Without it the log density of a
 #   code can rise above 0.
 #
