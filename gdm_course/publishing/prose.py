@@ -9,7 +9,7 @@ MARK = "<!-- slide -->"  # an author's mark before the sentence to show
 QUESTION = re.compile(r"\*\*(Question|Predict|Change|Quiz)\b")
 _ATOM = re.compile(r"`[^`]*`|\$(?:\\.|[^$\\])+\$|\[[^\]]*\]\([^)]*\)")
 _END = re.compile(r"[.!?][*_\")]*(?=\s+[A-Z*_\"\[<\0]|\s*$)")
-_SHORT = re.compile(r"(?:\be\.g|\bi\.e|\bet al|\bcf|\bvs|\bFig|\b[A-Z])\.$")
+_SHORT = re.compile(r"(?:\be\.g|\bi\.e|\bet al|\bcf|\bvs|\bFig|\b[A-Z]|^\s*\d+)\.$")
 _BLOCK = re.compile(
     r"(?P<answer>^<details>.*?</details>)|(?P<equation>\$\$.+?\$\$)|(?P<fence>^```.*?^```)",
     re.DOTALL | re.MULTILINE,
