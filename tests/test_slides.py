@@ -122,7 +122,7 @@ def test_the_mark_chooses_the_sentence_and_long_ones_are_broken_off():
 def test_points_in_formulas_names_and_abbreviations_end_no_sentence():
     text = "By D. P. Kingma et al. (2014), e.g. `a. B`, $x. Y$ holds. So it *ends.* Then?"
     assert [s[:6] for s in prose.sentences(text)] == ["By D. ", "So it ", "Then?"]
-    assert prose.sentences("1. **A step** is a point. More.")[0] == "1. **A step** is a point."
+    assert prose.sentences("1. **A step** is one. More.")[0] == "1. **A step** is one."
 
 
 def test_questions_hide_their_answers_in_the_notes():
