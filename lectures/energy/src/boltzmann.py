@@ -14,7 +14,7 @@
 #
 # previous: [A dictionary of pictures: VQ-VAE and finite scalar quantisation](../vae/vqvae.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Rolling and kicked: Langevin and deep energies](langevin.ipynb)
+# next: [Causes and what they cause: belief nets, wake and sleep](belief_net.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

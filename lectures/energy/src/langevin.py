@@ -12,7 +12,7 @@
 # [exercise](../../exercises/energy/langevin.ipynb) ·
 # [solution](../../solutions/energy/langevin.ipynb)
 #
-# previous: [Likely is what lies low: Boltzmann machines](boltzmann.ipynb) ·
+# previous: [Causes and what they cause: belief nets, wake and sleep](belief_net.ipynb) ·
 # [all units](../index.ipynb) ·
 # next: [The constant has no slope: score matching and noise contrast](score_matching.ipynb)
 
