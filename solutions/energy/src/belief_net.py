@@ -7,6 +7,11 @@
 # plausible mistake gets a hint. Nothing depends on an unanswered question: later cells use
 # the course's own code.
 
+# %% [markdown] tags=["nav"]
+# before this: [Likely is what lies low: Boltzmann machines](../../lectures/energy/boltzmann.ipynb) ·
+# [lecture](../../lectures/energy/belief_net.ipynb) ·
+# [exercise](../../exercises/energy/belief_net.ipynb)
+
 # %% tags=["setup"]
 import importlib.util
 
