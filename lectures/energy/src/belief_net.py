@@ -538,7 +538,8 @@ def judged(model):
         if len(model.rbms) == 1:
             told += [-(model.top.energy(x).mean() + model.top.log_z()).item()] * 2
         else:
-            told.append(deep.log_marginal(model, x).mean().item())
+            parts = [deep.log_marginal(model, part) for part in x.split(200)]
+            told.append(torch.cat(parts).mean().item())
             told.append(model.elbo(x, draws=32).mean().item())
     return told
 
@@ -586,9 +587,9 @@ seed_everything(1)
 fit(two, budget(3000, 20), rate=0.03)
 rows["tied, trained"] = judged(two)
 table = "{:20s}{:>10s}{:>10s}{:>10s}{:>10s}".format
-tell = lambda name: table(name, *(f"{x:.3f}" for x in rows[name]))
+tell = lambda name: print(table(name, *(f"{x:.3f}" for x in rows[name])))
 print(table("nats", "training", "bound", "test", "bound"))
-print("\n".join(map(tell, rows)))
+_ = [*map(tell, rows)]
 if full_run():
     assert rows["tied, trained"][1] > rows["one RBM"][0]
 
@@ -611,7 +612,7 @@ longer = copy.deepcopy(first)
 fit(longer, budget(3000, 20), rate=0.03)
 rows["one RBM, longer"] = judged(longer)
 print(table("nats", "training", "bound", "test", "bound"))
-print("\n".join(map(tell, rows)))
+_ = [*map(tell, rows)]
 if full_run():
     assert rows["random, trained"][2] < rows["one RBM"][2] - 0.1
 
@@ -625,7 +626,8 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# TODO
+# It comes level: with the two seeds that we tried, a few hundredths of a nat above or below the RBM on
+# test digits. Four times the steps lead to where the tied start begins.
 # </details>
 
 # %% tags=["fold"]
