@@ -7,7 +7,7 @@
 # belief net, once in the right way and once in the wrong one.
 
 # %% [markdown] tags=["nav"]
-# 47 minutes ·
+# 48 minutes ·
 # before this: [Likely is what lies low: Boltzmann machines](boltzmann.ipynb) ·
 # [exercise](../../exercises/energy/belief_net.ipynb) ·
 # [solution](../../solutions/energy/belief_net.ipynb)
@@ -617,13 +617,16 @@ rows["one RBM, longer"] = judged(longer)
 print(table("nats", "training", "bound", "test", "bound"))
 _ = [*map(tell, rows)]
 if full_run():
-    assert rows["random, trained"][2] < rows["one RBM"][2] - 0.1
+    assert rows["random, trained"][0] < rows["one RBM"][0] - 0.08
+    assert rows["random, trained"][1] < rows["one RBM"][0] - 0.2
 
 # %% [markdown]
-# The deeper model is *worse* than the RBM that it was built on. That is no contradiction. The proof says that the
+# This deeper model is *worse* than the RBM that it was built on. That is no contradiction. The proof says that the
 # bound rises from where it starts; started at random, it starts far below, and has to learn again what the
-# first RBM had known about $h$. The repair is the tie. Its gain is small, a few hundredths of a nat, and so is that of
-# training the RBM for longer: what is proven is that the bound rises, not by how much.
+# first RBM had known about $h$. The repair is the tie. Its gain is small, about a tenth of a nat, and the RBM, trained
+# for longer, gets a third to a half of that: what is proven is that the bound may rise, not by how much. In three runs with
+# other seeds the order of these rows was the same; by how much the random start lies below is less sure on 256 test
+# digits (0.08 to 0.24 nats) than on the training digits.
 #
 # **Change this and run again:** give the random start 12,000 steps. Does it overtake the RBM?
 #
