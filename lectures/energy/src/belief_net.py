@@ -607,6 +607,9 @@ seed_everything(1)
 loose.grow(tie=False)
 loose.top.b.data = logit_mean(loose.rbms[0].hidden(x_train))  # as good a start as we can
 rows["random, untrained"] = judged(loose)
+tell("random, untrained")
+
+# %%
 fit(loose, budget(5000, 20), rate=0.1)
 rows["random, trained"] = judged(loose)
 
