@@ -69,7 +69,8 @@ def notebook(case: Case) -> bytes:
     assert not instead, f"{case.name}: no answer cell of these names"
     first = [_code(source) for where, source in case.cells if where == ""]
     last = [_code(source) for where, source in case.cells if where == "after"]
-    setup = 4 if kept else 0  # title, navigation, setup, imports
+    # an exercise says first what it is; title, navigation, setup, imports
+    setup = (5 if kind == "exercises" else 4) if kept else 0
     whole["cells"] = [*kept[:setup], *first, *kept[setup:], *last]
     if case.edit:
         EDITS[case.edit](whole)
@@ -99,7 +100,7 @@ def _stripped(whole: dict) -> None:
 def _reordered(whole: dict) -> None:
     answers = _answers(whole)
     rest = [c for c in whole["cells"] if c not in answers]
-    whole["cells"] = [*rest[:4], *reversed(answers), *rest[4:]]
+    whole["cells"] = [*rest[:5], *reversed(answers), *rest[5:]]
 
 
 def _doubled(whole: dict) -> None:

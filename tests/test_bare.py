@@ -102,6 +102,11 @@ def test_the_environment_is_bare(bare, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def listening():
+    """Let a child hear Ctrl-C: what a shell starts in the background does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 def test_one_ends_one_crashes_one_is_cut_and_all_comes_out(bare, tmp_path):
     """The window is long; it ends by Ctrl-C once all three are where they should be."""
@@ -110,7 +115,9 @@ def test_one_ends_one_crashes_one_is_cut_and_all_comes_out(bare, tmp_path):
     command += ["--minutes", "30", "--out", out, "--runs", runs, "--pack", "15"]
     env, told = environment(tmp_path), tmp_path / "told"
     with told.open("w") as file:
-        window = subprocess.Popen(command, env=env, stdout=file, stderr=file)
+        window = subprocess.Popen(
+            command, env=env, stdout=file, stderr=file, preexec_fn=listening
+        )
     try:
         assert until(lambda: "flows/crash: its process was ended" in told.read_text())
         assert until((out / "flows" / "short.json").is_file), told.read_text()

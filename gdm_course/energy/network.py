@@ -20,6 +20,7 @@ class Bowl(nn.Module):
     """
 
     def __init__(self, D: int, width: float):
+        validate.at_least(1, D=D)
         super().__init__()
         self.register_buffer("centre", torch.zeros(D))
         self.width = width

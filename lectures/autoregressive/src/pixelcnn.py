@@ -725,7 +725,9 @@ print("two stacks:", unseen(two))
 def compare_fields(layers, column):
     """Draw the receptive fields of both networks for one pixel of row 5."""
     seed_everything(0)
-    left, right = plot.panels("one masked stack", "two: v blue, h green", width=3.2)
+    left, right = plot.panels(
+        f"one stack, layers: {layers}", "two: v blue, h green", width=3.2
+    )
     one = PixelCNN((1, 9, 9), 2, features=16, layers=layers, size=3)
     two = GatedPixelCNN((1, 9, 9), 2, features=8, dilations=(1,) * layers, size=3)
     for model, ax in ((one, left), (two, right)):

@@ -376,6 +376,7 @@ class ExactEnergyModel(EnergyNet):
     """
 
     def __init__(self, D: int, bounds: Sequence, *, cells: int = 64, **net):
+        validate.at_least(1, cells=cells)
         super().__init__(D, **net)
         self.bounds, self.cells = tuple(bounds), cells
 
@@ -449,7 +450,7 @@ class EnergyModel(EnergyNet):
         self, D: int, *, k: int = 5, eps: float = 0.01, step: Step = langevin_step, **net
     ):
         super().__init__(D, **net)
-        validate.at_least(0, k=k)
+        validate.at_least(1, k=k)
         self.k, self.eps, self.step = k, eps, step
 
     def moved(self, x: Tensor) -> Tensor:

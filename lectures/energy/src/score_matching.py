@@ -871,7 +871,6 @@ for model in (explicit, painter, widths[1.0]):
 # two: a blurred guess is the honest one.) Leave out the curl if time is short.
 
 # %% [markdown]
-#
 # ## Summary
 #
 # - **The score** $\nabla\log p$ does not know $Z$. Integration by parts turns the distance to
