@@ -7,7 +7,7 @@
 # do, and break and repair the second.
 
 # %% [markdown] tags=["nav"]
-# 50 minutes, and 53 further ·
+# 50 minutes, and 54 further ·
 # before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/realnvp.ipynb) ·
 # [solution](../../solutions/flows/realnvp.ipynb)
@@ -1438,8 +1438,8 @@ glows = four_glows(0, budget(200, 10))
 glow = glows["and two checkerboards"]
 
 # %% [markdown]
-# Each part helps: checkerboards, the second scale, and learned mixing. We found this on
-# three seeds, and on one with four and eight times as many steps. (The steps are equal,
+# Each part helps: checkerboards, the second scale, and learned mixing. The table is one
+# run; we saw the same on three seeds, and on one with four and eight times as many steps. (The steps are equal,
 # the parameters are not: one scale has fewer, and some of its loss may come from that.)
 #
 # A detail of `sample`: the stretched sigmoid inside `Logit` lets the flow leave $[0, 1]$
