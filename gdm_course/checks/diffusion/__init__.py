@@ -1,1 +1,1 @@
-"""Questions of the energy family."""
+"""Questions of the diffusion family."""
