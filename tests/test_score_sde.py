@@ -11,8 +11,9 @@ from torch import nn
 from gdm_course.diffusion import score_sde as ss
 from gdm_course.diffusion import sde as streams
 from gdm_course.diffusion import solvers as so
-from gdm_course.diffusion.edm import EDM, Preconditioned, edm_weight, precondition
+from gdm_course.diffusion.edm import EDM, ImageEDM, Preconditioned, edm_weight, precondition
 from gdm_course.diffusion.mixture import MixtureDenoiser
+from gdm_course.diffusion.plane import PlaneSDE
 from gdm_course.diffusion.targets import Velocity
 from gdm_course.flows.ode import DormandPrince, Fixed, rk4_step
 from gdm_course.training import generator
@@ -457,3 +458,39 @@ def test_edm_asks_twice_a_step_but_once_in_the_last(monkeypatch):
 def test_a_width_of_data_must_be_positive():
     with pytest.raises(ValueError, match="sigma_data is 0"):
         Preconditioned(Small(), sigma_data=0)
+
+
+def test_the_density_of_small_data_is_that_of_unit_data_in_another_unit():
+    """p(x) = p_unit(x / sigma_data) / sigma_data^D, and its mass is one."""
+    model, x = small(EDM, sigma_data=0.5), points(5)
+    unit = ss.ScoreSDE(model.net, (2,))
+    expected = unit.log_prob(x) + 2 * math.log(2)
+    torch.testing.assert_close(model.log_prob(x / 2), expected)
+    plane = PlaneSDE(2, scale=0.5, hidden=4, depth=1).double()
+    unit = ss.ScoreSDE(plane.net, (2,))
+    torch.testing.assert_close(plane.log_prob(x / 2), unit.log_prob(x) + 2 * math.log(2))
+    torch.manual_seed(3)
+    losses = [plane.loss(x)]
+    torch.manual_seed(3)
+    twin = ss.ScoreSDE(plane.net, (2,), levels=plane.levels)
+    torch.testing.assert_close(losses[0], twin.loss(2 * x))
+
+
+def test_a_bound_of_pictures_is_the_density_in_a_bin():
+    """A network that says 0 is a Gaussian of width sigma_data: the bound by its own law."""
+    torch.manual_seed(0)
+    model = ImageEDM((1, 2, 2), 9, sigma_data=0.5, width=4).double()
+    codes = torch.randint(9, (400, 1, 2, 2), generator=generator(3))
+    found = model.elbo(codes)  # the U-Net's last layer is 0 at first
+    law, edge = torch.distributions.Normal(0.0, 0.5), torch.linspace(-1, 1, 9).double()
+    u = torch.linspace(-0.125, 0.125, 2001).double()
+    each = law.log_prob(edge[:, None] + u).mean(1) + math.log(0.25)
+    expected = each[codes].flatten(1).sum(1)
+    assert abs((found - expected).mean()) < 6 * (found - expected).std() / 20
+    exact = (law.cdf(edge + 0.125) - law.cdf(edge - 0.125)).log()[codes].flatten(1).sum(1)
+    assert found.mean() < exact.mean() + 0.01
+
+
+def test_weights_are_stored_once():
+    names = [*small().state_dict()]
+    assert len(names) == len({name.rpartition("net.")[2] for name in names})

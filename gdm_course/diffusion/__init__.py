@@ -2,17 +2,34 @@
 
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from gdm_course.examples import Example
 
 PARTS: dict[str, str] = {}
 
 
+def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
+    """Fit this family's model of the plane to points x (N, 2), for the gallery."""
+    import math
+
+    from gdm_course.chance import own_chance
+    from gdm_course.diffusion.plane import PlaneSDE
+    from gdm_course.training import forever, shifted, train
+
+    rate = lambda step: 2.5e-3 * (1 + math.cos(math.pi * step / steps))  # noqa: E731
+    with own_chance(shifted(seed)):
+        model = PlaneSDE(2, scale=x.square().mean().sqrt().item())
+        for _ in train(model, forever(x, 512), steps, lr=rate):
+            pass
+    return model.eval()
+
+
 def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **chains(),
+        **streams(),
     }
 
 
@@ -42,4 +59,30 @@ def chains() -> dict[str, Example]:
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
         "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
         "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
+    }
+
+
+def streams() -> dict[str, Example]:
+    """Return the models of the unit score_sde."""
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.edm import EDM, ImageEDM
+    from gdm_course.diffusion.plane import PlaneSDE
+    from gdm_course.diffusion.score_sde import ScoreSDE
+    from gdm_course.diffusion.unet import UNet
+
+    small, few = {"hidden": 8, "depth": 1}, {"steps": 3}
+
+    def pictures(kind: type) -> nn.Module:
+        return kind(UNet(1, width=4), (1, 4, 4))
+
+    def plane(kind: type) -> nn.Module:
+        return kind(Denoiser(3, **small), (3,))
+
+    coded = partial(ImageEDM, (1, 4, 4), 5, width=4)
+    return {
+        "ScoreSDE": Example(partial(plane, ScoreSDE), (3,), draw=few),
+        "ScoreSDE of pictures": Example(partial(pictures, ScoreSDE), (1, 4, 4), draw=few),
+        "EDM": Example(partial(plane, EDM), (3,), draw=few),
+        "PlaneSDE": Example(partial(PlaneSDE, 3, scale=2.0, **small), (3,), draw=few),
+        "ImageEDM": Example(coded, (1, 4, 4), K=5, draw=few),
     }

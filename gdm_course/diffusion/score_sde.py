@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from gdm_course import validate
-from gdm_course.diffusion.schedule import rowwise
+from gdm_course.diffusion.schedule import noise_like, rowwise
 from gdm_course.diffusion.sde import SDE, VP, score_of
 from gdm_course.diffusion.solvers import dpm_solver_2m, karras_sigmas, per_noise
 from gdm_course.diffusion.targets import Velocity
@@ -121,7 +121,12 @@ class ScoreSDE(nn.Module):
         validate.at_least(1, shape=shape)
         self.shape, self.sde, self.levels = tuple(shape), sde or VP(), levels
         solver = solver or Fixed(rk4_step, 32)
-        self.net, self.ode = net, NeuralODE(Stream(net), probes=probes, solver=solver)
+        self.ode = NeuralODE(Stream(net), probes=probes, solver=solver)
+
+    @property
+    def net(self) -> nn.Module:
+        """The network, which the ODE holds: weights are stored once."""
+        return self.ode.velocity.net
 
     def denoise(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """Return alpha x - sigma v, the guess at x0: (B, *D), (B,) -> (B, *D)."""
@@ -131,7 +136,7 @@ class ScoreSDE(nn.Module):
         """Return the mean squared error of v: (B, *D) -> ()."""
         x = validate.points(x, self.shape, self)
         log_snr = -2 * self.levels(len(x)).to(x).log()
-        (alpha, sigma), eps = signal_and_noise(log_snr, x), torch.randn_like(x)
+        (alpha, sigma), eps = signal_and_noise(log_snr, x), noise_like(x)
         target = Velocity().target(x, eps, alpha, sigma)
         return (self.net(alpha * x + sigma * eps, log_snr) - target).square().mean()
 

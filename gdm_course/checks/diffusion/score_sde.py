@@ -59,7 +59,7 @@ sub_vp_std = close(
         ),
         Mistake(
             lambda t, a, b: -torch.expm1(-t * (a + (b - a) * t)),
-            "B is the integral of beta from 0 to t, not beta t: the line's rise counts half",
+            "B is the integral of beta from 0 to t, not beta t: of the rise half counts",
         ),
     ],
 )
@@ -104,9 +104,7 @@ reverse_step = close(
             "noise grows with the root of the time: g sqrt(h)",
         ),
         Mistake(
-            lambda x, score, f, g, h, xi: (
-                x - h * (f - g * g * score / 2) + g * h**0.5 * xi
-            ),
+            lambda x, score, f, g, h, xi: x - h * (f - g * g * score / 2) + g * h**0.5 * xi,
             "half of g^2 is the ODE's, which has no noise; with noise it is all of it",
         ),
         Mistake(

@@ -80,7 +80,9 @@ def heun_step_torch(z, v, s, s_next):
         return D(z, s)
     first = (z - D(z, s)) / s
     there = torch.add(z, first, alpha=s_next - s)
-    return z + (s_next - s) * torch.stack([first, (there - D(there, s_next)) / s_next]).mean(0)
+    return z + (s_next - s) * torch.stack(
+        [first, (there - D(there, s_next)) / s_next]
+    ).mean(0)
 
 
 def heun_step_numpy(z, v, s, s_next):
