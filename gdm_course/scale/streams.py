@@ -5,7 +5,7 @@ from gdm_course.scale.points import toy_points
 
 
 def stream_points(name: str, N: int, seed: int = 0) -> Splits:
-    """Return the splits of `toy_points` with 2,000 points to validate and 20,000 to test."""
+    """Return the splits of `toy_points`: 2,000 points to validate, 20,000 to test."""
     splits = toy_points(name, N, seed)
     valid, test = (
         tuple(t[:n] for t in part)
