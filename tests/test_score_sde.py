@@ -472,7 +472,7 @@ def test_the_density_of_small_data_is_that_of_unit_data_in_another_unit():
     torch.manual_seed(3)
     losses = [plane.loss(x)]
     torch.manual_seed(3)
-    twin = ss.ScoreSDE(plane.net, (2,), levels=plane.levels)
+    twin = ss.ScoreNetwork(plane.net, (2,), levels=plane.levels)
     torch.testing.assert_close(losses[0], twin.loss(2 * x))
 
 

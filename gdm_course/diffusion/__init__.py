@@ -67,7 +67,7 @@ def streams() -> dict[str, Example]:
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.edm import EDM, ImageEDM
     from gdm_course.diffusion.plane import PlaneSDE
-    from gdm_course.diffusion.score_sde import ScoreSDE
+    from gdm_course.diffusion.score_sde import ScoreNetwork, ScoreSDE
     from gdm_course.diffusion.unet import UNet
 
     small, few = {"hidden": 8, "depth": 1}, {"steps": 3}
@@ -80,6 +80,7 @@ def streams() -> dict[str, Example]:
 
     coded = partial(ImageEDM, (1, 4, 4), 5, width=4)
     return {
+        "ScoreNetwork": Example(partial(plane, ScoreNetwork), (3,)),
         "ScoreSDE": Example(partial(plane, ScoreSDE), (3,), draw=few),
         "ScoreSDE of pictures": Example(partial(pictures, ScoreSDE), (1, 4, 4), draw=few),
         "EDM": Example(partial(plane, EDM), (3,), draw=few),

@@ -29,6 +29,7 @@ from gdm_course.learning import evaluating
 
 LEAST = 1e-3  # noise per signal, and signal per noise
 Levels = Callable[[int], Tensor]
+RUNGE_KUTTA = Fixed(rk4_step, 32)
 
 
 def strata(n: int) -> Tensor:
@@ -69,64 +70,29 @@ def signal_and_noise(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return rowwise(log_snr.sigmoid().sqrt(), x), rowwise((-log_snr).sigmoid().sqrt(), x)
 
 
-class Stream(nn.Module):
-    """The probability-flow ODE, its clock the angle: dx/dt = (pi / 2) E[v | x].
-
-    Args:
-        net: (x, log_snr) -> v.
-    """
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
-
-    def forward(self, t: float, x: Tensor) -> Tensor:
-        """Return the velocity at the time t, 0 for data, 1 for noise: (B, *D)."""
-        s = min(max(math.tan(t * math.pi / 2), LEAST), 1 / LEAST)
-        log_snr = x.new_full((len(x),), -2 * math.log(s))
-        return math.pi / 2 * self.net(x, log_snr)
-
-
 def noise_for(model: nn.Module, n: int, shape: Sequence[int]) -> Tensor:
     """Draw standard normal noise (n, *shape), where and as the model's own numbers are."""
     like = next(chain(model.parameters(), model.buffers()))
     return torch.randn(validate.count(n), *shape).to(like)
 
 
-class ScoreSDE(nn.Module):
-    """A score for every level of noise: Trainable, a Sampler, and by its ODE a Density.
+class ScoreNetwork(nn.Module):
+    """One network for all levels of noise, which says v = alpha eps - sigma x0.
 
     loss = E |v(x_t, log_snr) - (alpha eps - sigma x0)|^2 / D, over the noise levels.
 
     Args:
         net: (x, log_snr (B,)) -> v, as x; data with a mean square near 1.
         shape: of one example.
-        sde: the stream in whose time `score` speaks; `VP()` if None.
         levels: n -> noise levels s = sigma / alpha to train at, (n,).
-        probes: of the trace: `unit_vectors` (exact) or `rademacher` (an estimate).
-        solver: of the ODE, of `gdm_course.flows.ode`; 32 steps of Runge-Kutta if None.
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        shape: Sequence[int],
-        *,
-        sde: SDE | None = None,
-        levels: Levels = edm_levels,
-        probes: Callable[[Tensor], Tensor] = unit_vectors,
-        solver: Solver | None = None,
+        self, net: nn.Module, shape: Sequence[int], *, levels: Levels = edm_levels
     ):
         super().__init__()
         validate.at_least(1, shape=shape)
-        self.shape, self.sde, self.levels = tuple(shape), sde or VP(), levels
-        solver = solver or Fixed(rk4_step, 32)
-        self.ode = NeuralODE(Stream(net), probes=probes, solver=solver)
-
-    @property
-    def net(self) -> nn.Module:
-        """The network, which the ODE holds: weights are stored once."""
-        return self.ode.velocity.net
+        self.net, self.shape, self.levels = net, tuple(shape), levels
 
     def denoise(self, x: Tensor, log_snr: Tensor) -> Tensor:
         """Return alpha x - sigma v, the guess at x0: (B, *D), (B,) -> (B, *D)."""
@@ -140,27 +106,69 @@ class ScoreSDE(nn.Module):
         target = Velocity().target(x, eps, alpha, sigma)
         return (self.net(alpha * x + sigma * eps, log_snr) - target).square().mean()
 
+
+class Stream(nn.Module):
+    """The ODE (7), its clock the angle: dx/dt = (pi / 2) v, for a net (x, log_snr) -> v."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: float, x: Tensor) -> Tensor:
+        """Return the velocity at the time t, 0 for data, 1 for noise: (B, *D)."""
+        s = min(max(math.tan(t * math.pi / 2), LEAST), 1 / LEAST)
+        log_snr = x.new_full((len(x),), -2 * math.log(s))
+        return math.pi / 2 * self.net(x, log_snr)
+
+
+class ScoreSDE(ScoreNetwork):
+    """A score for a stream of noise: Trainable, a Sampler, and by its ODE a Density.
+
+    Args:
+        net, shape, more: as of `ScoreNetwork`.
+        sde: the stream in whose time `score` speaks; `VP()` if None.
+        probes, solver: of `NeuralODE`; the exact trace, 32 Runge-Kutta steps if None.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: Sequence[int],
+        *,
+        sde: SDE | None = None,
+        probes: Callable[[Tensor], Tensor] = unit_vectors,
+        solver: Solver | None = None,
+        **more,
+    ):
+        super().__init__(net, shape, **more)
+        self.sde, self.probes, self.solver = sde or VP(), probes, solver or RUNGE_KUTTA
+
     def score(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Return grad log p_t(x) in the time of the stream: (B, *D) -> (B, *D)."""
         return score_of(self.denoise, self.sde)(x, t)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) in nats by the ODE from data to noise: (B, *D) -> (B,).
-
-        log p(x) = log N(z; 0, I) + integral of the divergence along the path from x to z;
-        -inf where a path leaves the numbers that a computer has.
-        """
-        x = validate.points(x, self.shape, self)
+        """Return log N(z; 0, I) + log |det dz/dx| in nats, z at the path's end: (B,)."""
+        ode = NeuralODE(Stream(self.net), probes=self.probes, solver=self.solver)
         with evaluating(self):
-            z, log_det = self.ode(x)
-        log_p = Normal(0.0, 1.0, validate_args=False).log_prob(z).flatten(1).sum(1)
-        total = log_p + log_det
-        return total.where(total < math.inf, -math.inf)  # nan is not smaller either
+            z, log_det = ode(validate.points(x, self.shape, self))
+        log_p = standard_normal(z) + log_det
+        return log_p.where(log_p < math.inf, -math.inf)  # nan is not smaller either
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 25) -> Tensor:
         """Take so many steps of DPM-Solver++ (2M) from noise to data: (n, *D)."""
-        s = karras_sigmas(steps, LEAST, 1 / LEAST, math.inf)
-        noise = noise_for(self, n, self.shape)
+        z = noise_for(self, n, self.shape) / LEAST
         with evaluating(self):
-            return dpm_solver_2m(per_noise(self.denoise), noise / LEAST, s)
+            return dpm_solver_2m(per_noise(self.denoise), z, noise_levels(steps))
+
+
+def noise_levels(steps: int) -> list[float]:
+    """Return falling levels for a sampler, evenly spaced in log s, and 0 behind them."""
+    return karras_sigmas(steps, LEAST, 1 / LEAST, math.inf)
+
+
+def standard_normal(z: Tensor) -> Tensor:
+    """Return log N(z; 0, I) in nats: (B, *D) -> (B,)."""
+    log_p = Normal(0.0, 1.0, validate_args=False).log_prob(z)
+    return log_p.flatten(1).sum(1)

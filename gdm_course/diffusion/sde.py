@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from gdm_course.diffusion.schedule import rowwise
+from gdm_course.diffusion.schedule import noise_like, rowwise
 
 Score = Callable[[Tensor, Tensor | float], Tensor]
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -48,10 +48,8 @@ class SDE(Protocol):
 class VP:
     """Variance preserving: dx = -beta/2 x dt + sqrt(beta) dw, the limit of DDPM's chain.
 
-    With B(t) the integral of beta from 0 to t: alpha = e^(-B/2), sigma^2 = 1 - e^-B.
-
-    Args:
-        beta_min, beta_max: of beta(t), a line from t = 0 to t = 1.
+    With B the integral of beta from 0 to t: alpha = e^(-B/2), sigma^2 = 1 - e^-B, (2).
+    Args: beta_min, beta_max, the ends of beta(t), a line.
     """
 
     beta_min: float = 0.1
@@ -66,29 +64,30 @@ class VP:
         return self.beta_min * t + (self.beta_max - self.beta_min) * t * t / 2
 
     def alpha(self, t: Tensor) -> Tensor:
-        """Return e^(-B/2)."""
+        """Return how much of the signal is left."""
         return torch.exp(-self.B(t) / 2)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Return sqrt(1 - e^-B)."""
+        """Return the standard deviation of the noise."""
         return (-torch.expm1(-self.B(t))).sqrt()
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return -beta/2 x."""
+        """Return f = -beta/2 x."""
         return -self.beta(t) / 2 * x
 
     def diffusion(self, t: Tensor) -> Tensor:
-        """Return sqrt(beta)."""
+        """Return g = sqrt(beta)."""
         return self.beta(t).sqrt()
 
     def t_of(self, log_snr: Tensor) -> Tensor:
-        """Return t, the positive root of the quadratic equation B(t) = log(1 + 1/SNR)."""
-        return self.root(torch.nn.functional.softplus(-log_snr))
+        """Return the time of a log_snr: B = log(1 + 1 / SNR)."""
+        return time_of(self, torch.nn.functional.softplus(-log_snr))
 
-    def root(self, B: Tensor) -> Tensor:
-        """Return the time at which the integral of beta is B."""
-        rise = self.beta_max - self.beta_min
-        return 2 * B / (self.beta_min + (self.beta_min**2 + 2 * rise * B).sqrt())
+
+def time_of(vp: VP, B: Tensor) -> Tensor:
+    """Return the time at which the integral of beta is B: a quadratic equation."""
+    rise = vp.beta_max - vp.beta_min
+    return 2 * B / (vp.beta_min + (vp.beta_min**2 + 2 * rise * B).sqrt())
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ class SubVP(VP):
         return (-self.beta(t) * torch.expm1(-2 * self.B(t))).sqrt()
 
     def t_of(self, log_snr: Tensor) -> Tensor:
-        """Return t: sigma / alpha = 2 sinh(B / 2)."""
-        return self.root(2 * torch.asinh(torch.exp(-log_snr / 2) / 2))
+        """Return the time of a log_snr: sigma / alpha = 2 sinh(B / 2)."""
+        return time_of(self, 2 * torch.asinh(torch.exp(-log_snr / 2) / 2))
 
 
 @dataclass(frozen=True)
@@ -159,17 +158,11 @@ def log_snr_of(sde: SDE, t: Tensor) -> Tensor:
 
 
 def score_of(denoise: Denoise, sde: SDE) -> Score:
-    """Make a score out of a denoiser: grad log p_t(x) = (alpha E[x0 | x] - x) / sigma^2.
+    """Make a score out of a denoiser: grad log p_t = (alpha E[x0 | x] - x) / sigma^2, (6).
 
-    One denoiser serves all streams. It knows x with alpha^2 + sigma^2 = 1, so x is shrunk
-    to that before it is asked.
-
-    Args:
-        denoise: (x, log_snr (B,)) -> E[x0 | x].
-        sde: the stream whose score is wanted.
-
-    Returns:
-        A function (x, t) -> score, all (B, *D); t is a number or (B,).
+    The denoiser, (x, log_snr) -> E[x0 | x], knows x with alpha^2 + sigma^2 = 1, so x is
+    shrunk to that first: one denoiser serves all streams. Returns (x, t) -> score, all
+    (B, *D), where t is a number or (B,).
     """
 
     def score(x: Tensor, t: Tensor | float) -> Tensor:
@@ -185,10 +178,9 @@ def score_of(denoise: Denoise, sde: SDE) -> Score:
 def reverse_drift(
     sde: SDE, score: Score, x: Tensor, t: Tensor | float, noise: float = 1.0
 ) -> Tensor:
-    """Return f - (1 + noise^2)/2 g^2 score: how x moves while t falls, but for new noise.
+    """Return f - (1 + noise^2)/2 g^2 score, the drift of (4): (B, *D) -> (B, *D).
 
-    noise = 1 is the reversed stream, noise = 0 the probability-flow ODE; all have the same
-    marginals p_t.
+    noise = 1 is the reversed stream, noise = 0 the ODE (5); all have the same marginals.
     """
     at = time_like(t, x)
     pull = (1 + noise**2) / 2 * sde.diffusion(at) ** 2
@@ -205,15 +197,10 @@ def euler_maruyama(
 ) -> Tensor:
     """Run a stream backwards: x <- x - h drift + noise g sqrt(h) xi, h = t - s > 0.
 
-    Args:
-        sde, score: the stream, and (x, t) -> its score.
-        x: where the points are at times[0], (B, *D).
-        times: falling, such as from 1 to 1e-3.
-        noise: how much of g is drawn anew; 0 is Euler's step on the ODE.
-        generator: of the noise; None takes the global one.
+    From x (B, *D) at times[0] through falling times, such as from 1 to 0.001.
     """
     for t, s in pairwise(times):
-        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        xi = noise_like(x, generator)
         kick = noise * sde.diffusion(time_like(t, x)) * math.sqrt(t - s)
         x = x - (t - s) * reverse_drift(sde, score, x, t, noise) + kick * xi
     return x
