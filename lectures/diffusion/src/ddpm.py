@@ -6,7 +6,7 @@
 # train in the plane beside the best possible denoiser, break a schedule, and jump with DDIM.
 
 # %% [markdown] tags=["nav"]
-# 56 minutes ·
+# 57 minutes, and 8 further ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb), [What you do not see: the variational autoencoder](../vae/vae.ipynb) ·
 # [exercise](../../exercises/diffusion/ddpm.ipynb) ·
 # [solution](../../solutions/diffusion/ddpm.ipynb)
@@ -37,17 +37,17 @@ from gdm_course.data import images, toy
 from gdm_course.diffusion import schedule as schedules
 from gdm_course.diffusion.ddim import ddim
 from gdm_course.diffusion.ddpm import hidden, prior_kl, spread_steps, start_noise
-from gdm_course.diffusion.decoders import LevelDecoder, RealDecoder
+from gdm_course.diffusion.decoders import RealDecoder
 from gdm_course.diffusion.denoiser import Denoiser
 from gdm_course.diffusion.mixture import MixtureDenoiser
-from gdm_course.diffusion.schedule import Schedule, noise_like, rowwise, step_kl
-from gdm_course.diffusion.targets import Clean, Noise, Target
-from gdm_course.diffusion.unet import ImageDDPM, UNet
+from gdm_course.diffusion.schedule import Schedule, cosine_schedule, noise_like, rowwise
+from gdm_course.diffusion.targets import Clean, Target
+from gdm_course.diffusion.unet import ImageDDPM
 from gdm_course.evaluation.chains import chain_bits
 from gdm_course.learning import evaluating  # dropout off, and on again afterwards
 from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, full_run, seed_everything, train
-from gdm_course.widgets import play, progress, watch
+from gdm_course.widgets import play, watch
 
 plot.style()
 
@@ -114,9 +114,12 @@ with torch.no_grad():
 assert ends[0] < 0.5  # in pure noise the best guess is the mean of all, the middle
 
 # %% [markdown]
-# With little noise an arrow leads to the nearest bell. With much noise all arrows end near
-# the middle, the mean of all bells, where no data are. So one jump from noise is no sample:
-# we need many small steps, each with a new guess.
+# <details><summary>Answer</summary>
+#
+# At log_snr 5 in the nearest bell; at $-6$ near the middle, the mean of all bells. </details>
+#
+# In the middle there are no data. So one jump from noise is no sample: we need many small
+# steps, each with a new guess.
 
 # %% [markdown] tags=["notes"]
 # 8 minutes up to here. Ask: why is the best guess at log_snr -6 a place where there is no
@@ -245,12 +248,26 @@ def posterior(
     return mean, rowwise(r * schedule.sigma(s).square(), x0)
 
 
+# %% tags=["from:diffusion.schedule.step_kl"]
+def step_kl(
+    x0: Tensor, x0_hat: Tensor, s: Tensor | int, t: Tensor | int, schedule: Schedule
+) -> Tensor:
+    """Return KL(q(x_s | x_t, x0) || q(x_s | x_t, x0_hat)) in nats, equation (4): (B,).
+
+    (SNR_s - SNR_t) |x0 - x0_hat|^2 / 2: both have the same variance.
+
+    Args: clean (B, *D) and guessed (B, *D); steps 0 < s < t, one number or (B,).
+    """
+    snr_s, snr_t = schedule.log_snr(s).exp(), schedule.log_snr(t).exp()
+    return (snr_s - snr_t).to(x0) / 2 * (x0 - x0_hat).flatten(1).square().sum(1)
+
+
 # %% [markdown]
 # A test that knows nothing of (2): multiply the two Gaussians on a fine grid. $s$ and $t$ may
 # be far apart.
 
 # %%
-cosine = schedules.cosine_schedule(100).double()
+cosine = cosine_schedule(100).double()
 s, t, x0, x_t = 20, 60, torch.tensor([[1.0]]).double(), torch.tensor([[0.2]]).double()
 mean, var = posterior(x0, x_t, s, t, cosine)
 grid = torch.linspace(-4, 4, 100_001).double()
@@ -399,7 +416,7 @@ class DDPM(DenoisingSteps):
 
 # %% [markdown]
 # [`spread_steps`](../../gdm_course/diffusion/ddpm.py) draws the steps $t$, evenly over the
-# batch; `prior_kl` is the first term of (3); `step_kl` is (4); `hidden` hides a share of the
+# batch; `prior_kl` is the first term of (3); `hidden` hides a share of the
 # labels, if there are labels.
 #
 # ## 5. A perfect network has no tight bound
@@ -424,9 +441,13 @@ assert gaps[20] > 8 and gaps[1000] < 0.4
 assert gaps[20] > gaps[50] > gaps[100] > gaps[1000] > 0
 
 # %% [markdown]
-# Over ten nats, and no network is to blame. The true step back is no Gaussian if the step is
-# long: from between two bells, it leads to the one or the other. A Gaussian says "in
-# between". Ten times as many steps, a tenth of the gap. That is why there are a thousand.
+# <details><summary>Answer</summary>
+#
+# Over ten nats. Ten times as many steps, about a tenth of the gap. </details>
+#
+# No network is to blame. The true step back is no Gaussian if the step is long: from between
+# two bells, it leads to the one or the other. A Gaussian says "in between". That is why there
+# are a thousand steps.
 #
 # **Question.** How much longer does one training step take with $T = 1000$ than with 20?
 #
@@ -517,7 +538,7 @@ if full_run():
 broken = {
     "betas as they are": schedules.linear_schedule(100, rescale=False),
     "betas times 10": schedules.linear_schedule(100),
-    "cosine": schedules.cosine_schedule(100),
+    "cosine": cosine_schedule(100),
 }
 row = "{:20s}{:>14s}{:>18s}{:>20s}".format
 print(row("100 steps", "alpha_bar_T", "prior, nats/dim", "right of the middle"))
@@ -536,7 +557,7 @@ assert abs(right["betas times 10"] - truth_right) < 0.04
 
 # %% tags=["fold"]
 # @title Samples of the three schedules, with a perfect network
-for ax, (name, x) in zip(plot.panels(*drawn), drawn.items()):
+for ax, x in zip(plot.panels(*drawn), drawn.values()):
     plot.scatter(x, ax, moons.bounds)
 
 # %% [markdown]
@@ -602,7 +623,7 @@ def ddim_step(
 # %%
 seed_everything(2)
 start = torch.randn(1000, 2)
-walk = DDPM(model.net, (2,), schedule=schedules.cosine_schedule(200))
+walk = DDPM(model.net, (2,), schedule=cosine_schedule(200))
 hue = torch.atan2(start[:, 1], start[:, 0])
 
 
@@ -797,3 +818,131 @@ for name, side in (("ddpm-mnist", 28), ("ddpm-mnist-cpu", 28), ("ddpm-cifar10", 
 # - Kingma, Salimans, Poole, Ho (2021). *Variational diffusion models.* arXiv:2107.00630.
 # - Salimans, Ho (2022). *Progressive distillation for fast sampling of diffusion models.*
 #   arXiv:2202.00512.
+
+# %% [markdown]
+# ## Further: a decoder that costs 0.8 bits before any diffusion
+#
+# DDPM's first paper ends the chain with a Gaussian around the network's mean, as wide as the
+# first step of noise, $\sigma_1 = \sqrt{\beta_1} = 0.01$, cut into 256 bins. A grey level is
+# $2/255 = 0.0078$ wide in $[-1, 1]$, less than a standard deviation. So even a mean that lies
+# *exactly on the pixel* does not get its probability to 1. Only black and white do better,
+# whose bins are open at one end.
+
+
+# %%
+def exact_mean_bits(sigma, levels=256):
+    """Bits of an inner pixel and of a black or white one, the mean exactly on the pixel."""
+    half = torch.tensor(1 / (levels - 1) / sigma).double()
+    inner = torch.erf(half / math.sqrt(2))
+    return -inner.log2().item(), -((1 + inner) / 2).log2().item()
+
+
+inner, edge = exact_mean_bits(0.01)
+print(f"sigma 0.01: an inner pixel {inner:.3f} bits, a black or white one {edge:.3f}")
+for name in ("digits", "mnist"):
+    try:
+        x = images.load(name).x_test
+    except (FileNotFoundError, OSError, ValueError, RuntimeError) as missing:
+        print(f"{name}: {missing}")
+        continue
+    ends = ((x == 0) | (x == x.max())).double().mean().item()
+    cost = ends * edge + (1 - ends) * inner
+    print(f"{name}: {ends:.1%} at an end, {cost:.2f} bits/dim if it had 256 levels")
+at_end = exact_mean_bits(math.exp(-13.3 / 2))
+print(f"at log_snr 13.3: {at_end[0]:.1e} and {at_end[1]:.1e} bits")
+assert abs(inner - 1.713) < 0.01 and abs(edge - 0.616) < 0.01 and at_end[0] < 1e-2
+
+# %% [markdown]
+# On MNIST the decoder alone costs about as much as a whole PixelCNN of this course spends,
+# 0.8 bits per pixel. The repair is to let the noise begin smaller. Then $x_1$ tells every
+# level apart, and the decoder costs nothing. Our `log_snr_schedule` begins at 13.3 for that
+# reason.
+
+# %% [markdown]
+# ## Further: the U-Net without its skips
+#
+# What are the skips for? Two networks, alike but for `skips=False`, the same steps, the same
+# batches. Watch the error of $\epsilon$ at three levels of noise, on test digits.
+
+# %%
+few_steps, skip_errors = budget(150, 2), {}
+for skips in (True, False):
+    seed_everything(0)
+    other = ImageDDPM((1, 8, 8), 17, width=16, skips=skips, high=8.0, low=-8.0)
+    loop = train(other, forever(x_digits, 64), few_steps, lambda k: 3e-3 / (1 + k / 50))
+    for _ in loop:
+        pass
+    clean = other.embed(digits.x_test)
+    seed_everything(1)
+    found = []
+    with torch.no_grad(), evaluating(other):
+        for level in (4.0, 0.0, -4.0):
+            alpha, sigma = (torch.tensor(k).sigmoid().sqrt() for k in (level, -level))
+            eps = torch.randn_like(clean)
+            guess = other.denoise(alpha * clean + sigma * eps, torch.tensor(level))
+            found.append((alpha / sigma * (guess - clean)).square().mean().item())
+    skip_errors[skips] = found
+    weights = sum(p.numel() for p in other.parameters())
+    print(
+        f"skips={skips}: {weights:,} parameters; error of eps at log_snr 4, 0, -4:", end=""
+    )
+    print("".join(f" {e:.3f}" for e in found))
+if full_run():
+    assert skip_errors[False][0] > 1.3 * skip_errors[True][0]
+
+# %% [markdown]
+# The gap is widest where there is little noise. There the answer is in the fine picture, pixel
+# by pixel, and without skips all of it has to pass through the coarse one.
+
+# %% [markdown]
+# ## Further: "three targets are one" holds for algebra
+#
+# By (5) each target determines the others. For a network of limited width they are not the
+# same task. Put the two moons onto a plane in $D$ dimensions, in some direction. The clean
+# data have two numbers; the noise has $D$. A network whose layers have 64 units can say where
+# in the plane a point is, whatever $D$ is. It cannot repeat $D > 64$ independent numbers. The
+# best denoiser is known here too: look at the two coordinates in the plane, and ignore the
+# rest.
+
+
+# %%
+from gdm_course.diffusion.targets import Noise
+
+
+def embedded_error(D, target, width, fit_steps, seed=0):
+    """Mean squared error of x0_hat to the best denoiser's, at log_snr 4, 0 and -4."""
+    seed_everything(seed)
+    A = torch.linalg.qr(torch.randn(D, 2))[0].T  # (2, D), the plane
+    net = Denoiser(D, hidden=width, waves=0)
+    high = DDPM(net, (D,), schedule=cosine_schedule(1000), target=target)
+    for _ in fit(high, fit_steps, x_train @ A, B=256, lr=3e-3):
+        pass
+    z, errors = x_test[:2000], []
+    with torch.no_grad():
+        for level in map(torch.tensor, (4.0, 0.0, -4.0)):
+            alpha, sigma = level.sigmoid().sqrt(), (-level).sigmoid().sqrt()
+            noisy = alpha * z @ A + sigma * torch.randn(2000, D)
+            gap = high.denoise(noisy, level) - ideal(noisy @ A.T, level) @ A
+            errors.append(gap.square().sum(1).mean().item())
+    return errors
+
+
+print("mean squared error at log_snr 4, 0, -4")
+embedded = {}
+for D, width in ((2, 64), (128, 64), (128, 512)):
+    for target in (Clean(), Velocity(), Noise()):
+        error = embedded_error(D, target, width, budget(300, 3))
+        embedded[D, width, type(target).__name__] = error
+        told = "".join(f"{e:10.3f}" for e in error)
+        print(f"D = {D:3d}, {width:3d} units, {type(target).__name__:8s}{told}")
+if full_run():
+    for name in ("Velocity", "Noise"):
+        assert embedded[128, 64, name][1] > 20 * embedded[128, 64, "Clean"][1]
+
+# %% [markdown]
+# In the plane the three are alike, but for $\epsilon$ at much noise, where its error is
+# multiplied by $\sigma/\alpha$. In 128 dimensions the narrow network fails with $v$ and
+# $\epsilon$. The target $x_0$ does not mind. The control is the third block: eight times as
+# many units.
+#
+# Li and He (2025, arXiv:2511.13720) report the same of pictures in large patches.
