@@ -12,7 +12,8 @@
 # [solution](../../solutions/diffusion/ddpm.ipynb)
 #
 # previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Noise as a stream: score, SDE and ODE](score_sde.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -6,8 +6,22 @@
 # an ordinary differential equation, and with it an exact $\log p(x)$.
 
 # %% [markdown] tags=["nav"]
+# 56 minutes, and 3 further ·
+# before this: [A thousand small steps: denoising diffusion](ddpm.ipynb), [Flowing in time: continuous flows](../flows/continuous.ipynb) ·
+# [exercise](../../exercises/diffusion/score_sde.ipynb) ·
+# [solution](../../solutions/diffusion/score_sde.ipynb)
+#
+# previous: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
+# [all units](../index.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
@@ -23,7 +37,7 @@ from gdm_course import plotting as plot
 from gdm_course import protocols, schematics, validate  # that refuses what does not fit
 from gdm_course.data import images, toy
 from gdm_course.data.laws import Mixture
-from gdm_course.diffusion import denoiser, solvers
+from gdm_course.diffusion import denoiser
 from gdm_course.diffusion import sde as streams
 from gdm_course.diffusion.mixture import MixtureDenoiser
 from gdm_course.diffusion.schedule import noise_like
@@ -166,6 +180,44 @@ for ax, path in zip(plot.panels("a stream of noise", "its ODE", width=4), (noisy
 
 
 # %% tags=["from:diffusion.sde.VP"]
+@dataclass(frozen=True)
+class VP:
+    """Variance preserving: dx = -beta/2 x dt + sqrt(beta) dw, the limit of DDPM's chain.
+
+    With B the integral of beta from 0 to t: alpha = e^(-B/2), sigma^2 = 1 - e^-B, (2).
+    Args: beta_min, beta_max, the ends of beta(t), a line.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def beta(self, t: Tensor) -> Tensor:
+        """Return the rate at which noise comes in."""
+        return self.beta_min + (self.beta_max - self.beta_min) * t
+
+    def B(self, t: Tensor) -> Tensor:
+        """Return the integral of beta from 0 to t."""
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t * t / 2
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Return how much of the signal is left."""
+        return torch.exp(-self.B(t) / 2)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Return the standard deviation of the noise."""
+        return (-torch.expm1(-self.B(t))).sqrt()
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return f = -beta/2 x."""
+        return -self.beta(t) / 2 * x
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        """Return g = sqrt(beta)."""
+        return self.beta(t).sqrt()
+
+    def t_of(self, log_snr: Tensor) -> Tensor:
+        """Return the time of a log_snr: B = log(1 + 1 / SNR)."""
+        return time_of(self, torch.nn.functional.softplus(-log_snr))
 
 
 # %% [markdown]
@@ -180,7 +232,9 @@ for kind in (streams.VP(), streams.SubVP(), streams.VE()):
         t = torch.tensor((k + 0.5) / n)
         x = x + kind.drift(x, t) / n + kind.diffusion(t) * noise_like(x) / n**0.5
     row = (x.mean(), 0.7 * kind.alpha(one), x.std(), kind.sigma(one))
-    print(f"{type(kind).__name__:8} {row[0]:7.3f} {row[1]:9.3f} {row[2]:8.3f} {row[3]:8.3f}")
+    print(
+        f"{type(kind).__name__:8} {row[0]:7.3f} {row[1]:9.3f} {row[2]:8.3f} {row[3]:8.3f}"
+    )
     assert abs(row[2] / row[3] - 1) < 0.04 and abs(row[0] - row[1]) < 0.05 * row[3]
 
 # %% [markdown]
@@ -189,6 +243,22 @@ for kind in (streams.VP(), streams.SubVP(), streams.VE()):
 
 
 # %% tags=["from:diffusion.sde.score_of"]
+def score_of(denoise: Denoise, sde: SDE) -> Score:
+    """Make a score out of a denoiser: grad log p_t = (alpha E[x0 | x] - x) / sigma^2, (6).
+
+    The denoiser, (x, log_snr) -> E[x0 | x], knows x with alpha^2 + sigma^2 = 1, so x is
+    shrunk to that first: one denoiser serves all streams. Returns (x, t) -> score, all
+    (B, *D), where t is a number or (B,).
+    """
+
+    def score(x: Tensor, t: Tensor | float) -> Tensor:
+        t = time_like(t, x)
+        alpha, sigma = sde.alpha(t), sde.sigma(t)
+        levels = log_snr_of(sde, t).flatten().expand(len(x))
+        x0 = denoise(x / (alpha**2 + sigma**2).sqrt(), levels)
+        return (alpha * x0 - x) / sigma**2
+
+    return score
 
 
 # %% [markdown]
@@ -196,14 +266,43 @@ for kind in (streams.VP(), streams.SubVP(), streams.VE()):
 
 
 # %% tags=["from:diffusion.sde.reverse_drift"]
+def reverse_drift(
+    sde: SDE, score: Score, x: Tensor, t: Tensor | float, noise: float = 1.0
+) -> Tensor:
+    """Return f - (1 + noise^2)/2 g^2 score, the drift of (4): (B, *D) -> (B, *D).
+
+    noise = 1 is the reversed stream, noise = 0 the ODE (5); all have the same marginals.
+    """
+    at = time_like(t, x)
+    pull = (1 + noise**2) / 2 * sde.diffusion(at) ** 2
+    return sde.drift(x, at) - pull * score(x, t)
 
 
 # %% tags=["from:diffusion.sde.euler_maruyama"]
+def euler_maruyama(
+    sde: SDE,
+    score: Score,
+    x: Tensor,
+    times: Sequence[float],
+    noise: float = 1.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Run a stream backwards: x <- x - h drift + noise g sqrt(h) xi, h = t - s > 0.
+
+    From x (B, *D) at times[0] through falling times, such as from 1 to 0.001.
+    """
+    for t, s in pairwise(times):
+        xi = noise_like(x, generator)
+        kick = noise * sde.diffusion(time_like(t, x)) * math.sqrt(t - s)
+        x = x - (t - s) * reverse_drift(sde, score, x, t, noise) + kick * xi
+    return x
 
 
 # %% [markdown]
 # **Test the signs before you train.** With the exact score nothing but the formula can be
-# wrong. **Predict:** from noise to data, which of the four signs in
+# wrong.
+#
+# **Predict**, before you run: from noise to data, which of the four signs in
 # $x-h\,(\pm f\pm g^2\,\text{score})$ end at the moons, whose mean square is 1?
 
 
@@ -262,6 +361,35 @@ play(draw_noise, noise=(0.0, 2.0, 0.25, 1.0), steps=[20, 10, 40, 80])
 
 
 # %% tags=["from:diffusion.score_sde.ScoreNetwork"]
+class ScoreNetwork(nn.Module):
+    """One network for all levels of noise, which says v = alpha eps - sigma x0.
+
+    loss = E |v(x_t, log_snr) - (alpha eps - sigma x0)|^2 / D, over the noise levels.
+
+    Args:
+        net: (x, log_snr (B,)) -> v, as x; data with a mean square near 1.
+        shape: of one example.
+        levels: n -> noise levels s = sigma / alpha to train at, (n,).
+    """
+
+    def __init__(
+        self, net: nn.Module, shape: Sequence[int], *, levels: Levels = edm_levels
+    ):
+        super().__init__()
+        validate.at_least(1, shape=shape)
+        self.net, self.shape, self.levels = net, tuple(shape), levels
+
+    def denoise(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """Return alpha x - sigma v, the guess at x0: (B, *D), (B,) -> (B, *D)."""
+        return Velocity().clean(self.net(x, log_snr), x, *signal_and_noise(log_snr, x))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean squared error of v: (B, *D) -> ()."""
+        x = validate.points(x, self.shape, self)
+        log_snr = -2 * self.levels(len(x)).to(x).log()
+        (alpha, sigma), eps = signal_and_noise(log_snr, x), noise_like(x)
+        target = Velocity().target(x, eps, alpha, sigma)
+        return (self.net(alpha * x + sigma * eps, log_snr) - target).square().mean()
 
 
 # %% tags=["fold"]
@@ -301,9 +429,61 @@ d
 
 
 # %% tags=["from:diffusion.score_sde.Stream"]
+class Stream(nn.Module):
+    """The ODE (7), its clock the angle: dx/dt = (pi / 2) v, for a net (x, log_snr) -> v."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: float, x: Tensor) -> Tensor:
+        """Return the velocity at the time t, 0 for data, 1 for noise: (B, *D)."""
+        s = min(max(math.tan(t * math.pi / 2), LEAST), 1 / LEAST)
+        log_snr = x.new_full((len(x),), -2 * math.log(s))
+        return math.pi / 2 * self.net(x, log_snr)
 
 
 # %% tags=["from:diffusion.score_sde.ScoreSDE"]
+class ScoreSDE(ScoreNetwork):
+    """A score for a stream of noise: Trainable, a Sampler, and by its ODE a Density.
+
+    Args:
+        net, shape, more: as of `ScoreNetwork`.
+        sde: the stream in whose time `score` speaks; `VP()` if None.
+        probes, solver: of `NeuralODE`; the exact trace, 32 Runge-Kutta steps if None.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: Sequence[int],
+        *,
+        sde: SDE | None = None,
+        probes: Callable[[Tensor], Tensor] = unit_vectors,
+        solver: Solver | None = None,
+        **more,
+    ):
+        super().__init__(net, shape, **more)
+        self.sde, self.probes, self.solver = sde or VP(), probes, solver or RUNGE_KUTTA
+
+    def score(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Return grad log p_t(x) in the time of the stream: (B, *D) -> (B, *D)."""
+        return score_of(self.denoise, self.sde)(x, t)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log N(z; 0, I) + log |det dz/dx| in nats, z at the path's end: (B,)."""
+        ode = NeuralODE(Stream(self.net), probes=self.probes, solver=self.solver)
+        with evaluating(self):
+            z, log_det = ode(validate.points(x, self.shape, self))
+        log_p = standard_normal(z) + log_det
+        return log_p.where(log_p < math.inf, -math.inf)  # nan is not smaller either
+
+    @torch.no_grad()
+    def sample(self, n: int, steps: int = 25) -> Tensor:
+        """Take so many steps of DPM-Solver++ (2M) from noise to data: (n, *D)."""
+        z = noise_for(self, n, self.shape) / LEAST
+        with evaluating(self):
+            return dpm_solver_2m(per_noise(self.denoise), z, noise_levels(steps))
 
 
 # %%
@@ -393,9 +573,30 @@ _ = plot.scatter(model.sample(2000), sample_ax, bounds)
 
 
 # %% tags=["from:diffusion.solvers.euler"]
+def euler(denoise: Denoiser, z: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Go along the slope (z - x0) / s: this is DDIM without noise. Order 1.
+
+    z' = x0 + (s' / s) (z - x0).
+    """
+    for s, s_next in pairwise(sigmas):
+        x0 = denoise(z, s)
+        z = x0 + s_next / s * (z - x0)
+    return z
 
 
 # %% tags=["from:diffusion.solvers.heun"]
+def heun(denoise: Denoiser, z: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Average the slopes at both ends of a step, two evaluations each. Order 2.
+
+    At the level 0 there is no slope, for it divides by s: the last step is Euler's.
+    """
+    for s, s_next in pairwise(sigmas):
+        slope = (z - denoise(z, s)) / s
+        there = z + (s_next - s) * slope
+        if s_next > 0:
+            slope = (slope + (there - denoise(there, s_next)) / s_next) / 2
+        z = z + (s_next - s) * slope
+    return z
 
 
 # %% [markdown]
@@ -407,11 +608,31 @@ _ = plot.scatter(model.sample(2000), sample_ax, bounds)
 
 
 # %% tags=["from:diffusion.solvers.dpm_solver_2m"]
+def dpm_solver_2m(denoise: Denoiser, z: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Draw a line through the last two denoised points: order 2 for one evaluation a step.
+
+    In the clock l = -log s, whose step is h, the ODE is linear but for x0, and that part is
+    solved exactly:  z' = e^-h z + (1 - e^-h) (x0 + (x0 - x0_before) h / (2 h_before)).
+
+    The first step has no point before it, and a step to s = 0 has h infinite: both are
+    Euler's.
+    """
+    before = h_before = None
+    for s, s_next in pairwise(sigmas):
+        x0 = denoise(z, s)
+        h = math.log(s / s_next) if s_next > 0 else math.inf
+        ahead = x0
+        if before is not None and h < math.inf:
+            ahead = x0 + (x0 - before) * (h / (2 * h_before))
+        z = s_next / s * z - math.expm1(-h) * ahead
+        before, h_before = x0, h
+    return z
 
 
 # %% [markdown]
-# The exact denoiser of eight Gaussians shows the orders. **Predict:** which of the three is
-# worst at 10 evaluations?
+# The exact denoiser of eight Gaussians shows the orders.
+#
+# **Predict:** which of the three is worst at 10 evaluations?
 
 # %%
 bells = toy.get("eight_gaussians").law
@@ -450,7 +671,11 @@ assert errors["Heun"][1] > 2 * errors["Euler"][1]
 # looks innocent. The switch is `rho`: levels are even in $s^{1/\rho}$.
 
 # %%
-grids = {"rho = 1, even in s": 1.0, "rho = 7, EDM": 7.0, "rho = inf, even in log s": math.inf}
+grids = {
+    "rho = 1, even in s": 1.0,
+    "rho = 7, EDM": 7.0,
+    "rho = inf, even in log s": math.inf,
+}
 print(f"{'20 evaluations':26}", *(f"{name:>8}" for name in methods))
 table = {}
 for name, rho in grids.items():
@@ -490,6 +715,10 @@ assert even[0] > 5 * edm[0] and log[2] < edm[2]
 
 
 # %% tags=["from:diffusion.edm.precondition"]
+def precondition(s: Tensor, sigma_data: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    """Return c_skip, c_out and c_in at the noise level s, of any shape."""
+    total = s * s + sigma_data**2
+    return sigma_data**2 / total, s * sigma_data / total.sqrt(), 1 / total.sqrt()
 
 
 # %% [markdown]
@@ -513,7 +742,8 @@ assert difference < 1e-12
 # to 16. Uniform noise of one step makes them real numbers, and the mean of $\log p$ of those
 # is a bound on the log-probability of the whole numbers, as for flows. The trace is
 # Hutchinson's estimate, one probe for each path: fresh ones inside the solver would give it
-# a field that is not the same twice.
+# a field that is not the same twice. The pictures are the same noise, solved in 3 to 50
+# evaluations.
 
 # %%
 digits = images.load("digits")
@@ -538,9 +768,6 @@ bits = nats / 64 / math.log(2)
 spread = bits.std() / len(bits) ** 0.5
 print(f"{bits.mean():.3f} ± {spread:.3f} bits/dim (17 equal values: {math.log2(17):.3f})")
 assert bits.mean() < 3.2 or not full_run()
-
-# %% tags=["fold"]
-# @title Digits after 3, 6, 12 and 50 evaluations, from the same noise
 noise = 20 * torch.randn(16, 64, generator=generator(9))
 counts = (3, 6, 12, 50)
 for ax, k in zip(plot.panels(*(f"{k} evaluations" for k in counts)), counts):

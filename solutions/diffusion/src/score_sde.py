@@ -8,8 +8,18 @@
 # course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb), [Flowing in time: continuous flows](../../lectures/flows/continuous.ipynb) ·
+# [lecture](../../lectures/diffusion/score_sde.ipynb) ·
+# [exercise](../../exercises/diffusion/score_sde.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
