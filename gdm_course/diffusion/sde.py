@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from gdm_course.diffusion.schedule import noise_like, rowwise
+from gdm_course.diffusion.schedule import rowwise
 
 Score = Callable[[Tensor, Tensor | float], Tensor]
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -200,7 +200,7 @@ def euler_maruyama(
     From x (B, *D) at times[0] through falling times, such as from 1 to 0.001.
     """
     for t, s in pairwise(times):
-        xi = noise_like(x, generator)
+        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         kick = noise * sde.diffusion(time_like(t, x)) * math.sqrt(t - s)
         x = x - (t - s) * reverse_drift(sde, score, x, t, noise) + kick * xi
     return x

@@ -103,7 +103,7 @@ starts = torch.linspace(-1.4, 1.4, 6).double().repeat(2)[:, None] * 0.15
 starts = starts + torch.tensor([-1.0, 1.0]).repeat_interleave(6)[:, None]
 noisy, smooth, g = [starts], [starts], generator(2)
 for t, s in pairwise(times):
-    kick = vp.diffusion(t) * (s - t).sqrt() * noise_like(starts, g)
+    kick = vp.diffusion(t) * (s - t).sqrt() * torch.randn(12, 1, generator=g)
     noisy.append(noisy[-1] + (s - t) * vp.drift(noisy[-1], t) + kick)
     v = streams.reverse_drift(vp, streams.score_of(two, vp), smooth[-1], s.item(), 0.0)
     smooth.append(smooth[-1] + (s - t) * v)
@@ -292,7 +292,7 @@ def euler_maruyama(
     From x (B, *D) at times[0] through falling times, such as from 1 to 0.001.
     """
     for t, s in pairwise(times):
-        xi = noise_like(x, generator)
+        xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         kick = noise * sde.diffusion(time_like(t, x)) * math.sqrt(t - s)
         x = x - (t - s) * reverse_drift(sde, score, x, t, noise) + kick * xi
     return x
@@ -313,7 +313,11 @@ def run_signs(f_sign, s_sign, steps):
     score = streams.score_of(best, vp)
     for t, s in pairwise(torch.linspace(1, 1e-3, steps + 1).double()):
         b = f_sign * vp.drift(x, t) + s_sign * vp.diffusion(t) ** 2 * score(x, t)
-        x = x - (t - s) * b + vp.diffusion(t) * (t - s).sqrt() * noise_like(x, g)
+        x = (
+            x
+            - (t - s) * b
+            + vp.diffusion(t) * (t - s).sqrt() * torch.randn(1000, 2, generator=g)
+        )
     return x
 
 
