@@ -7,7 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.distributions import MultivariateNormal
 
+from gdm_course.data import toy
+from gdm_course.diffusion import fit_plane
 from gdm_course.diffusion import score_sde as ss
 from gdm_course.diffusion import sde as streams
 from gdm_course.diffusion import solvers as so
@@ -494,3 +497,18 @@ def test_a_bound_of_pictures_is_the_density_in_a_bin():
 def test_weights_are_stored_once():
     names = [*small().state_dict()]
     assert len(names) == len({name.rpartition("net.")[2] for name in names})
+
+
+# The family's model of the plane ----------------------------------------------------------
+
+
+def test_fit_plane_is_a_density_closer_than_one_gaussian():
+    truth, g = toy.get("two_moons"), generator(5)
+    x, held_out = truth.sample(3000, g).float(), truth.sample(300, g).float()
+    single = MultivariateNormal(x.mean(0), x.T.cov())
+    model = fit_plane(x, steps=150)
+    with torch.no_grad():
+        gap = (truth.log_prob(held_out) - model.log_prob(held_out)).mean()
+    assert gap < 0.6 * (truth.log_prob(held_out) - single.log_prob(held_out)).mean()
+    torch.manual_seed(0)
+    assert abs(model.sample(500).square().mean() / x.square().mean() - 1) < 0.2

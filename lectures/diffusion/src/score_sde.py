@@ -54,7 +54,12 @@ from gdm_course.diffusion.score_sde import (
     standard_normal,
 )
 from gdm_course.diffusion.sde import SDE, Score, log_snr_of, time_like, time_of
-from gdm_course.diffusion.solvers import Denoiser, karras_sigmas, per_noise
+from gdm_course.diffusion.solvers import (
+    Denoiser,
+    dpm_solver_2m,
+    karras_sigmas,
+    per_noise,
+)
 from gdm_course.diffusion.targets import Velocity
 from gdm_course.flows.continuous import NeuralODE, rademacher, unit_vectors
 from gdm_course.flows.ode import Fixed, Solver, rk4_step
@@ -411,7 +416,7 @@ net, out = d.network(shown, "Denoiser", (1, 0)), d.box("score", (4, 0))
 x0 = d.box("$x_0=\\alpha x-\\sigma v$", (2, 0), "operation")
 tweedie = d.box("equation (6)", (3, 0), "operation")
 d.arrow(x, net, "", some), d.arrow(snr, net, "", level)
-d.arrow(net, x0, "$v$", seen.first("Denoiser").result)
+d.arrow(net, x0, "$v$", seen.first(shown).result)
 d.way(x0, tweedie, out)
 d
 
@@ -429,7 +434,8 @@ d
 # as in the unit on continuous flows. Solver and trace come from there: $\log p(x)$ is
 # $\log\mathcal N(z;0,I)$ at the end of the path plus the integral of
 # $\mathrm{tr}\,\partial v/\partial x$. It is exact for the density that *this* ODE draws
-# from, with whatever error the network has.
+# from, with whatever error the network has. (`sample` uses a quicker solver, which section 7
+# builds.)
 
 
 # %% tags=["from:diffusion.score_sde.Stream"]
