@@ -74,21 +74,23 @@ def streams() -> dict[str, Example]:
     from gdm_course.diffusion.plane import PlaneSDE
     from gdm_course.diffusion.score_sde import ScoreNetwork, ScoreSDE
     from gdm_course.diffusion.unet import UNet
+    from gdm_course.flows.ode import Fixed, rk4_step
 
-    small, few = {"hidden": 8, "depth": 1}, {"steps": 3}
+    small, few, quick = {"hidden": 8, "depth": 1}, {"steps": 3}, Fixed(rk4_step, 4)
 
-    def pictures(kind: type) -> nn.Module:
-        return kind(UNet(1, width=4), (1, 4, 4))
+    def plane(kind: type, **more) -> nn.Module:
+        return kind(Denoiser(3, **small), (3,), **more)
 
-    def plane(kind: type) -> nn.Module:
-        return kind(Denoiser(3, **small), (3,))
+    def pictures() -> nn.Module:
+        return ScoreSDE(UNet(1, width=4), (1, 4, 4), solver=quick)
 
+    moved = partial(PlaneSDE, 3, scale=2.0, steps=4, **small)
     coded = partial(ImageEDM, (1, 4, 4), 5, width=4)
     return {
         "ScoreNetwork": Example(partial(plane, ScoreNetwork), (3,)),
-        "ScoreSDE": Example(partial(plane, ScoreSDE), (3,), draw=few),
-        "ScoreSDE of pictures": Example(partial(pictures, ScoreSDE), (1, 4, 4), draw=few),
-        "EDM": Example(partial(plane, EDM), (3,), draw=few),
-        "PlaneSDE": Example(partial(PlaneSDE, 3, scale=2.0, **small), (3,), draw=few),
+        "ScoreSDE": Example(partial(plane, ScoreSDE, solver=quick), (3,), draw=few),
+        "ScoreSDE of pictures": Example(pictures, (1, 4, 4), draw=few),
+        "EDM": Example(partial(plane, EDM, solver=quick), (3,), draw=few),
+        "PlaneSDE": Example(moved, (3,), draw=few),
         "ImageEDM": Example(coded, (1, 4, 4), K=5, draw=few),
     }
