@@ -175,7 +175,7 @@ def test_workers_are_counted_by_the_cores_allowed(monkeypatch):
 
 
 def test_a_grader_starts_as_many_workers_as_there_are_cores_allowed(monkeypatch, tmp_path):
-    from gdm_course.grading import cli, workers
+    from gdm_course.grading.marks import cli, workers
 
     monkeypatch.setattr(workers, "Local", lambda jobs: jobs)
     monkeypatch.setattr(cli, "cores", lambda: 3)

@@ -208,3 +208,25 @@ SCRIPTS = sorted(
 def test_lectures_seed_through_one_function(path):
     """Else GDM_SEED_SHIFT would leave some of a lecture's seeds where they are."""
     assert "manual_seed" not in path.read_text(encoding="utf-8")
+
+
+# The grader's rooms: each may enter those before it.
+GRADER = ["guest", "box", "judge", "marks", "probes", "release"]
+APART = {("probes", "marks"), ("release", "probes")}
+INSIDE = sorted((PACKAGE / "grading").glob("*/*.py"))
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_graders_rooms_are_entered_one_way(path):
+    here = path.parent.name
+    parts = [name.split(".") for name in imports(path)]
+    entered = {p[2] for p in parts if p[:2] == ["gdm_course", "grading"]} - {here}
+    assert entered <= {*GRADER[: GRADER.index(here)]}
+    assert not {(here, other) for other in entered} & APART
+
+
+def test_each_of_the_graders_rooms_says_what_may_come_in():
+    doors = {path.parent.name: path for path in INSIDE if path.name == "__init__.py"}
+    assert {*doors} == {*GRADER}
+    for path in doors.values():
+        assert "May come in:" in ast.get_docstring(ast.parse(path.read_text("utf-8")))
