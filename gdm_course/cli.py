@@ -12,7 +12,7 @@ from gdm_course.console import forgiving, telling
 # Commands that live elsewhere, loaded when they are asked for: where, and what to call.
 ELSEWHERE = {
     "data": ("gdm_course.data.cli", "app"),
-    "train": ("gdm_course.training_cli", "train_command"),
+    "train": ("gdm_course.scale.cli", "train_command"),
     "grade": ("gdm_course.grading.marks.cli", "app"),
     "release": ("gdm_course.grading.release.cli", "release_command"),
 }

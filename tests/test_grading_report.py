@@ -186,7 +186,7 @@ def test_the_bar_of_a_question_adds_up():
 
 
 def test_colours_are_those_of_the_house():
-    look = pytest.importorskip("gdm_course.look", reason="no matplotlib here")
+    look = pytest.importorskip("gdm_course.figure_style", reason="no matplotlib here")
     own = {look.BLUE, look.ORANGE, look.RED, look.BLACK, look.PURPLE, figures.GREY}
     assert {*figures.KINDS.values()} == own
 

@@ -29,7 +29,11 @@ MAY_IMPORT = {
     "validate": set(),
     "divergences": {"validate"},  # a loss may be one of them: there is one copy of each
     "examples": {"protocols"},
-    "schematics": {"chance", "learning", "look"},  # it draws any model, a reader's too
+    "schematics": {
+        "chance",
+        "learning",
+        "figure_style",
+    },  # it draws any model, a reader's too
     **dict.fromkeys(FAMILIES, FOR_MODELS),
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.

@@ -17,7 +17,7 @@ from gdm_course.source import PACKAGE
 
 ROOMS_LEFT_OUT = {
     *("authoring", "publishing", "grading", "checks", "checkpoints", "scale", "recipes"),
-    *("cli", "training_cli", "gallery", "doctor", "machine", "frontend", "__main__"),
+    *("cli", "gallery", "doctor", "machine", "jupyter_display", "__main__"),
 }
 GUEST = PACKAGE / "grading" / "guest"  # all of this room goes into the box
 IGNORE = """from gdm_course.grading.guest.standin import Ignore

@@ -19,7 +19,13 @@ from gdm_course.source import PACKAGE
 
 LONG_ENOUGH = 20  # characters that are no blanks; a shorter line is nobody's answer
 # Rooms that are no model and no measure: an answer in them cannot be left out.
-NEVER_LEFT_OUT = TOOLS | {"plotting", "look", "widgets", "frontend", "__init__"}
+NEVER_LEFT_OUT = TOOLS | {
+    "plotting",
+    "figure_style",
+    "widgets",
+    "jupyter_display",
+    "__init__",
+}
 LEFT_OUT = """\"\"\"Left out of this copy until the exercise is handed in.\"\"\"
 
 from gdm_course.checks.later import left_out
