@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gdm_course.authoring import house
 from gdm_course.authoring.check import check
 from gdm_course.authoring.course import load
 from gdm_course.source import PACKAGE, ROOT
@@ -214,6 +215,17 @@ def test_lectures_seed_through_one_function(path):
     assert "manual_seed" not in path.read_text(encoding="utf-8")
 
 
+def test_types_agree():
+    program = Path(sys.executable).with_name("pyrefly")
+    done = subprocess.run(
+        [program, "check", "--output-format", "min-text"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # The grader's rooms: each may enter those before it.
 GRADER = ["guest", "box", "judge", "marks", "probes", "release"]
 APART = {("probes", "marks"), ("release", "probes")}
@@ -234,3 +246,22 @@ def test_each_of_the_graders_rooms_says_what_may_come_in():
     assert {*doors} == {*GRADER}
     for path in doors.values():
         assert "May come in:" in ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_a_room_stands_above_what_it_enters_and_the_picture_leaves_out_what_follows():
+    plan = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert house.floors(plan) == {"c": 0, "b": 1, "a": 2}
+    assert house.lines(plan) == {("a", "b"), ("b", "c")}
+    with pytest.raises(ValueError, match="in a circle, somewhere in: a, b"):
+        house.floors({"a": {"b"}, "b": {"a"}, "c": set()})
+
+
+def test_the_picture_is_of_this_house():
+    plan = house.plan()
+    for path in MODULES:
+        here = house.room(path.relative_to(PACKAGE).with_suffix("").parts)
+        if here in plan:
+            assert rooms(path) - {here.split("/")[0]} - house.DOORS <= {
+                name.split("/")[0] for name in plan[here]
+            }
+    assert (ROOT / "docs" / "house.svg").read_text(encoding="utf-8") == house.svg()
