@@ -111,7 +111,7 @@ def test_right_and_wrong_answers():
 def test_a_broken_box_costs_one_question(error, status):
     result = judged({"a": error, "b": right})
     assert [(m.status, m.earned) for m in result.marks] == [(status, 0), ("graded", 2)]
-    assert (result.status, result.boxes) == ("graded", 2)
+    assert (result.status, result.boxes) == ("graded", 2 + (status == "crash"))
     assert all(p.closed for p in Puppet.made)
 
 
@@ -145,8 +145,16 @@ def test_what_cells_below_made_wrong_is_asked_again_by_itself():
     assert (result.status, result.boxes) == ("graded", 2)
     raises = {**spoilt, "a": "NameError", "later": ["a"]}
     assert [m.right for m in judged(raises).marks] == [True, True]
-    dead = judged({**spoilt, "a": Died(""), "later": ["a"]})
-    assert [m.status for m in dead.marks] == ["crash", "graded"]
+    dead = judged({**spoilt, "a": TooLate(""), "later": ["a"]})
+    assert [m.status for m in dead.marks] == ["timeout", "graded"]
+
+
+def test_a_box_that_ended_during_an_ask_is_tried_without_the_other_cells():
+    """A thread or an alarm that some cell left behind takes no mark away."""
+    result = judged({"a": Died(""), "a alone": right, "b": right})
+    assert [(m.status, m.earned) for m in result.marks] == [("graded", 2)] * 2
+    assert (result.status, result.boxes) == ("graded", 3)
+    assert all(p.closed for p in Puppet.made)
 
 
 def test_a_mark_says_what_the_judgement_was_whatever_it_is_worth(tmp_path):

@@ -133,9 +133,14 @@ def _wrong(session: Session, assignment: Assignment, name: str, seed: int) -> st
 
 
 def _again(session: Session, assignment: Assignment, mark: Mark, seed: int) -> Mark:
-    """Ask once more, as it was in its cell, what cells below it may have made wrong."""
-    doubtful = mark.name in session.doubtful and session.spoiled is None
-    if mark.right or mark.status not in JUDGED or not doubtful:
+    """Ask once more, as it was in its cell, what other cells may have made wrong.
+
+    That is what cells below it changed, and a box that ended during the ask: a thread or
+    an alarm that some other cell left behind may have ended it.
+    """
+    changed = mark.name in session.doubtful and mark.status in JUDGED
+    ended = mark.status == Status.CRASH and session.failure is None
+    if mark.right or session.spoiled is not None or not (changed or ended):
         return mark
     second = _mark(session, assignment, mark.name, seed, alone=True)
     return second if second.right else mark
