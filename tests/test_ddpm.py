@@ -109,6 +109,13 @@ def test_numbers_of_steps_that_cannot_be_are_refused(make):
             make(wrong)
 
 
+def test_the_normal_schedule_is_a_normal_law_of_log_snr():
+    told = schedules.normal_schedule(5000, 2.4, 2.4).log_snr(torch.arange(1, 5001))
+    assert told.mean() == pytest.approx(2.4, abs=1e-3)
+    assert told.std() == pytest.approx(2.4, rel=1e-2)
+    assert (told > 0).float().mean() == pytest.approx(0.8413, abs=2e-3)
+
+
 # The chain --------------------------------------------------------------------------------
 
 
