@@ -900,8 +900,9 @@ if full_run():
     assert skip_errors[False][0] > 1.3 * skip_errors[True][0]
 
 # %% [markdown]
-# The gap is widest where there is little noise. There the answer is in the fine picture, pixel
-# by pixel, and without skips all of it has to pass through the coarse one.
+# With little noise the network without skips is clearly worse: the answer is in the fine
+# picture, pixel by pixel, and all of it has to pass through the coarse one. With much noise
+# the two are alike.
 
 # %% [markdown]
 # ## Further: "three targets are one" holds for algebra
@@ -953,8 +954,6 @@ if full_run():
 # In the plane the three are alike, but for $\epsilon$ at much noise, where its error is
 # multiplied by $\sigma/\alpha$. In 128 dimensions the narrow network fails with $v$ and
 # $\epsilon$; the target $x_0$ does not mind. The third block is the control: with eight times
-# as many units most of the failure goes, so the width was the reason. What is left is noise
-# that has to be repeated, which a way around the network (a skip from input to output) would
-# do for nothing.
+# as many units most of the failure goes, so the width was the reason.
 #
 # Li and He (2025, arXiv:2511.13720) report the same of pictures in large patches.
