@@ -82,15 +82,14 @@ def streams() -> dict[str, Example]:
         return kind(Denoiser(3, **small), (3,), **more)
 
     def pictures() -> nn.Module:
-        return ScoreSDE(UNet(1, width=4), (1, 4, 4), solver=quick)
+        return ScoreSDE(UNet(1, width=4), shape, solver=quick)
 
-    moved = partial(PlaneSDE, 3, scale=2.0, steps=4, **small)
-    coded = partial(ImageEDM, (1, 4, 4), 5, width=4)
+    shape, moved = (1, 4, 4), partial(PlaneSDE, 3, scale=2.0, steps=4, **small)
     return {
         "ScoreNetwork": Example(partial(plane, ScoreNetwork), (3,)),
         "ScoreSDE": Example(partial(plane, ScoreSDE, solver=quick), (3,), draw=few),
-        "ScoreSDE of pictures": Example(pictures, (1, 4, 4), draw=few),
+        "ScoreSDE of pictures": Example(pictures, shape, draw=few),
         "EDM": Example(partial(plane, EDM, solver=quick), (3,), draw=few),
         "PlaneSDE": Example(moved, (3,), draw=few),
-        "ImageEDM": Example(coded, (1, 4, 4), K=5, draw=few),
+        "ImageEDM": Example(partial(ImageEDM, shape, 5, width=4), shape, K=5, draw=few),
     }
