@@ -48,13 +48,8 @@ def chains() -> dict[str, Example]:
         return kind(net, (3,), schedule=cosine_schedule(4), drop=0.2)
 
     def pictures() -> nn.Module:
-        return ddpm.DDPM(
-            UNet(1, width=4, classes=3),
-            shape,
-            schedule=cosine_schedule(4),
-            decoder=LevelDecoder(5),
-            drop=0.2,
-        )
+        net, how = UNet(1, width=4, classes=3), {"drop": 0.2, "decoder": LevelDecoder(5)}
+        return ddpm.DDPM(net, shape, schedule=cosine_schedule(4), **how)
 
     small = partial(ImageDDPM, shape, 5, width=4, **few)
     return {
