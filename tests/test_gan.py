@@ -208,8 +208,9 @@ def test_the_rate_may_be_a_function_of_the_step():
 
 def test_the_average_follows_the_generator_and_forgets_its_start():
     gan, x = small(), [points(8)] * 40
-    average, expected = copy.deepcopy(gan.generator), gan.generator[0].weight.detach()
-    start, decays = expected.clone(), []
+    average = copy.deepcopy(gan.generator)
+    expected = start = gan.generator[0].weight.detach().clone()
+    decays = []
     for step, _, _ in g.train_gan(gan, x, 40, lr=1e-2, average=average, decay=0.7):
         decays.append(min(0.7, step / (step + 10)))
         now = gan.generator[0].weight.detach()
