@@ -8,6 +8,7 @@ from gdm_course.recipes import (
     autoregressive,
     energy_boltzmann,
     energy_langevin,
+    features,
     flows_continuous,
     flows_maf,
     flows_planar,
@@ -42,6 +43,7 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *features.RECIPES,
 )
 
 
