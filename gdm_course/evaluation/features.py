@@ -20,15 +20,12 @@ from gdm_course.batching import Batch, columns
 from gdm_course.evaluation import samples
 from gdm_course.evaluation.likelihood import Estimate, device_of, estimate, portions
 from gdm_course.learning import evaluating
+from gdm_course.recipes.features import BY_SHAPE
 
-BY_SHAPE = {
-    (1, 28, 28): "evaluation/features-mnist",
-    (1, 8, 8): "evaluation/features-digits",
-}
 COMPARING = {  # the metrics here that ask such a network
     f"evaluation.features.{name}_estimate" for name in ("frechet", "inception", "label")
 }
-SAMPLES = 2000  # drawn for a figure, at least; as many as there are rows, at most 10,000
+SAMPLES, MOST = 2000, 5000  # drawn for a figure: as many as there are rows, within these
 
 
 class PictureClassifier(nn.Module):
@@ -104,7 +101,7 @@ def extractor(shape: Sequence[int]) -> PictureClassifier:
         raise ValueError(
             f"no features for data of shape {tuple(shape)}: expected pictures of "
             f"{' or '.join(map(str, BY_SHAPE))}, or train a recipe for it and name it in "
-            "evaluation.features.BY_SHAPE"
+            "recipes.features.BY_SHAPE"
         )
     return trained(BY_SHAPE[tuple(shape)])
 
@@ -138,8 +135,8 @@ def opinions(x: Tensor, of: str = "features", batch: int = 500) -> Tensor:
 
 @torch.no_grad()
 def drawn(model: nn.Module, x: Batch, n: int | None = None, batch: int = 500) -> Tensor:
-    """Draw as many samples as x has rows, from SAMPLES to 10,000, onto the CPU."""
-    n = min(max(len(columns(x)[0]), SAMPLES), 10_000) if n is None else n
+    """Draw as many samples as x has rows, within limits, onto the CPU."""
+    n = min(max(len(columns(x)[0]), SAMPLES), MOST) if n is None else n
     with evaluating(model):
         sizes = [min(batch, n - start) for start in range(0, n, batch)]
         return torch.cat([model.sample(size).cpu() for size in sizes])
