@@ -46,19 +46,7 @@ class PictureClassifier(nn.Module):
         validate.at_least(1, shape=[*shape], K=K, width=width, features=features)
         validate.at_least(2, levels=levels)
         self.shape, self.K, self.levels = tuple(shape), K, levels
-        (C, H, W), twice = self.shape, 2 * width
-        small = (H + 3) // 4 * ((W + 3) // 4)  # after two halvings, rounded up
-        self.body = nn.Sequential(
-            nn.Conv2d(C, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, twice, 3, 2, 1),
-            nn.SiLU(),
-            nn.Conv2d(twice, twice, 3, 2, 1),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(twice * small, features),
-            nn.SiLU(),
-        )
+        self.body = convolutions(*self.shape, width, features)
         self.head = nn.Linear(features, K)
         self.register_buffer("scale", torch.ones(()))
 
@@ -81,6 +69,22 @@ class PictureClassifier(nn.Module):
         with evaluating(self):
             h = [self.body(rows[0]) for rows in portions(x, 1000, device_of(self))]
         self.scale.copy_(torch.cat(h).double().var(0).mean().sqrt())
+
+
+def convolutions(C: int, H: int, W: int, width: int, features: int) -> nn.Module:
+    """Return the layers from pictures (B, C, H, W) to features (B, F)."""
+    twice, small = 2 * width, (H + 3) // 4 * ((W + 3) // 4)  # two halvings, rounded up
+    return nn.Sequential(
+        nn.Conv2d(C, width, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, twice, 3, 2, 1),
+        nn.SiLU(),
+        nn.Conv2d(twice, twice, 3, 2, 1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(twice * small, features),
+        nn.SiLU(),
+    )
 
 
 @lru_cache(maxsize=8)
