@@ -66,9 +66,8 @@ class PictureClassifier(nn.Module):
     @torch.no_grad()
     def settle(self, x: Batch) -> None:
         """Set the scale by the features of training data: the end of a run calls it."""
-        with evaluating(self):
-            h = [self.body(rows[0]) for rows in portions(x, 1000, device_of(self))]
-        self.scale.copy_(torch.cat(h).double().var(0).mean().sqrt())
+        h = torch.cat([self.body(x) for x, *_ in portions(x, 1000, device_of(self))])
+        self.scale.copy_(h.double().var(0).mean().sqrt())
 
 
 def convolutions(C: int, H: int, W: int, width: int, features: int) -> nn.Module:
