@@ -68,7 +68,6 @@ def streams() -> dict[str, Example]:
     from gdm_course.diffusion.edm import EDM, ImageEDM
     from gdm_course.diffusion.plane import PlaneSDE
     from gdm_course.diffusion.score_sde import ScoreNetwork, ScoreSDE
-    from gdm_course.diffusion.unet import UNet
     from gdm_course.flows.ode import Fixed, rk4_step
 
     small, few, quick = {"hidden": 8, "depth": 1}, {"steps": 3}, Fixed(rk4_step, 4)
@@ -76,14 +75,10 @@ def streams() -> dict[str, Example]:
     def plane(kind: type, **more) -> nn.Module:
         return kind(Denoiser(3, **small), (3,), **more)
 
-    def pictures() -> nn.Module:
-        return ScoreSDE(UNet(1, width=4), shape, solver=quick)
-
     shape, moved = (1, 4, 4), partial(PlaneSDE, 3, scale=2.0, steps=4, **small)
     return {
         "ScoreNetwork": Example(partial(plane, ScoreNetwork), (3,)),
         "ScoreSDE": Example(partial(plane, ScoreSDE, solver=quick), (3,), draw=few),
-        "ScoreSDE of pictures": Example(pictures, shape, draw=few),
         "EDM": Example(partial(plane, EDM, solver=quick), (3,), draw=few),
         "PlaneSDE": Example(moved, (3,), draw=few),
         "ImageEDM": Example(partial(ImageEDM, shape, 5, width=4), shape, K=5, draw=few),
