@@ -1,5 +1,6 @@
 """Boltzmann machines, restricted ones, annealed importance sampling, experts."""
 
+import copy
 import math
 
 import pytest
@@ -14,7 +15,7 @@ from gdm_course.energy.boltzmann import BoltzmannMachine, Ising, symmetric
 from gdm_course.energy.experts import ProductOfExperts, product_of_gaussians
 from gdm_course.energy.gaussian_rbm import GaussianRBM, components
 from gdm_course.energy.normalise import Normalised, OnGrid, log_z_grid, log_z_states, states
-from gdm_course.energy.rbm import RBM, PersistentRBM, gibbs_matrix, logit_mean
+from gdm_course.energy.rbm import RBM, PersistentRBM, coin, gibbs_matrix, logit_mean
 from gdm_course.evaluation.likelihood import nll_estimate
 from gdm_course.scale import energies
 from gdm_course.training import forever, generator, sgd, train
@@ -164,7 +165,7 @@ def test_the_chain_moves_as_the_matrix_says():
 def test_the_loss_has_the_slope_data_minus_chain():
     rbm = lively(RBM(5, H=3))
     v, ends = (states(5)[torch.tensor(rows)].double() for rows in ([1, 9, 30], [4, 4, 22]))
-    rbm.negative = lambda _: ends
+    rbm.gibbs = lambda v, k: ends
     rbm.loss(v).backward()
     h, far = rbm.hidden(v), rbm.hidden(ends)
     torch.testing.assert_close(rbm.W.grad, (ends.T @ far - v.T @ h) / 3)
@@ -200,6 +201,25 @@ def test_persistent_chains_move_when_a_loss_teaches_and_only_then():
     assert "chain" in rbm.state_dict()
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_step_by_hand_is_a_step_of_plain_descent(k):
+    by_hand = lively(PersistentRBM(6, H=3, k=k, chains=9))
+    by_loss, v = copy.deepcopy(by_hand), states(6)[::13].double()
+    optimiser = sgd(by_loss, 0.2)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        by_hand.ascend(v, 0.2)
+        torch.manual_seed(seed)
+        optimiser.zero_grad()
+        by_loss.loss(v).backward()
+        optimiser.step()
+        for ours, other in zip(by_hand.parameters(), by_loss.parameters()):
+            torch.testing.assert_close(ours, other)
+        assert torch.equal(by_hand.chain, by_loss.chain)
+    with pytest.raises(ValueError, match="v has shape"):
+        by_hand.ascend(v[:, :5], 0.2)
+
+
 @pytest.mark.parametrize("cls", [RBM, PersistentRBM])
 def test_an_rbm_learns_three_patterns(cls):
     torch.manual_seed(0)
@@ -228,7 +248,7 @@ def test_biases_alone_reproduce_the_means():
 def test_with_one_temperature_it_is_importance_sampling():
     rbm, a = lively(RBM(5, H=3)), torch.randn(5).double()
     log_w = ais.annealed_log_weights(rbm, a, (0, 1), 50, generator(3))
-    v = torch.bernoulli(torch.sigmoid(a).expand(50, -1), generator=generator(3))
+    v = coin(torch.sigmoid(a).expand(50, -1), generator(3))
     start = v @ a + 3 * math.log(2)
     torch.testing.assert_close(log_w, (-rbm.energy(v) - start).detach())
 
@@ -249,7 +269,7 @@ def test_a_step_leaves_the_law_between_as_it_is(B):
     p = torch.softmax(ais.log_between(rbm, a, B, every).detach(), 0)
     start = every[p.multinomial(40_000, replacement=True, generator=generator(5))]
     with torch.no_grad():
-        drawn = ais.step_between(rbm, a, B, start, generator(6))
+        drawn = ais.step_between(rbm, a, B, rbm.c + start @ rbm.W, generator(6))
     assert not not_drawn_from(drawn, p)
 
 

@@ -6,25 +6,39 @@ ANNEALED = Metric(NLL.name, "scale.energies.annealed_nll", "nats")
 EFFECTIVE = Metric(
     "effective chains of 1,000", "scale.energies.effective_chains", "chains", lower=False
 )
+EXACT = Metric(NLL.name, "scale.energies.exact_nll", "nats")
 SETTINGS = {
     "unit": "energy/boltzmann",
     "model": "energy.rbm.PersistentRBM",
     "args": (784,),
     "data": "scale.data.binary_images",
     "data_args": ("binarized_mnist",),
+    "begin": "scale.energies.at_means",
     "optimizer": "training.sgd",
+    "ema": 0.999,
 }
 
 RECIPES = (
     Recipe(
         name="energy/rbm-mnist-cpu",
         kwargs={"H": 500},
-        steps=15_000,
-        every=15_000,  # each evaluation anneals 1,000 chains
-        lr=0.1,
+        steps=20_000,
+        every=20_000,  # each evaluation anneals 1,000 chains
+        lr=0.2,
         metrics=(ANNEALED, EFFECTIVE),
         goal=88.4,
-        minutes=5,
+        minutes=8,
+        **SETTINGS,
+    ),
+    Recipe(
+        name="energy/rbm16-mnist",
+        kwargs={"H": 16},
+        steps=7_000,
+        every=1_000,
+        lr=0.3,
+        metrics=(EXACT,),
+        goal=151.0,
+        minutes=1,
         **SETTINGS,
     ),
     Recipe(
