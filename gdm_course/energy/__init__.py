@@ -34,7 +34,6 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",
-    "OnGrid": "an energy trained with log Z from a grid: tests/test_boltzmann.py",
     "Causes": "a belief net that nobody trains: tests/test_belief_net.py",
     "Noise": "a protocol: what NCE tells data from",
 }
