@@ -200,7 +200,7 @@ def _weights(D: int, H: int, offset: float = 0.0) -> Inputs:
 
 
 def _alike(D: int, H: int) -> Inputs:
-    """Weak wires: every hidden pattern weighs about as much, so that none may be left out."""
+    """Weak wires: all hidden patterns weigh about the same: none may be left out."""
     return lambda g: tuple(0.1 * _normal(g, *size) for size in ((D, H), (D,), (H,)))
 
 
