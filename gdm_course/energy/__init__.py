@@ -45,6 +45,7 @@ def models() -> dict[str, Example]:
         **bits_and_experts(),
         **beliefs(),
         **chains(),
+        **pictures(),
         **scores(),
     }
 
@@ -70,11 +71,12 @@ def bits_and_experts() -> dict[str, Example]:
 def beliefs() -> dict[str, Example]:
     """Return the models of the unit belief_net."""
     from gdm_course.energy.belief_net import SigmoidBeliefNet
-    from gdm_course.energy.dbn import DBN
+    from gdm_course.energy.dbn import DBN, TwoLayers
 
     return {
         "SigmoidBeliefNet": Example(partial(SigmoidBeliefNet, 6, H=3), (6,), K=2),
         "DBN": Example(partial(DBN, 6, H=3), (6,), K=2, draw={"k": 2}),
+        "TwoLayers": Example(partial(TwoLayers, 6, H=3), (6,), K=2, draw={"k": 2}),
     }
 
 
@@ -101,6 +103,14 @@ def chains() -> dict[str, Example]:
         "FlowPotential": Example(partial(em.FlowPotential, 3, **small), (3,)),
         "EnergyMatching": Example(partial(em.EnergyMatching, 3, dt=0.3, **small), (3,)),
     }
+
+
+def pictures() -> dict[str, Example]:
+    """Return the deep energy of pictures."""
+    from gdm_course.energy.pictures import ConvEnergyModel
+
+    small = partial(ConvEnergyModel, 16, channels=2, places=20, k=2)
+    return {"ConvEnergyModel": Example(small, (16,), draw={"steps": 3})}
 
 
 def scores() -> dict[str, Example]:

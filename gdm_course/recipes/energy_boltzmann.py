@@ -1,4 +1,4 @@
-"""Recipes of the unit energy/boltzmann: RBMs on binarised MNIST, by plain descent."""
+"""Recipes with RBMs: alone, and under a belief net, on binarised MNIST."""
 
 from gdm_course.recipes.settings import NLL, Metric, Public, Recipe
 
@@ -7,6 +7,8 @@ EFFECTIVE = Metric(
     "effective chains of 1,000", "scale.energies.effective_chains", "chains", lower=False
 )
 EXACT = Metric(NLL.name, "scale.energies.exact_nll", "nats")
+BOUND = Metric("bound on the NLL", "scale.energies.bound_nll", "nats")
+ON_TOP = Metric(EFFECTIVE.name, "scale.energies.effective_on_top", "chains", lower=False)
 SETTINGS = {
     "unit": "energy/boltzmann",
     "model": "energy.rbm.PersistentRBM",
@@ -55,5 +57,24 @@ RECIPES = (
         minutes=4,
         priority=13,
         **SETTINGS,
+    ),
+    Recipe(
+        name="energy/dbn-mnist",
+        kwargs={"H": 500, "k": 5, "chains": 1000},
+        steps=40_000,
+        batch=500,
+        every=40_000,
+        lr=0.02,
+        metrics=(BOUND, ON_TOP),
+        goal=84.6,
+        public=Public("84.55", "DBN 500-2000, a bound; training time not told"),
+        device="gpu",
+        minutes=4,
+        **SETTINGS
+        | {
+            "unit": "energy/belief_net",
+            "model": "energy.dbn.TwoLayers",
+            "begin": "scale.energies.on_an_rbm",
+        },
     ),
 )

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from gdm_course import checkpoints
 from gdm_course.energy.ais import LogZ, annealed_log_weights, log_z_estimate, log_z_start
+from gdm_course.energy.dbn import DBN, tied
 from gdm_course.energy.rbm import RBM, PersistentRBM, logit_mean
 from gdm_course.evaluation.likelihood import Estimate, estimate
 
@@ -18,6 +20,15 @@ _found: dict[str, LogZ] = {}  # of the weights annealed last: one walk serves al
 def at_means(model: RBM, x: Tensor) -> None:
     """Start the visible biases where the data's means are, x (N, D)."""
     model.b.data.copy_(logit_mean(x))
+
+
+def on_an_rbm(model: DBN, x: Tensor) -> None:
+    """Start two layers from the best RBM that the course has for them; x is not used."""
+    names = ("energy/rbm-mnist", "energy/rbm-mnist-cpu")
+    name = next(filter(checkpoints.available, names))
+    first, top = model.rbms
+    first.load_state_dict(checkpoints.load(name).state_dict() | {"chain": first.chain})
+    top.load_state_dict(tied(first).state_dict() | {"chain": top.chain})
 
 
 def shipped(model: PersistentRBM) -> PersistentRBM:
@@ -68,3 +79,17 @@ def exact_nll(model: RBM, x: Tensor) -> Estimate:
     """Return the mean of -log p in nats, with log Z from all states of the smaller side."""
     log_z = model.log_z().item()
     return estimate(torch.cat([*map(model.energy, x.split(1000))]) + log_z)
+
+
+@torch.no_grad()
+def bound_nll(model: DBN, x: Tensor) -> Estimate:
+    """Estimate a bound on the mean of -log p in nats; log Z of the top RBM by annealing."""
+    log_z = annealed(model.top)
+    told = estimate(-torch.cat([model.elbo(v, log_z.value) for v in x.split(1000)]))
+    return Estimate(told.value, math.hypot(told.error, log_z.error))
+
+
+@torch.no_grad()
+def effective_on_top(model: DBN, x: Tensor) -> Estimate:
+    """Return how many of the 1,000 chains that bound rests on; x is not used."""
+    return Estimate(annealed(model.top).effective, 0.0)
