@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from scipy import stats
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
@@ -16,7 +17,9 @@ from gdm_course.energy.gaussian_rbm import GaussianRBM, components
 from gdm_course.energy.normalise import Normalised, log_z_grid, log_z_states, states
 from gdm_course.energy.rbm import RBM, PersistentRBM, coin, gibbs_matrix, logit_mean
 from gdm_course.evaluation.likelihood import nll_estimate
+from gdm_course.recipes import Recipe
 from gdm_course.scale import energies
+from gdm_course.scale.run import prepare
 from gdm_course.training import forever, generator, sgd, train
 
 
@@ -310,6 +313,23 @@ def test_figures_of_recipes_are_the_exact_ones_where_both_are_known(monkeypatch)
     with torch.no_grad():
         rbm.W.mul_(0.5)  # other weights: annealed anew
     assert energies.annealed(rbm) != log_z
+
+
+def test_a_recipe_may_begin_at_the_means_of_its_data():
+    recipe = Recipe(
+        name="energy/tiny",
+        unit="energy/boltzmann",
+        model="energy.rbm.PersistentRBM",
+        args=(64,),
+        data="scale.data.binary_images",
+        data_args=("digits",),
+        begin="scale.energies.at_means",
+        steps=1,
+        ema=0.9,
+    )
+    run = prepare(recipe, Fabric(accelerator="cpu", devices=1))
+    torch.testing.assert_close(run.model.b.data, logit_mean(run.splits.train))
+    assert torch.equal(run.average.b, run.model.b)
 
 
 def test_plain_descent_is_plain():
