@@ -13,7 +13,7 @@ from gdm_course.energy.dbn import DBN, tied
 from gdm_course.energy.rbm import RBM, PersistentRBM, logit_mean
 from gdm_course.evaluation.likelihood import Estimate, estimate
 
-CHAINS, TEMPERATURES = 1000, 5000
+CHAINS, TEMPERATURES = 1000, 3000
 _found: dict[str, LogZ] = {}  # of the weights annealed last: one walk serves all figures
 
 
@@ -40,7 +40,7 @@ def shipped(model: PersistentRBM) -> PersistentRBM:
 
 
 def annealed(model: PersistentRBM) -> LogZ:
-    """Return log Z by 1,000 chains over 5,000 temperatures, from the chains' means."""
+    """Return log Z by 1,000 chains over 3,000 temperatures, from the chains' means."""
     model = shipped(model)  # else the end of training and its card would walk twice
     weights = (p.float().cpu().numpy().tobytes() for p in model.parameters())
     key = hashlib.sha256(b"".join(weights)).hexdigest()
