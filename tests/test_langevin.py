@@ -15,7 +15,7 @@ from gdm_course.energy import langevin as lg
 from gdm_course.energy.network import Bowl, EnergyNet, FittedBowl
 from gdm_course.energy.normalise import cell_centres, log_z_grid
 from gdm_course.energy.pictures import ConvEnergyModel
-from gdm_course.evaluation.samples import frechet_distance
+from gdm_course.evaluation.samples import frechet as distance
 from gdm_course.recipes.energy_langevin import RECIPES
 from gdm_course.scale import deep_energies
 from gdm_course.training import forever, generator, train
@@ -379,5 +379,5 @@ def test_its_recipe_trains_for_a_few_steps(monkeypatch):
     see = deep_energies.features("digits", 300)
     assert torch.equal(chance, torch.get_rng_state())
     monkeypatch.setattr(deep_energies, "features", lambda _: see)
-    own = frechet_distance(see(splits.train), see(splits.valid))
+    own = distance(see(splits.train), see(splits.valid))
     assert own < deep_energies.frechet(model, splits.valid).value < math.inf

@@ -12,7 +12,7 @@ from gdm_course.energy.normalise import Normalised, log_z_grid
 from gdm_course.energy.pictures import ConvEnergyModel
 from gdm_course.energy.sampling import noise_like
 from gdm_course.evaluation.likelihood import Estimate, kl_to_truth
-from gdm_course.evaluation.samples import frechet_distance
+from gdm_course.evaluation.samples import frechet as distance
 from gdm_course.nets import mlp
 from gdm_course.scale.data import Splits
 from gdm_course.training import adamw, forever
@@ -80,4 +80,4 @@ def frechet(model: ConvEnergyModel, x: Tensor, name: str = "mnist") -> Estimate:
     with torch.enable_grad():
         see = features(name).to(x.device)
     drawn, noisy = model.sample(CHAINS, STEPS), x + model.sigma * noise_like(x)
-    return Estimate(frechet_distance(see(drawn), see(noisy)).item(), 0.0)
+    return Estimate(distance(see(drawn), see(noisy)).item(), 0.0)
