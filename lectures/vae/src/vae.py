@@ -1091,8 +1091,10 @@ _ = ax.minorticks_off()
 #
 # ## Further: what the encoder leaves on the table
 #
-# The gap in (2) has two sources. The posterior is no diagonal Gaussian; and even among those, one network that answers
-# for all $x$ (*amortisation*) is not the best for each. To tell them apart, give every test digit numbers
+# The gap in (2) has two sources. The posterior is no diagonal Gaussian, for causes that
+# explain the same $x$ compete ([belief nets](../energy/belief_net.ipynb) put numbers to this
+# *explaining away*); and even among diagonal Gaussians, one network that answers for all $x$
+# (*amortisation*) is not the best for each. To tell them apart, give every test digit numbers
 # $\mu,\log\sigma$ *of its own* and climb, model held fixed.
 
 
