@@ -27,6 +27,7 @@ from gdm_course import plotting as plot
 from gdm_course.chance import own_chance
 from gdm_course.data import toy
 from gdm_course.divergences import Estimate, kl_estimate
+from gdm_course.energy.normalise import Normalised
 from gdm_course.environment import must_write
 from gdm_course.protocols import Density
 from gdm_course.training import generator, shifted
@@ -135,7 +136,8 @@ def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure
 
 def _title(entry: Entry) -> str:
     """Name the model, and its gap to the truth where there is one."""
-    name = type(entry.model).__name__
+    model = entry.model
+    name = type(model.model if isinstance(model, Normalised) else model).__name__
     if entry.gap is None:
         return f"{name}: samples"
     return f"{name}: KL {'' if entry.exact else 'under '}{entry.gap.value:.3f} nats"

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from gdm_course.energy import belief_net as bn
 from gdm_course.energy import dbn as deep
 from gdm_course.energy.belief_net import SigmoidBeliefNet
-from gdm_course.energy.dbn import DBN, tied
+from gdm_course.energy.dbn import DBN, TwoLayers, tied
 from gdm_course.energy.normalise import states
+from gdm_course.energy.rbm import PersistentRBM
+from gdm_course.scale import energies
 from gdm_course.training import forever, train
 
 
@@ -181,3 +183,25 @@ def test_log_bits_is_the_log_of_coins():
     logits, x = torch.randn(3, 4), torch.randint(2, (3, 4)).float()
     expected = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
     torch.testing.assert_close(bn.log_bits(logits, x), expected)
+
+
+def test_two_layers_start_from_a_trained_rbm_and_have_its_likelihood(monkeypatch):
+    """Then the bound of a recipe's figure is that of the RBM: exact, for it is tied."""
+    torch.manual_seed(0)
+    rbm, model = PersistentRBM(8, H=4), TwoLayers(8, H=4)
+    torch.nn.init.normal_(rbm.W)
+    monkeypatch.setattr(energies.checkpoints, "available", lambda name: name[-3:] == "cpu")
+    monkeypatch.setattr(energies.checkpoints, "load", {"energy/rbm-mnist-cpu": rbm}.get)
+    monkeypatch.setattr(energies, "TEMPERATURES", 300)
+    energies.on_an_rbm(model, states(8).float())
+    v = states(8)[::7].float()
+    with torch.no_grad():
+        exact = (rbm.energy(v).mean() + rbm.log_z()).item()
+    told = energies.bound_nll(model, v)
+    assert abs(told.value - exact) < 6 * energies.annealed(model.top).error
+    assert 50 < energies.effective_on_top(model, v).value <= 1000
+    weights, below = model.top.W.clone(), rbm.W.detach().clone()
+    for _ in train(model, forever(v, 5), 3, lr=0.1):
+        pass
+    assert not torch.equal(model.top.W, weights)
+    assert torch.equal(model.rbms[0].W, below)

@@ -9,6 +9,7 @@ from torch import nn
 
 from gdm_course.data import energies
 from gdm_course.energy import normalise, sampling
+from gdm_course.energy.network import Bowl
 from gdm_course.energy.normalise import Normalised, log_z_grid, log_z_states, states
 from gdm_course.nets import FourierFeatures, mlp
 from gdm_course.training import generator
@@ -119,6 +120,21 @@ def test_mala_balances_in_detail():
     log_a = E_x - E_y + back - forth
     flow = -E_x + forth + log_a.clamp(max=0)
     torch.testing.assert_close(flow, -E_y + back + (-log_a).clamp(max=0))
+
+
+def test_jumps_bring_two_far_valleys_to_their_shares():
+    """All chains begin in the lesser one; no kick of a Langevin step leads out of it."""
+    law = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.tensor([0.8, 0.2])),
+        torch.distributions.Normal(torch.tensor([-3.0, 3.0]), 0.4),
+    )
+    torch.manual_seed(0)
+    x, bowl = 3 + 0.4 * torch.randn(4000, 1), Bowl(1, 3.0)
+    for _ in range(200):
+        x, moved = sampling.jump_step(lambda x: -law.log_prob(x[:, 0]) + 7, bowl, x)
+    assert abs((x < 0).float().mean() - 0.8) < 6 * math.sqrt(0.16 / 4000)
+    assert stats.kstest(law.cdf(x[:, 0]).numpy(), "uniform").pvalue > 1e-4
+    assert 0.05 < moved.float().mean() < 0.5
 
 
 def test_log_proposal_is_the_density_of_a_step():

@@ -14,6 +14,10 @@ from gdm_course.energy import fit_plane
 from gdm_course.energy import langevin as lg
 from gdm_course.energy.network import Bowl, EnergyNet, FittedBowl
 from gdm_course.energy.normalise import cell_centres, log_z_grid
+from gdm_course.energy.pictures import ConvEnergyModel
+from gdm_course.evaluation.samples import frechet as distance
+from gdm_course.recipes.energy_langevin import RECIPES
+from gdm_course.scale import deep_energies
 from gdm_course.training import forever, generator, train
 
 BOX = ((-7.0, 7.0), (-7.0, 7.0))
@@ -335,3 +339,45 @@ def test_fit_plane_is_normalised_and_comes_closer_than_one_gaussian():
     assert gap < 0.4 * kl_estimate(truth.log_prob, single.log_prob, held_out).value
     total = log_z_grid(lambda x: -model.log_prob(x), BOX, 300)
     assert total.item() == pytest.approx(0, abs=1e-3)
+
+
+# Pictures ---------------------------------------------------------------------------------
+
+
+def test_a_convolutional_energy_starts_as_the_gaussian_of_its_noisy_data():
+    torch.manual_seed(0)
+    model = ConvEnergyModel(16, channels=2, sigma=0.5, places=3000, k=2)
+    x = torch.randn(500, 16) @ torch.randn(16, 16) / 4
+    model.fit_bowl(x)
+    law = MultivariateNormal(x.mean(0), x.T.cov() + 0.25 * torch.eye(16))
+    off = model.energy(x[:9]) + law.log_prob(x[:9])
+    torch.testing.assert_close(off, off[:1].expand(9), atol=1e-3, rtol=1e-3)
+    assert (model.places.mean(0) - x.mean(0)).abs().max() < 6 * x.std() / 50
+    for D in (15, 36, 9):
+        with pytest.raises(ValueError, match=f"D is {D}: expected a square whose side"):
+            ConvEnergyModel(D)
+
+
+def test_its_recipe_trains_for_a_few_steps(monkeypatch):
+    """The energy of data falls below that of chains; its figure can be taken."""
+    recipe = next(r for r in RECIPES if r.name == "energy/conv-mnist")
+    assert recipe.build().D == 784
+    monkeypatch.setattr(deep_energies, "CHAINS", 70)
+    monkeypatch.setattr(deep_energies, "STEPS", 2)
+    torch.manual_seed(0)
+    splits = deep_energies.grey_vectors("digits")
+    assert splits.train.aminmax() == (-1, 1)
+    model = ConvEnergyModel(64, channels=8, places=1000, k=3)
+    deep_energies.fit_bowl(model, splits.train)
+    for _ in train(model, forever(splits.train, 50), 200, lr=5e-3, clip=10.0):
+        pass
+    with torch.no_grad():
+        far = model.bowl.sample(300)
+        noisy = splits.valid + model.sigma * torch.randn_like(splits.valid)
+        assert model.f(far).mean() - model.f(noisy).mean() > 3
+    chance = torch.get_rng_state()
+    see = deep_energies.features("digits", 300)
+    assert torch.equal(chance, torch.get_rng_state())
+    monkeypatch.setattr(deep_energies, "features", lambda _: see)
+    own = distance(see(splits.train), see(splits.valid))
+    assert own < deep_energies.frechet(model, splits.valid).value < math.inf

@@ -34,7 +34,6 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
 PARTS: dict[str, str] = {
     "Normalised": "an energy and its exact log Z: tests/test_energy.py",
-    "OnGrid": "an energy trained with log Z from a grid: tests/test_boltzmann.py",
     "Causes": "a belief net that nobody trains: tests/test_belief_net.py",
     "Noise": "a protocol: what NCE tells data from",
 }
@@ -46,6 +45,7 @@ def models() -> dict[str, Example]:
         **bits_and_experts(),
         **beliefs(),
         **chains(),
+        **pictures(),
         **scores(),
     }
 
@@ -71,11 +71,12 @@ def bits_and_experts() -> dict[str, Example]:
 def beliefs() -> dict[str, Example]:
     """Return the models of the unit belief_net."""
     from gdm_course.energy.belief_net import SigmoidBeliefNet
-    from gdm_course.energy.dbn import DBN
+    from gdm_course.energy.dbn import DBN, TwoLayers
 
     return {
         "SigmoidBeliefNet": Example(partial(SigmoidBeliefNet, 6, H=3), (6,), K=2),
         "DBN": Example(partial(DBN, 6, H=3), (6,), K=2, draw={"k": 2}),
+        "TwoLayers": Example(partial(TwoLayers, 6, H=3), (6,), K=2, draw={"k": 2}),
     }
 
 
@@ -102,6 +103,14 @@ def chains() -> dict[str, Example]:
         "FlowPotential": Example(partial(em.FlowPotential, 3, **small), (3,)),
         "EnergyMatching": Example(partial(em.EnergyMatching, 3, dt=0.3, **small), (3,)),
     }
+
+
+def pictures() -> dict[str, Example]:
+    """Return the deep energy of pictures."""
+    from gdm_course.energy.pictures import ConvEnergyModel
+
+    small = partial(ConvEnergyModel, 16, channels=2, places=20, k=2)
+    return {"ConvEnergyModel": Example(small, (16,), draw={"steps": 3})}
 
 
 def scores() -> dict[str, Example]:

@@ -20,23 +20,25 @@ from gdm_course import validate
 from gdm_course.energy.rbm import RBM, coin
 
 
-def log_between(rbm: RBM, a: Tensor, B: float, v: Tensor) -> Tensor:
+def log_between(
+    rbm: RBM, a: Tensor, B: float, v: Tensor, inputs: Tensor | None = None
+) -> Tensor:
     """Return log f_B(v), from independent bits with biases a (B = 0) to the RBM (B = 1).
 
     log f_B(v) = (1 - B) a'v + B b'v + sum_j softplus(B (c + v'W)_j).
 
-    Args: v (n, D). Returns: (n,), float64.
+    Args: v (n, D), and the inputs c + v'W (n, H) if they are known. Returns: (n,), float64.
     """
-    inputs = B * (rbm.c + v @ rbm.W)
-    return ((v @ ((1 - B) * a + B * rbm.b)) + F.softplus(inputs).sum(1)).double()
+    inputs = rbm.c + v @ rbm.W if inputs is None else inputs
+    return (v @ ((1 - B) * a + B * rbm.b) + F.softplus(B * inputs).sum(1)).double()
 
 
 def step_between(
-    rbm: RBM, a: Tensor, B: float, v: Tensor, generator: Generator | None = None
+    rbm: RBM, a: Tensor, B: float, inputs: Tensor, generator: Generator | None = None
 ) -> Tensor:
-    """Take one Gibbs step that leaves f_B as it is: (n, D) -> (n, D)."""
-    h = coin(torch.sigmoid(B * (rbm.c + v @ rbm.W)), generator)
-    return coin(torch.sigmoid((1 - B) * a + B * (rbm.b + h @ rbm.W.T)), generator)
+    """Take one Gibbs step that leaves f_B as it is: c + v'W (n, H) -> the next v (n, D)."""
+    h = coin(torch.sigmoid(B * inputs), generator)
+    return coin(torch.sigmoid((1 - B) * a + B * rbm.b + B * (h @ rbm.W.T)), generator)
 
 
 @torch.no_grad()
@@ -69,8 +71,9 @@ def annealed_log_weights(
     v = coin(torch.sigmoid(a).expand(validate.count(n, least=1), -1), generator)
     log_w = v.new_zeros(n, dtype=torch.float64)
     for low, high in pairwise(betas):
-        log_w += log_between(rbm, a, high, v) - log_between(rbm, a, low, v)
-        v = step_between(rbm, a, high, v, generator)
+        inputs = rbm.c + v @ rbm.W  # of both densities and of the step
+        log_w += log_between(rbm, a, high, v, inputs) - log_between(rbm, a, low, v, inputs)
+        v = step_between(rbm, a, high, inputs, generator)
     return log_w
 
 

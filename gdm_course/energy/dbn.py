@@ -121,6 +121,17 @@ class DBN(Stack):
         return v
 
 
+class TwoLayers(DBN):
+    """A deep belief net that has grown already, its two RBMs tied, for long runs.
+
+    Args: D, H and more, as of Stack.
+    """
+
+    def __init__(self, D: int, *, H: int = 500, **more):
+        super().__init__(D, H=H, **more)
+        self.grow()
+
+
 @torch.no_grad()
 def log_marginal(dbn: DBN, v: Tensor) -> Tensor:
     """Return log p(v) of two layers by visiting all h between them, exact: (B, D) -> (B,).

@@ -85,7 +85,7 @@ class GaussianRBM(GaussianWires, RBM):
 
     def loss(self, v: Tensor) -> Tensor:
         """Return mean F(data) - mean F(chain), as of RBM."""
-        return self.energy(v).mean() - self.energy(self.negative(v)).mean()
+        return self.gap(v, self.gibbs(v, self.k))
 
     def score(self, v: Tensor) -> Tensor:
         """Return grad log p(v) = -grad F(v): (B, D) -> (B, D)."""

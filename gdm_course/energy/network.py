@@ -48,7 +48,8 @@ class FittedBowl(nn.Module):
     def __init__(self, x: Tensor, noise: float = 0.0):
         super().__init__()
         x = validate.points(x, "D", least=2).detach()
-        covariance = torch.atleast_2d(torch.cov(x.double().T))
+        apart = x.double() - x.double().mean(0)
+        covariance = apart.T @ apart / (len(x) - 1)
         covariance = covariance + noise**2 * torch.eye(x.shape[1], dtype=torch.float64)
         root = torch.linalg.cholesky(covariance)
         self.register_buffer("centre", x.mean(0))

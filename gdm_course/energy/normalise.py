@@ -95,26 +95,3 @@ class Normalised(nn.Module):
         """Return log p(x) in nats: (B, *D) -> (B,)."""
         E = self.model.energy(x)
         return -E - self.log_z.to(E.dtype)
-
-
-class OnGrid(nn.Module):
-    """An energy with log Z from a grid, anew in every step: trained by exact likelihood.
-
-    Args:
-        model: with `energy(x)`, (B, D) -> (B,), D 1 or 2: a grid has n^D cells.
-        bounds: of the grid, ((low, high), ...).
-        n: cells in every dimension.
-    """
-
-    def __init__(self, model: nn.Module, bounds: tuple, n: int = 100):
-        super().__init__()
-        self.model, self.bounds, self.n = model, bounds, n
-
-    def log_z(self) -> Tensor:
-        """Return log Z on the grid: (), float64, differentiable."""
-        return log_z_grid(self.model.energy, self.bounds, self.n)
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Return the mean of -log p(x) in nats."""
-        E = self.model.energy(x)
-        return E.mean() + self.log_z().to(E.dtype)

@@ -24,7 +24,9 @@ from gdm_course.nets import precise
 
 def coin(p: Tensor, generator: Generator | None = None) -> Tensor:
     """Toss a coin for every entry: 1 with probability p, else 0, in the dtype of p."""
-    return torch.bernoulli(p, generator=generator)
+    fine = torch.promote_types(p.dtype, torch.float32)
+    u = torch.rand(p.shape, generator=generator, dtype=fine, device=p.device)
+    return u.lt_(p).to(p.dtype)
 
 
 def logit_mean(x: Tensor, least: float = 1e-3) -> Tensor:
@@ -59,12 +61,12 @@ class Wires(nn.Module):
     def hidden(self, v: Tensor) -> Tensor:
         """Return p(h_j = 1 | v) = sigmoid(c + v'W)_j, (4): (B, D) -> (B, H)."""
         v = validate.points(v, len(self.b), self.b, name="v", least=0)
-        return torch.sigmoid(self.c + v @ self.W)
+        return torch.addmm(self.c, v, self.W).sigmoid_()
 
     def visible(self, h: Tensor) -> Tensor:
         """Return p(v_i = 1 | h) = sigmoid(b + Wh)_i, (4): (B, H) -> (B, D)."""
         h = validate.points(h, len(self.c), self.c, name="h", least=0)
-        return torch.sigmoid(self.b + h @ self.W.T)
+        return torch.addmm(self.b, h, self.W.T).sigmoid_()
 
     def energy(self, v: Tensor) -> Tensor:
         """Return F(v) = -log sum_h e^-E(v, h), the free energy, (5): (B, D) -> (B,)."""
@@ -94,14 +96,16 @@ class RBM(Wires):
             v = coin(self.visible(coin(self.hidden(v), generator)), generator)
         return v
 
-    def negative(self, v: Tensor) -> Tensor:
-        """Return what is to become less likely: k steps away from the data, (B, D)."""
-        return self.gibbs(v, self.k)
+    def gap(self, v: Tensor, ends: Tensor) -> Tensor:
+        """Return mean F(v) - mean F(ends), both in one go: its slope is (3), ()."""
+        v = validate.shaped(v, len(self.b)).to(self.b)
+        F_all = self.energy(torch.cat([v, ends]))
+        return F_all[: len(v)].mean() - F_all[len(v) :].mean()
 
     def loss(self, v: Tensor) -> Tensor:
         """Return mean F(data) - mean F(chain): its slope is (3), its value is idle."""
         v = validate.bits(v, len(self.b), self.b)
-        return self.energy(v).mean() - self.energy(self.negative(v)).mean()
+        return self.gap(v, self.gibbs(v, self.k))
 
     @torch.no_grad()
     def sample(self, n: int, k: int = 1000) -> Tensor:
@@ -119,8 +123,8 @@ class RBM(Wires):
 class PersistentRBM(RBM):
     """An RBM whose chains go on from one step of training to the next: PCD-k.
 
-    They are the buffer `chain`, bytes, and move when a loss is backpropagated in training;
-    a loss that is only looked at starts k steps from where they are.
+    They are the buffer `chain`, bytes. A step of training compares the data with where they
+    are, and then moves them; a loss that is only looked at leaves them there.
 
     Args:
         D, H, k: as of RBM.
@@ -132,18 +136,30 @@ class PersistentRBM(RBM):
         validate.at_least(1, chains=chains)
         self.register_buffer("chain", torch.randint(2, (chains, D), dtype=torch.uint8))
 
-    def negative(self, v: Tensor) -> Tensor:
-        """Return the chains, k steps on: (chains, D), whatever the data v."""
-        return self.gibbs(self.chain.to(v.dtype), self.k)
-
     def loss(self, v: Tensor) -> Tensor:
         """Return mean F(data) - mean F(chains), as of RBM."""
-        v = validate.bits(v, len(self.b), self.b)
-        ends = self.negative(v)
-        difference = self.energy(v).mean() - self.energy(ends).mean()
+        ends = self.chain.to(self.b)
+        gap = self.gap(v, ends)
         if not self.training:
-            return difference
-        return on_backward(difference, lambda: self.chain.copy_(ends))
+            return gap
+        return on_backward(gap, lambda: self.chain.copy_(self.gibbs(ends, self.k)))
+
+    @torch.no_grad()
+    def ascend(self, v: Tensor, lr: float) -> None:
+        """Take the step that plain descent on `loss` takes, by (3) itself and in place.
+
+        Args: v (B, D), bits as real numbers, whose values are not looked at again.
+        """
+        v, ends = validate.points(v, len(self.b), self.b, name="v"), self.chain.to(self.b)
+        both, n = torch.cat([v, ends]), len(v)
+        h = self.hidden(both)  # of the data, then of the chains
+        self.chain.copy_(self.gibbs(coin(self.visible(coin(h[n:]))), self.k - 1))
+        share = both.new_full((len(both),), 1 / n)
+        share[n:] = -1 / len(ends)  # data minus chains
+        pull = h.mul_(share[:, None])
+        self.W.addmm_(both.T, pull, alpha=lr)
+        self.b.addmv_(both.T, share, alpha=lr)
+        self.c.add_(pull.sum(0), alpha=lr)
 
 
 @torch.no_grad()

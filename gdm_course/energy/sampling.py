@@ -111,6 +111,25 @@ def choose(
     return torch.where(moved.view(-1, *[1] * (x.ndim - 1)), y, x), moved
 
 
+def jump_step(energy: Energy, bowl, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Propose a fresh place for every chain, from a bowl, and take it if p agrees.
+
+    log a = E(x) - E(y) - (E_bowl(x) - E_bowl(y)). A jump crosses any ridge between two
+    valleys; it is refused nearly always in many dimensions (Hastings 1970).
+
+    Args:
+        energy, x: as of `langevin_step`.
+        bowl: with `energy` and `sample`, such as `network.Bowl`, as wide as p or wider.
+
+    Returns:
+        Where the chains are (B, *D), and which of them moved (B,).
+    """
+    with torch.no_grad():
+        y = bowl.sample(len(x))
+        log_a = energy(x) - energy(y) - bowl.energy(x) + bowl.energy(y)
+    return choose(x.detach(), y, log_a)
+
+
 def leapfrog(
     energy: Energy, x: Tensor, p: Tensor, step: float, steps: int
 ) -> tuple[Tensor, Tensor]:

@@ -109,6 +109,7 @@ class Optimisation(Players):
 
     Attributes:
         steps, batch: optimiser steps, and rows per step over all devices together.
+        begin: dotted path of a function (model, training data) that sets weights at first.
         augment: dotted path of a function that changes a batch at random, on its device.
         lr, warmup: highest learning rate; steps over which it rises, before it falls.
         optimizer: dotted path of a function (model, lr, weight_decay) -> optimiser.
@@ -121,6 +122,7 @@ class Optimisation(Players):
 
     steps: int
     batch: int = 100
+    begin: str | None = None
     augment: str | None = None
     lr: float = 1e-3
     warmup: int = 0

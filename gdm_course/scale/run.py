@@ -75,9 +75,11 @@ def prepare(recipe: Recipe, fabric: Any) -> Run:
     model = recipe.build().to(fabric.device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
+    if recipe.begin:
+        resolve(recipe.begin)(model, splits.train)
     average = follower(model, recipe) if recipe.ema else None
     optimizer = resolve(recipe.optimizer)(model, recipe.lr, recipe.weight_decay)
-    splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
     set_seeds(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
     code, plan = fingerprint(recipe.model), Plan.of(recipe)
     return Run(recipe, model, average, optimizer, splits, code, plan)

@@ -199,6 +199,17 @@ def _weights(D: int, H: int, offset: float = 0.0) -> Inputs:
     return draw
 
 
+def _alike(D: int, H: int) -> Inputs:
+    """Weak wires: all hidden patterns weigh about the same: none may be left out."""
+    return lambda g: tuple(0.1 * _normal(g, *size) for size in ((D, H), (D,), (H,)))
+
+
+def _best_half(W: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """The sum over the half of the patterns that weighs most."""
+    terms = _each(W, b, c)
+    return torch.logsumexp(terms.topk(len(terms) // 2).values, 0)
+
+
 def _unit_vectors(W: Tensor, b: Tensor, c: Tensor) -> Tensor:
     h = torch.eye(len(c)).to(W)
     return torch.logsumexp(h @ c + F.softplus(b + h @ W.T).sum(1), 0)
@@ -210,6 +221,7 @@ log_z_by_hidden = close(
     {
         "": _weights(5, 3),
         "60 visible units": _weights(60, 4, 3.0),
+        "weak wires": _alike(6, 4),
         "one hidden unit": _weights(2, 1),
     },
     [
@@ -228,6 +240,10 @@ log_z_by_hidden = close(
         Mistake(
             lambda W, b, c: _log_z(W, b, c) - len(c) * torch.log(torch.tensor(2.0)),
             "this is the log of the mean over the patterns; Z is their sum",
+        ),
+        Mistake(
+            _best_half,
+            "half of the patterns are left out: each h_j is 0 as well as 1",
         ),
         Mistake(
             lambda W, b, c: _each(W, b, c).max(),

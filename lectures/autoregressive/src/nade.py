@@ -389,6 +389,9 @@ for name, where in {
 # $$p(x_d \mid x_{<d}) = \sum_{j=1}^{K}\pi_{dj}\,\mathcal N(x_d;\ \mu_{dj},\ \sigma_{dj}^2),
 #   \qquad
 #   (\log\pi_d,\mu_d,\log\sigma_d) = b_d + V_d\, h_d. \tag{5}$$
+#
+# A mixture adds Gaussians. Multiplied, they make a single narrower one, as
+# [Boltzmann machines](../energy/boltzmann.ipynb) shows among its products of experts.
 
 
 # %% tags=["from:autoregressive.nade.gaussian_mixture"]
