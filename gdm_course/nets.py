@@ -145,3 +145,67 @@ def conv_net(C_in: int, C_out: int, *, hidden: int = 64, blocks: int = 2) -> nn.
         nn.Conv2d(hidden, C_out, 3, padding=1),
     )
     return nn.Sequential(first, *body, nn.SiLU(), last)
+
+
+def norm(C: int) -> nn.GroupNorm:
+    """Return a normalisation of C channels in up to 8 groups, of one picture at a time."""
+    return nn.GroupNorm(math.gcd(8, C), C)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a straight way, told e between them by scale and shift.
+
+    Args: channels C_in, C_out; numbers E in e; dropout before the second convolution.
+    """
+
+    def __init__(self, C_in: int, C_out: int, E: int, dropout: float = 0.0):
+        super().__init__()
+        self.one = nn.Sequential(
+            norm(C_in), nn.SiLU(), nn.Conv2d(C_in, C_out, 3, padding=1)
+        )
+        self.told, self.norm = (
+            nn.Sequential(nn.SiLU(), nn.Linear(E, 2 * C_out)),
+            norm(C_out),
+        )
+        last = zero_last(nn.Conv2d(C_out, C_out, 3, padding=1))
+        self.two = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), last)
+        self.way = nn.Conv2d(C_in, C_out, 1) if C_in != C_out else nn.Identity()
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """Return (B, C_out, H, W) of x (B, C_in, H, W) and e (B, E)."""
+        scale, shift = self.told(e)[:, :, None, None].chunk(2, 1)
+        return self.way(x) + self.two(self.norm(self.one(x)) * (1 + scale) + shift)
+
+
+class Attention(nn.Module):
+    """Every pixel looks at all others: (B, C, H, W) -> x plus what it saw."""
+
+    def __init__(self, C: int):
+        super().__init__()
+        self.norm, self.qkv = norm(C), nn.Conv2d(C, 3 * C, 1)
+        self.out = zero_last(nn.Conv2d(C, C, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus the mean of values, weighted by softmax(q k / sqrt(C))."""
+        q, k, v = self.qkv(self.norm(x)).flatten(2).mT.chunk(3, -1)  # (B, H W, C) each
+        seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        return x + self.out(seen.mT.unflatten(2, x.shape[2:]))
+
+
+class Down(nn.Conv2d):
+    """Half the size, rounded up, by a convolution with stride 2: C channels stay C."""
+
+    def __init__(self, C: int):
+        super().__init__(C, C, 3, stride=2, padding=1)
+
+
+class Up(nn.Module):
+    """To a given larger size: every pixel repeated, then a convolution."""
+
+    def __init__(self, C: int):
+        super().__init__()
+        self.conv = nn.Conv2d(C, C, 3, padding=1)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Return (B, C, *size) of x (B, C, H, W)."""
+        return self.conv(nn.functional.interpolate(x, tuple(size)))

@@ -1,0 +1,43 @@
+"""Diffusion probabilistic models: data dissolve into noise, and a network walks back."""
+
+from functools import partial
+
+from torch import nn
+
+from gdm_course.examples import Example
+
+PARTS: dict[str, str] = {}
+
+
+def models() -> dict[str, Example]:
+    """Return a small one of every model, for the sweep of tests and the taxonomy."""
+    return {
+        **chains(),
+    }
+
+
+def chains() -> dict[str, Example]:
+    """Return the models of the unit ddpm."""
+    from gdm_course.diffusion import ddpm
+    from gdm_course.diffusion.decoders import LevelDecoder
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.schedule import cosine_schedule
+    from gdm_course.diffusion.unet import UNet
+
+    shape = (1, 4, 4)
+
+    def plane(kind: type, classes: int = 0) -> nn.Module:
+        net = Denoiser(3, hidden=8, depth=1, classes=classes)
+        return kind(net, (3,), schedule=cosine_schedule(4), drop=0.2)
+
+    def pictures() -> nn.Module:
+        net = UNet(1, width=4, classes=3)
+        few = cosine_schedule(4)
+        return ddpm.DDPM(net, shape, schedule=few, decoder=LevelDecoder(5), drop=0.2)
+
+    return {
+        "DDPM": Example(partial(plane, ddpm.DDPM), (3,)),
+        "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
+        "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
+        "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
+    }

@@ -1,0 +1,67 @@
+"""What data are at the end of the chain: real numbers, or codes that lie on levels.
+
+The first step of noise is so small that x_1 says everything about x_0; what is left to say
+has a closed form and no network.
+
+References:
+    Kingma, Salimans, Poole, Ho (2021). Variational diffusion models. arXiv:2107.00630.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course import validate
+from gdm_course.diffusion.schedule import Schedule, rowwise
+
+
+class RealDecoder(nn.Module):
+    """Real numbers: p(x_0 | x_1) = N(x_1 / alpha_1, (sigma_1 / alpha_1)^2), in nats."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Show data to the chain as they are: (B, *D) -> (B, *D)."""
+        return validate.points(x, ...)
+
+    def log_likelihood(self, x: Tensor, x_1: Tensor, schedule: Schedule) -> Tensor:
+        """Return log p(x_0 = x | x_1) in nats: (B, *D), (B, *D) -> (B,)."""
+        alpha, sigma = rowwise(schedule.alpha(1), x_1), rowwise(schedule.sigma(1), x_1)
+        gap = (alpha * x - x_1) / sigma
+        log_p = -gap.square() / 2 - (sigma / alpha).log() - math.log(2 * math.pi) / 2
+        return log_p.flatten(1).sum(1)
+
+    def show(self, x: Tensor) -> Tensor:
+        """Return the end of the chain as data: (n, *D) -> (n, *D)."""
+        return x
+
+
+class LevelDecoder(nn.Module):
+    """Codes 0..K-1 on levels v = 2 code / (K - 1) - 1: P(code | x_1) ~ N(x_1; alpha_1 v).
+
+    P = softmax over v of -(x_1 - alpha_1 v)^2 / (2 sigma_1^2): the bound is of -log P.
+
+    Args:
+        K: number of values.
+    """
+
+    def __init__(self, K: int):
+        super().__init__()
+        validate.at_least(2, K=K)
+        self.register_buffer("levels", torch.linspace(-1, 1, K), persistent=False)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the levels of codes: (B, *D) -> (B, *D) from -1 to 1."""
+        return self.levels[validate.codes(x, len(self.levels))]
+
+    def log_likelihood(self, x: Tensor, x_1: Tensor, schedule: Schedule) -> Tensor:
+        """Return log P(codes x | x_1) in nats: (B, *D), (B, *D) -> (B,)."""
+        alpha, sigma = schedule.alpha(1).to(x_1), schedule.sigma(1).to(x_1)
+        gaps = (x_1[..., None] - alpha * self.levels.to(x_1)) / sigma  # (B, *D, K)
+        log_p = (-gaps.square() / 2).log_softmax(-1)
+        x = validate.codes(x, len(self.levels))
+        return log_p.gather(-1, x[..., None]).flatten(1).sum(1)
+
+    def show(self, x: Tensor) -> Tensor:
+        """Return the codes whose levels are nearest: (n, *D) -> (n, *D), int64."""
+        K = len(self.levels)
+        return ((x + 1) * (K - 1) / 2).round().clamp(0, K - 1).long()
