@@ -27,10 +27,13 @@ def coloured(x: Tensor, y: Tensor, generator: torch.Generator | None = None) -> 
 def colour_of(x: Tensor, share: float = 0.75) -> Tensor:
     """Return the colour of pictures: 0 red, 1 green, 2 blue, 3 none of them: (N,).
 
+    A pixel counts as much as it is bright.
+
     Args:
         x: (N, 3, H, W), with a background of 0; below 0 counts as 0.
         share: of the light that one channel must have to be the colour.
     """
-    light = x.clamp_min(0).sum((2, 3))
+    x = x.clamp_min(0)
+    light = (x * x.sum(1, keepdim=True)).sum((2, 3))
     most, channel = (light / light.sum(1, keepdim=True).clamp_min(1e-9)).max(1)
     return torch.where(most >= share, channel, 3)

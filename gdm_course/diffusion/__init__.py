@@ -13,6 +13,7 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **chains(),
+        **steered(),
     }
 
 
@@ -40,4 +41,31 @@ def chains() -> dict[str, Example]:
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
         "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
         "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
+    }
+
+
+def steered() -> dict[str, Example]:
+    """Return the models of the unit guidance."""
+    from gdm_course.diffusion.damage import inpaint_box, one_of, to_grey, uncrop_frame
+    from gdm_course.diffusion.ddpm import DDPM
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.guidance import Guided
+    from gdm_course.diffusion.palette import Palette, PixelNet
+    from gdm_course.diffusion.schedule import cosine_schedule
+    from gdm_course.diffusion.unet import UNet
+
+    small, shape = {"hidden": 8, "depth": 1}, (2, 4, 4)
+
+    def guided() -> nn.Module:
+        net = Denoiser(3, **small, classes=3)
+        return Guided(DDPM(net, (3,), schedule=cosine_schedule(4)))
+
+    def large() -> nn.Module:
+        ways = partial(one_of, ways=(inpaint_box, uncrop_frame, to_grey))
+        return Palette(UNet(2, width=4, C_condition=3), shape, degrade=ways)
+
+    return {
+        "Guided": Example(guided, (3,)),
+        "Palette": Example(lambda: Palette(PixelNet(shape, 3, **small), shape), shape),
+        "Palette of all damages": Example(large, shape),
     }

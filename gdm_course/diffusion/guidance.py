@@ -5,7 +5,8 @@ says of clean data, and samplers go on as before. Numbered equations are those o
 lecture diffusion/guidance.
 
 References:
-    Dhariwal, Nichol (2021). Diffusion models beat GANs on image synthesis. arXiv:2105.05233.
+    Dhariwal, Nichol (2021). Diffusion models beat GANs on image synthesis.
+        arXiv:2105.05233.
     Ho, Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
     Kynkaanniemi, Aittala, Karras, Laine, Aila, Lehtinen (2024). Applying guidance in a
         limited interval improves sample and distribution quality. arXiv:2404.07724.
@@ -93,7 +94,7 @@ class ExactClasses(nn.Module):
         return torch.log_softmax(log_p + self.weights.to(x_t).log(), 1)
 
     def forward(self, x_t: Tensor, log_snr: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the exact mean of the clean data: (B, *D), (B,), labels (B,) -> (B, *D)."""
+        """Return the exact mean of clean data: (B, *D), (B,), labels (B,) -> (B, *D)."""
         each = torch.stack([part(x_t, log_snr) for part in self.parts], 1)  # (B, K, *D)
         if y is None:
             share = self.log_classes(x_t, log_snr).exp()
