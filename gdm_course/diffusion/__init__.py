@@ -48,6 +48,7 @@ def steered() -> dict[str, Example]:
     """Return the models of the unit guidance."""
     from gdm_course.diffusion.damage import inpaint_box, one_of, to_grey, uncrop_frame
     from gdm_course.diffusion.ddpm import DDPM
+    from gdm_course.diffusion.decoders import LevelDecoder
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.guidance import Guided
     from gdm_course.diffusion.palette import Palette, PixelNet
@@ -62,10 +63,11 @@ def steered() -> dict[str, Example]:
 
     def large() -> nn.Module:
         ways = partial(one_of, ways=(inpaint_box, uncrop_frame, to_grey))
-        return Palette(UNet(2, width=4, C_condition=3), shape, degrade=ways)
+        net, codes = UNet(2, width=4, C_condition=3), LevelDecoder(5)
+        return Palette(net, shape, degrade=ways, decoder=codes)
 
     return {
         "Guided": Example(guided, (3,)),
-        "Palette": Example(lambda: Palette(PixelNet(shape, 3, **small), shape), shape),
-        "Palette of all damages": Example(large, shape),
+        "Palette": Example(lambda: Palette(PixelNet(shape, **small), shape), shape),
+        "Palette of all damages": Example(large, shape, K=5),
     }

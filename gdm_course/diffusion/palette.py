@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gdm_course import validate
 from gdm_course.diffusion.damage import Damaged, inpaint_box
 from gdm_course.diffusion.ddim import ddim_step, strided
-from gdm_course.diffusion.ddpm import spread_steps
+from gdm_course.diffusion.ddpm import DenoisingModel, spread_steps
 from gdm_course.diffusion.denoiser import Waves
 from gdm_course.diffusion.schedule import (
     Schedule,
@@ -23,21 +23,22 @@ from gdm_course.diffusion.schedule import (
     q_sample,
     rowwise,
 )
-from gdm_course.diffusion.targets import Target, Velocity
+from gdm_course.diffusion.targets import Clean, Target
 from gdm_course.learning import evaluating
 from gdm_course.nets import mlp, precise
 
 
-class Palette(nn.Module):
+class Palette(DenoisingModel):
     """A denoiser that also sees the damaged picture; only what is missing gets noise.
 
     Args:
         net: (x_t, log_snr, condition=) -> like x_t, with C + 1 channels of condition: what
             is seen, and which pixels are known.
         shape: of a picture (C, H, W).
-        degrade: damages pictures (B, C, H, W) anew in every batch, see above.
+        degrade: damages pictures anew in every batch, such as `damage.inpaint_box`.
         schedule: `cosine_schedule(1000)` if None.
-        target: what the network is asked for; `Velocity()` if None.
+        target: what the network is asked for; the clean picture if None.
+        decoder: as of `DDPM`: `LevelDecoder(K)` for pictures of codes.
     """
 
     def __init__(
@@ -48,28 +49,28 @@ class Palette(nn.Module):
         degrade: Callable[[Tensor], Damaged] = inpaint_box,
         schedule: Schedule | None = None,
         target: Target | None = None,
+        decoder: nn.Module | None = None,
     ):
-        super().__init__()
-        self.net, self.shape, self.degrade = net, tuple(shape), degrade
-        self.schedule, self.target = schedule or cosine_schedule(1000), target or Velocity()
+        super().__init__(net, shape, target or Clean(), decoder)
+        self.degrade, self.schedule = degrade, schedule or cosine_schedule(1000)
 
-    def answer(self, x_t: Tensor, log_snr: Tensor, seen: Tensor, known: Tensor) -> Tensor:
+    def answer(self, x_t: Tensor, t: Tensor, seen: Tensor, known: Tensor) -> Tensor:
         """Return what the network says of the noisy picture beside the damaged one."""
-        condition = torch.cat([seen, known], 1)
-        return precise(self.net(x_t, log_snr.to(x_t), condition=condition))
+        log_snr, condition = self.schedule.log_snr(t).to(x_t), torch.cat([seen, known], 1)
+        return precise(self.net(x_t, log_snr.expand(len(x_t)), condition=condition))
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean squared error over the missing numbers, equation (6): ()."""
-        x0 = validate.points(x, self.shape, self)
+        x0 = self.embed(x)
         (seen, known), eps = self.degrade(x0), noise_like(x0)
         t = spread_steps(len(x0), 1, self.schedule.T, x0.device)
         x_t = torch.where(known > 0, x0, q_sample(x0, t, eps, self.schedule))
-        out = self.answer(x_t, self.schedule.log_snr(t), seen, known)
         alpha, sigma = (
             rowwise(f(t), x0) for f in (self.schedule.alpha, self.schedule.sigma)
         )
-        error = (out - self.target.target(x0, eps, alpha, sigma)).square()
+        target = self.target.target(x0, eps, alpha, sigma)
         missing = (known == 0).expand_as(x0)
+        error = (self.answer(x_t, t, seen, known) - target).square()
         return torch.where(missing, error, 0).sum() / missing.sum().clamp_min(1)
 
     @torch.no_grad()
@@ -80,7 +81,7 @@ class Palette(nn.Module):
 
         Args:
             seen, known: damaged pictures (B, C, H, W), (B, 1, H, W).
-            steps: evaluations of the network; 1 asks noise alone.
+            steps: evaluations of the network; 1 asks it about noise alone.
             start: noise to begin with (B, C, H, W), the only chance in it; drawn if None.
         """
         seen = validate.points(seen, self.shape, self, name="seen")
@@ -89,39 +90,34 @@ class Palette(nn.Module):
         with evaluating(self):
             for t, s in pairwise(strided(S.T, steps)):
                 x_t = torch.where(known > 0, seen, x)
-                log_snr = S.log_snr(t).expand(len(x))
-                out = self.answer(x_t, log_snr, seen, known)
-                x0_hat = self.target.clean(
-                    out, x_t, rowwise(S.alpha(t), x), rowwise(S.sigma(t), x)
-                )
-                x = ddim_step(x, x0_hat, s, t, S)
+                alpha, sigma = rowwise(S.alpha(t), x), rowwise(S.sigma(t), x)
+                out = self.answer(x_t, t, seen, known)
+                x = ddim_step(x, self.target.clean(out, x_t, alpha, sigma), s, t, S)
         return torch.where(known > 0, seen, x)
 
 
 class PixelNet(nn.Module):
-    """A perceptron of small pictures that sees a condition: residual, for any `Palette`.
+    """A perceptron for small pictures that sees a damaged one beside them, for `Palette`.
 
     Args:
         shape: of a picture (C, H, W).
-        C_condition: channels of the condition, (C + 1) for `Palette`.
         hidden, depth: units, and residual layers.
     """
 
-    def __init__(
-        self, shape: Sequence[int], C_condition: int, *, hidden: int = 320, depth: int = 3
-    ):
+    def __init__(self, shape: Sequence[int], *, hidden: int = 320, depth: int = 3):
         super().__init__()
         validate.at_least(1, shape=shape, hidden=hidden)
-        validate.at_least(0, C_condition=C_condition, depth=depth)
+        validate.at_least(0, depth=depth)
         (C, H, W), self.waves = shape, Waves(16)
-        self.given = (C_condition, H, W)
-        self.first = nn.Linear((C + C_condition) * H * W + 32, hidden)
+        self.given = (C + 1, H, W)
+        self.first = nn.Linear((2 * C + 1) * H * W + 32, hidden)
         self.layers = nn.ModuleList(mlp((hidden, hidden, hidden)) for _ in range(depth))
         self.last = nn.Linear(hidden, C * H * W)
 
     def forward(self, x: Tensor, log_snr: Tensor, y=None, condition=None) -> Tensor:
         """Return (B, C, H, W) of x (B, C, H, W), log_snr (B,) and the condition."""
-        validate.points(condition, self.given, self, name="condition")
+        x = validate.points(x, (self.given[0] - 1, *self.given[1:]), self)
+        condition = validate.points(condition, self.given, self, name="condition")
         h = self.first(
             torch.cat([x.flatten(1), condition.flatten(1), self.waves(log_snr)], 1)
         )
