@@ -23,7 +23,7 @@ def chains() -> dict[str, Example]:
     from gdm_course.diffusion.decoders import LevelDecoder
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.schedule import cosine_schedule
-    from gdm_course.diffusion.unet import UNet
+    from gdm_course.diffusion.unet import ImageDDPM, UNet
 
     shape = (1, 4, 4)
 
@@ -36,7 +36,9 @@ def chains() -> dict[str, Example]:
         few = cosine_schedule(4)
         return ddpm.DDPM(net, shape, schedule=few, decoder=LevelDecoder(5), drop=0.2)
 
+    small = partial(ImageDDPM, shape, 5, T=4, width=4, high=5, low=-5)
     return {
+        "ImageDDPM": Example(small, shape, K=5),
         "DDPM": Example(partial(plane, ddpm.DDPM), (3,)),
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
         "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),

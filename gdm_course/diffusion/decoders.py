@@ -8,6 +8,7 @@ References:
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +16,37 @@ from torch import Tensor, nn
 from gdm_course import validate
 from gdm_course.diffusion.schedule import Schedule, rowwise
 
+LOG_2PI = math.log(2 * math.pi)
+
 
 class RealDecoder(nn.Module):
-    """Real numbers: p(x_0 | x_1) = N(x_1 / alpha_1, (sigma_1 / alpha_1)^2), in nats."""
+    """Real numbers: p(x_0 | x_1) = N(x_1 / alpha_1, (sigma_1 / alpha_1)^2), in nats.
+
+    Args:
+        shift, scale: the chain sees (x - shift) / scale; shift is a number or (*D,).
+    """
+
+    def __init__(self, shift: Tensor | Sequence[float] | float = 0.0, scale: float = 1.0):
+        super().__init__()
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale is {scale}: expected a positive number")
+        self.register_buffer("shift", torch.as_tensor(shift).float())
+        self.scale = scale
 
     def embed(self, x: Tensor) -> Tensor:
-        """Show data to the chain as they are: (B, *D) -> (B, *D)."""
-        return validate.points(x, ...)
+        """Show data to the chain, centred and scaled: (B, *D) -> (B, *D)."""
+        return (validate.points(x, ...) - self.shift.to(x)) / self.scale
 
     def log_likelihood(self, x: Tensor, x_1: Tensor, schedule: Schedule) -> Tensor:
         """Return log p(x_0 = x | x_1) in nats: (B, *D), (B, *D) -> (B,)."""
         alpha, sigma = rowwise(schedule.alpha(1), x_1), rowwise(schedule.sigma(1), x_1)
-        gap = (alpha * x - x_1) / sigma
-        log_p = -gap.square() / 2 - (sigma / alpha).log() - math.log(2 * math.pi) / 2
-        return log_p.flatten(1).sum(1)
+        gap = (alpha * self.embed(x) - x_1) / sigma
+        width = (self.scale * sigma / alpha).log()
+        return (-gap.square() / 2 - width - LOG_2PI / 2).flatten(1).sum(1)
 
     def show(self, x: Tensor) -> Tensor:
         """Return the end of the chain as data: (n, *D) -> (n, *D)."""
-        return x
+        return x * self.scale + self.shift.to(x)
 
 
 class LevelDecoder(nn.Module):

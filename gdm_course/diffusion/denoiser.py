@@ -1,10 +1,13 @@
 """A perceptron for noisy points: it sees the point, and how noisy it is."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from gdm_course import validate
-from gdm_course.nets import mlp
+from gdm_course.nets import FourierFeatures
 
 
 class Waves(nn.Module):
@@ -25,6 +28,20 @@ class Waves(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], 1)
 
 
+class ToldLinear(nn.Module):
+    """silu(W h * (1 + scale) + shift), where e says scale and shift: (B, I) -> (B, O)."""
+
+    def __init__(self, features_in: int, features_out: int, E: int):
+        super().__init__()
+        self.linear = nn.Linear(features_in, features_out)
+        self.told = nn.Linear(E, 2 * features_out)
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        """Return (B, O) of h (B, I) and e (B, E)."""
+        scale, shift = self.told(e).chunk(2, 1)
+        return silu(self.linear(h) * (1 + scale) + shift)
+
+
 class Denoiser(nn.Module):
     """A perceptron that sees a noisy point and how noisy it is: (x, log_snr, y) -> (B, D).
 
@@ -33,24 +50,39 @@ class Denoiser(nn.Module):
         hidden: units in each hidden layer.
         depth: number of hidden layers.
         classes: number of labels; label number `classes`, or none at all, says nothing.
+        waves: how many random waves of x it sees beside x, see `nets.FourierFeatures`.
     """
 
-    def __init__(self, D: int, *, hidden: int = 128, depth: int = 3, classes: int = 0):
+    def __init__(
+        self,
+        D: int,
+        *,
+        hidden: int = 128,
+        depth: int = 3,
+        classes: int = 0,
+        waves: int = 32,
+    ):
         super().__init__()
-        validate.at_least(1, D=D, hidden=hidden)
-        validate.at_least(0, depth=depth, classes=classes)
-        self.D, self.classes, self.waves = D, classes, Waves(8)
+        validate.at_least(1, D=D, hidden=hidden, depth=depth)
+        validate.at_least(0, classes=classes, waves=waves)
+        self.D, self.classes, self.noise = D, classes, Waves(8)
+        self.waves = FourierFeatures(D, waves, (8 / D) ** 0.5) if waves else None
         self.label = nn.Embedding(classes + 1, 16) if classes else None
-        seen = D + 16 + 16 * bool(classes)
-        self.net = mlp((seen, *[hidden] * depth, D))
+        sizes, E = [D + 2 * waves, *[hidden] * depth], 16 + 16 * bool(classes)
+        self.layers = nn.ModuleList(ToldLinear(i, o, E) for i, o in pairwise(sizes))
+        self.out = nn.Linear(hidden, D)
 
     def forward(self, x: Tensor, log_snr: Tensor, y: Tensor | None = None) -> Tensor:
         """Return what the target asks for: (B, D), (B,), labels (B,) -> (B, D)."""
-        x = validate.points(x, self.D, self.net, least=0)
-        seen = [x, self.waves(log_snr.to(x))]
+        x = validate.points(x, self.D, self.out, least=0)
+        e, h = self.noise(log_snr.to(x)), x
         if self.label is not None:
-            seen.append(self.label(with_null(y, self.classes, x)))
-        return self.net(torch.cat(seen, 1))
+            e = torch.cat([e, self.label(with_null(y, self.classes, x))], 1)
+        if self.waves is not None:
+            h = torch.cat([x, self.waves(x)], 1)
+        for layer in self.layers:
+            h = layer(h, e)
+        return self.out(h)
 
 
 def with_null(y: Tensor | None, classes: int, x: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ References:
     Nichol, Dhariwal (2021). Improved denoising diffusion probabilistic models.
         arXiv:2102.09672.
     Kingma, Salimans, Poole, Ho (2021). Variational diffusion models. arXiv:2107.00630.
+    Karras, Aittala, Aila, Laine (2022). Elucidating the design space of diffusion-based
+        generative models. arXiv:2206.00364.
 """
 
 import math
@@ -102,6 +104,17 @@ def log_snr_schedule(T: int, high: float = 13.3, low: float = -5) -> Schedule:
 def rowwise(values: Tensor, x: Tensor) -> Tensor:
     """Shape one number for all rows, or one each (B,), so that it multiplies x (B, *D)."""
     return values.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def normal_schedule(T: int, mean: float = 2.4, std: float = 2.4) -> Schedule:
+    """log_snr that spends most steps around `mean`: the T middle quantiles of a normal law.
+
+    Its mean and width here are those of Karras et al. (2022), whose log sigma is drawn from
+    N(-1.2, 1.2^2).
+    """
+    share = (torch.arange(validate.count(T, "T", 2), dtype=torch.float64) + 0.5) / T
+    log_snr = mean - std * torch.special.ndtri(share)
+    return Schedule(torch.cat([share.new_ones(1), log_snr.sigmoid()]))
 
 
 def noise_like(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ References:
     Ho, Jain, Abbeel (2020). Denoising diffusion probabilistic models. arXiv:2006.11239.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gdm_course import validate
+from gdm_course.diffusion.ddpm import BoundDDPM
+from gdm_course.diffusion.decoders import LevelDecoder
 from gdm_course.diffusion.denoiser import Waves, with_null
+from gdm_course.diffusion.schedule import log_snr_schedule
 from gdm_course.nets import Attention, Down, Residual, Up, mlp, norm, zero_last
 
 
@@ -135,3 +139,36 @@ class UNet(nn.Module):
             given = validate.points(condition, size, self.last, name="condition", least=0)
             x = torch.cat([x, given], 1)
         return self.last(self.body(self.first(x), self.knows(log_snr.to(x), y)))
+
+
+class ImageDDPM(BoundDDPM):
+    """A diffusion of pictures of codes, with a U-Net, trained on the bound itself.
+
+    Args:
+        shape: of a picture (C, H, W).
+        K: number of values of a pixel.
+        T: number of steps, in which log_snr falls evenly from `high` to `low`.
+        high: log_snr after the first step, so much that x_1 tells every level apart.
+        low: log_snr at the end, so little that x_T is noise.
+        drop: share of labels that training hides.
+        net: more about the network, see `UNet`: width, classes, mult, ...
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        K: int,
+        *,
+        T: int = 1000,
+        high: float = 13.3,
+        low: float = -5.0,
+        drop: float = 0.0,
+        **net,
+    ):
+        super().__init__(
+            UNet(shape[0], **net),
+            shape,
+            schedule=log_snr_schedule(T, high, low),
+            decoder=LevelDecoder(K),
+            drop=drop,
+        )

@@ -6,6 +6,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 
 from gdm_course.recipes import (
     autoregressive,
+    diffusion_ddpm,
     energy_boltzmann,
     energy_langevin,
     flows_continuous,
@@ -34,6 +35,7 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *diffusion_ddpm.RECIPES,
 )
 
 

@@ -1,0 +1,23 @@
+"""The bound of a diffusion in bits per dimension: many noisy draws for every example."""
+
+import torch
+from torch import Tensor, nn
+
+from gdm_course.batching import columns
+from gdm_course.evaluation.bounds import elbos
+from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, estimate
+
+
+def chain_bits(model: nn.Module, x: Tensor, least: int = 10_000) -> Estimate:
+    """Return the mean of -elbo of codes in bits per dimension, with standard error.
+
+    One draw looks at one step of the chain, so that few examples are drawn often.
+
+    Args:
+        model: anything with `elbo(x) -> (B,)`.
+        x: codes (N, *D).
+        least: draws over all examples, at least.
+    """
+    times = -(-least // len(columns(x)[0]))
+    rows = torch.stack([elbos(model, x) for _ in range(times)]).mean(0)
+    return estimate(bits_per_dim(-rows, columns(x)[0][0].numel()))
