@@ -15,7 +15,7 @@ from gdm_course import validate
 from gdm_course.diffusion.damage import Damaged, inpaint_box
 from gdm_course.diffusion.ddim import ddim_step, strided
 from gdm_course.diffusion.ddpm import DenoisingModel, spread_steps
-from gdm_course.diffusion.denoiser import Waves
+from gdm_course.diffusion.denoiser import ToldLinear, Waves
 from gdm_course.diffusion.schedule import (
     Schedule,
     cosine_schedule,
@@ -25,7 +25,7 @@ from gdm_course.diffusion.schedule import (
 )
 from gdm_course.diffusion.targets import Clean, Target
 from gdm_course.learning import evaluating
-from gdm_course.nets import mlp, precise
+from gdm_course.nets import precise
 
 
 class Palette(DenoisingModel):
@@ -101,26 +101,25 @@ class PixelNet(nn.Module):
 
     Args:
         shape: of a picture (C, H, W).
-        hidden, depth: units, and residual layers.
+        hidden, depth: units, and residual layers, each of which is told the noise.
     """
 
-    def __init__(self, shape: Sequence[int], *, hidden: int = 320, depth: int = 3):
+    def __init__(self, shape: Sequence[int], *, hidden: int = 320, depth: int = 4):
         super().__init__()
         validate.at_least(1, shape=shape, hidden=hidden)
         validate.at_least(0, depth=depth)
         (C, H, W), self.waves = shape, Waves(16)
         self.given = (C + 1, H, W)
-        self.first = nn.Linear((2 * C + 1) * H * W + 32, hidden)
-        self.layers = nn.ModuleList(mlp((hidden, hidden, hidden)) for _ in range(depth))
+        self.first = ToldLinear((2 * C + 1) * H * W, hidden, 32)
+        self.layers = nn.ModuleList(ToldLinear(hidden, hidden, 32) for _ in range(depth))
         self.last = nn.Linear(hidden, C * H * W)
 
     def forward(self, x: Tensor, log_snr: Tensor, y=None, condition=None) -> Tensor:
         """Return (B, C, H, W) of x (B, C, H, W), log_snr (B,) and the condition."""
         x = validate.points(x, (self.given[0] - 1, *self.given[1:]), self)
         condition = validate.points(condition, self.given, self, name="condition")
-        h = self.first(
-            torch.cat([x.flatten(1), condition.flatten(1), self.waves(log_snr)], 1)
-        )
+        e = self.waves(log_snr.to(x))
+        h = self.first(torch.cat([x, condition], 1).flatten(1), e)
         for layer in self.layers:
-            h = h + layer(h)
-        return self.last(nn.functional.silu(h)).view_as(x)
+            h = h + layer(h, e)
+        return self.last(h).view_as(x)

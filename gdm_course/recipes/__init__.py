@@ -7,6 +7,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
+    diffusion_guidance,
     energy_boltzmann,
     energy_langevin,
     flows_continuous,
@@ -36,6 +37,7 @@ RECIPES = (  # in the course's order
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
     *diffusion_ddpm.RECIPES,
+    *diffusion_guidance.RECIPES,
 )
 
 

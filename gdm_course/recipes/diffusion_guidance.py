@@ -1,0 +1,51 @@
+"""Recipes of the unit diffusion/guidance: pictures from damaged pictures.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
+"""
+
+from gdm_course.recipes.settings import Metric, Recipe
+
+ERROR = Metric("loss", "scale.restoring.denoising_error", "squared, per number")
+RATIO = Metric("calibration of 8 draws", "scale.restoring.calibration", "1.78", lower=False)
+MEAN = Metric("error of 8 draws' mean", "scale.restoring.mean_error", "squared, per number")
+WRONG = Metric("wrong colours", "scale.restoring.wrong_colours", "share")
+COIN = Metric("red, away from 1/2", "scale.restoring.uneven_coin", "share")
+SMALL = {
+    "unit": "diffusion/guidance",
+    "model": "scale.restoring.PixelPalette",
+    "batch": 128,
+    "lr": 2e-3,
+    "warmup": 50,
+    "clip": 1.0,
+    "ema": 0.99,
+}
+
+RECIPES = (
+    Recipe(
+        name="diffusion/palette-digits",
+        args=((1, 8, 8), 17),
+        kwargs={"hidden": 320, "depth": 4},
+        data="scale.data.image_codes",
+        data_args=("digits",),
+        steps=3000,
+        every=1000,
+        metrics=(ERROR, RATIO, MEAN),
+        goal=1.5,
+        aim=1,
+        minutes=2,
+        **SMALL,
+    ),
+    Recipe(
+        name="diffusion/palette-colour-digits",
+        args=((3, 8, 8), 17),
+        kwargs={"ways": ("to_grey",), "hidden": 256, "depth": 3},
+        data="scale.restoring.coloured_digits",
+        steps=1500,
+        every=500,
+        metrics=(ERROR, WRONG, COIN),
+        goal=0.03,
+        aim=1,
+        minutes=1,
+        **SMALL,
+    ),
+)
