@@ -20,7 +20,7 @@ from gdm_course.diffusion.guidance import (
     sharpened,
 )
 from gdm_course.diffusion.mixture import MixtureDenoiser
-from gdm_course.diffusion.palette import Palette, PixelNet
+from gdm_course.diffusion.palette import Palette, PixelNet, restore
 from gdm_course.diffusion.repaint import forward_again, repaint, repaint_step
 from gdm_course.diffusion.schedule import cosine_schedule, log_snr_schedule
 from gdm_course.diffusion.targets import Clean
@@ -93,8 +93,8 @@ def test_classes_together_are_the_mixture_of_all():
     ).double()
     whole = MixtureDenoiser(
         torch.cat([a, b]),
-        torch.tensor([0.3] * 3 + [0.5] * 3).double(),
-        torch.tensor([0.25 / 3] * 3 + [0.25] * 3).double(),
+        torch.tensor([0.3] * 3 + [0.5] * 3, dtype=torch.float64),
+        torch.tensor([0.25 / 3] * 3 + [0.25] * 3, dtype=torch.float64),
     )
     x = 2 * torch.randn(50, 2, generator=g).double()
     log_snr = torch.linspace(-6, 6, 50).double()
@@ -140,11 +140,11 @@ def test_the_guided_width_of_two_gaussians_is_known_in_closed_form(w):
     net = nn.Module()
     parts = [MixtureDenoiser(torch.zeros(1, 1).double(), width) for width in (s, S)]
     net.forward = lambda x, log_snr, y=None: parts[y is None](x, log_snr)
-    schedule = log_snr_schedule(2000, 16.0, -16.0)
+    schedule = log_snr_schedule(1000, 16.0, -16.0)
     model = DenoisingSteps(net, (1,), schedule=schedule, target=Clean()).double()
     start, y = torch.ones(1, 1).double(), torch.zeros(1, dtype=torch.int64)
-    x = ddim(Guided(model, w), 1, 2000, y=y, start=start)
-    assert abs(x.item() - s * (s / S) ** w) < 0.004
+    x = ddim(Guided(model, w), 1, 1000, y=y, start=start)
+    assert abs(x.item() - s * (s / S) ** w) < 0.008
     grid = torch.linspace(-12, 12, 4001).double()
 
     def log_n(width):
@@ -263,11 +263,11 @@ def test_a_perfect_palette_draws_the_conditional_and_keeps_what_is_known():
     n = 2000
     known = torch.tensor([1.0, 0.0]).expand(n, 1, 1, 2)
     seen = torch.tensor([X1, 0.0]).expand(n, 1, 1, 2)
-    x = model.restore(seen, known, steps=50)
+    x = restore(model, seen, known, steps=50)
     assert torch.equal(x[..., 0], seen[..., 0])
     found, truth = x[:, 0, 0, 1].double(), conditional(LAW, X1, n)
     assert wasserstein_1d(found, truth) < 0.12  # half of it at +-1.85
-    mean = model.restore(seen, known, steps=1)[:, 0, 0, 1]
+    mean = restore(model, seen, known, steps=1)[:, 0, 0, 1]
     assert mean.abs().max() < 0.2  # one step is the mean of both, where nothing lies
 
 
@@ -293,12 +293,12 @@ def test_nothing_missing_and_pictures_of_another_size():
     model.degrade = lambda x: (x, torch.ones_like(x))
     assert model.loss(torch.randn(3, 1, 4, 4)) == 0
     with pytest.raises(ValueError, match="seen has shape"):
-        model.restore(torch.zeros(2, 1, 5, 4), torch.zeros(2, 1, 5, 4))
+        restore(model, torch.zeros(2, 1, 5, 4), torch.zeros(2, 1, 5, 4))
     with pytest.raises(ValueError, match="known has shape"):
-        model.restore(torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
+        restore(model, torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
     start = torch.randn(2, 1, 4, 4)
     both = [
-        model.restore(torch.zeros_like(start), torch.zeros_like(start), 5, start)
+        restore(model, torch.zeros_like(start), torch.zeros_like(start), 5, start)
         for _ in range(2)
     ]
     assert torch.equal(*both)  # the start is the only chance in it

@@ -14,6 +14,7 @@ def models() -> dict[str, Example]:
     return {
         **chains(),
         **steered(),
+        **palettes(),
     }
 
 
@@ -47,21 +48,27 @@ def chains() -> dict[str, Example]:
 
 
 def steered() -> dict[str, Example]:
-    """Return the models of the unit guidance."""
-    from gdm_course.diffusion.damage import inpaint_box, one_of, to_grey, uncrop_frame
+    """Return the models of the unit guidance that take points."""
     from gdm_course.diffusion.ddpm import DDPM
-    from gdm_course.diffusion.decoders import LevelDecoder
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.guidance import Guided
-    from gdm_course.diffusion.palette import Palette, PixelNet
     from gdm_course.diffusion.schedule import cosine_schedule
-    from gdm_course.diffusion.unet import UNet
-
-    small, shape = {"hidden": 8, "depth": 1}, (2, 4, 4)
 
     def guided() -> nn.Module:
-        net = Denoiser(3, **small, classes=3)
+        net = Denoiser(3, hidden=8, depth=1, classes=3)
         return Guided(DDPM(net, (3,), schedule=cosine_schedule(4)))
+
+    return {"Guided": Example(guided, (3,))}
+
+
+def palettes() -> dict[str, Example]:
+    """Return the models that restore pictures."""
+    from gdm_course.diffusion.damage import inpaint_box, one_of, to_grey, uncrop_frame
+    from gdm_course.diffusion.decoders import LevelDecoder
+    from gdm_course.diffusion.palette import Palette, PixelNet
+    from gdm_course.diffusion.unet import UNet
+
+    shape = (2, 4, 4)
 
     def large() -> nn.Module:
         ways = partial(one_of, ways=(inpaint_box, uncrop_frame, to_grey))
@@ -69,7 +76,8 @@ def steered() -> dict[str, Example]:
         return Palette(net, shape, degrade=ways, decoder=codes)
 
     return {
-        "Guided": Example(guided, (3,)),
-        "Palette": Example(lambda: Palette(PixelNet(shape, **small), shape), shape),
+        "Palette": Example(
+            lambda: Palette(PixelNet(shape, hidden=8, depth=1), shape), shape
+        ),
         "Palette of all damages": Example(large, shape, K=5),
     }

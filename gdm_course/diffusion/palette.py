@@ -28,17 +28,25 @@ from gdm_course.learning import evaluating
 from gdm_course.nets import precise
 
 
+def missing_error(answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Return the mean squared error over all missing numbers, equation (6): ().
+
+    Args: answer and target (B, C, H, W); known (B, 1, H, W), 1 or 0. Nothing missing is 0.
+    """
+    missing = (known == 0).expand_as(target)
+    error = (answer - target).square()
+    return torch.where(missing, error, 0).sum() / missing.sum().clamp_min(1)
+
+
 class Palette(DenoisingModel):
     """A denoiser that also sees the damaged picture; only what is missing gets noise.
 
     Args:
-        net: (x_t, log_snr, condition=) -> like x_t, with C + 1 channels of condition: what
-            is seen, and which pixels are known.
+        net: (x_t, log_snr, condition=) -> like x_t; C + 1 channels of condition.
         shape: of a picture (C, H, W).
         degrade: damages pictures anew in every batch, such as `damage.inpaint_box`.
         schedule: `cosine_schedule(1000)` if None.
-        target: what the network is asked for; the clean picture if None.
-        decoder: as of `DDPM`: `LevelDecoder(K)` for pictures of codes.
+        target, decoder: as of `DDPM`, but that the clean picture is asked for if None.
     """
 
     def __init__(
@@ -61,39 +69,42 @@ class Palette(DenoisingModel):
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean squared error over the missing numbers, equation (6): ()."""
-        x0 = self.embed(x)
+        x0, S = self.embed(x), self.schedule
         (seen, known), eps = self.degrade(x0), noise_like(x0)
-        t = spread_steps(len(x0), 1, self.schedule.T, x0.device)
-        x_t = torch.where(known > 0, x0, q_sample(x0, t, eps, self.schedule))
-        alpha, sigma = (
-            rowwise(f(t), x0) for f in (self.schedule.alpha, self.schedule.sigma)
-        )
+        t = spread_steps(len(x0), 1, S.T, x0.device)
+        x_t = torch.where(known > 0, x0, q_sample(x0, t, eps, S))
+        alpha, sigma = rowwise(S.alpha(t), x0), rowwise(S.sigma(t), x0)
         target = self.target.target(x0, eps, alpha, sigma)
-        missing = (known == 0).expand_as(x0)
-        error = (self.answer(x_t, t, seen, known) - target).square()
-        return torch.where(missing, error, 0).sum() / missing.sum().clamp_min(1)
+        return missing_error(self.answer(x_t, t, seen, known), target, known)
 
-    @torch.no_grad()
-    def restore(
-        self, seen: Tensor, known: Tensor, steps: int = 25, start: Tensor | None = None
-    ) -> Tensor:
-        """Draw what is missing by DDIM; known pixels stay as they are, to the bit.
 
-        Args:
-            seen, known: damaged pictures (B, C, H, W), (B, 1, H, W).
-            steps: evaluations of the network; 1 asks it about noise alone.
-            start: noise to begin with (B, C, H, W), the only chance in it; drawn if None.
-        """
-        seen = validate.points(seen, self.shape, self, name="seen")
-        known = validate.points(known, (1, *self.shape[1:]), self, name="known")
-        x, S = noise_like(seen) if start is None else start, self.schedule
-        with evaluating(self):
-            for t, s in pairwise(strided(S.T, steps)):
-                x_t = torch.where(known > 0, seen, x)
-                alpha, sigma = rowwise(S.alpha(t), x), rowwise(S.sigma(t), x)
-                out = self.answer(x_t, t, seen, known)
-                x = ddim_step(x, self.target.clean(out, x_t, alpha, sigma), s, t, S)
-        return torch.where(known > 0, seen, x)
+@torch.no_grad()
+def restore(
+    model: Palette,
+    seen: Tensor,
+    known: Tensor,
+    steps: int = 25,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Draw what is missing by DDIM; known pixels stay as they are, to the bit.
+
+    Args:
+        model: trained on such damage.
+        seen, known: damaged pictures (B, C, H, W), (B, 1, H, W).
+        steps: evaluations of the network; 1 asks it about noise alone.
+        start: noise to begin with (B, C, H, W), the only chance in it; drawn if None.
+    """
+    C, *size = model.shape
+    seen = validate.points(seen, (C, *size), model, name="seen")
+    known = validate.points(known, (1, *size), model, name="known")
+    x, S = noise_like(seen) if start is None else start, model.schedule
+    with evaluating(model):
+        for t, s in pairwise(strided(S.T, steps)):
+            x_t = torch.where(known > 0, seen, x)
+            out = model.answer(x_t, t, seen, known)
+            alpha, sigma = rowwise(S.alpha(t), x), rowwise(S.sigma(t), x)
+            x = ddim_step(x, model.target.clean(out, x_t, alpha, sigma), s, t, S)
+    return torch.where(known > 0, seen, x)
 
 
 class PixelNet(nn.Module):

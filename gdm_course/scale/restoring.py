@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gdm_course.diffusion import damage
 from gdm_course.diffusion.decoders import LevelDecoder
-from gdm_course.diffusion.palette import Palette, PixelNet
+from gdm_course.diffusion.palette import Palette, PixelNet, restore
 from gdm_course.diffusion.unet import UNet
 from gdm_course.evaluation.likelihood import Estimate, device_of, estimate
 from gdm_course.evaluation.restoration import calibration_ratio
@@ -87,7 +87,7 @@ def restored(model: Palette, x: Tensor, K: int) -> tuple[Tensor, Tensor, Tensor]
     """Damage pictures and restore them K times: draws (K, N, ...), truth, missing."""
     x0 = model.embed(x.to(device_of(model)))
     seen, known = model.degrade(x0)
-    draws = torch.stack([model.restore(seen, known) for _ in range(K)])
+    draws = torch.stack([restore(model, seen, known) for _ in range(K)])
     return draws, x0, (known == 0).to(x0)
 
 

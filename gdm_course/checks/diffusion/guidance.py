@@ -59,50 +59,7 @@ guided = close(
 )
 
 
-# 2. No label now and then -----------------------------------------------------------------
-
-
-def _dropped(y: Tensor, u: Tensor, p: float, null: int) -> Tensor:
-    return torch.where(u < p, null, y)
-
-
-def _labels(B: int, p: float) -> Inputs:
-    def draw(g: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
-        u = torch.rand(B, generator=g)
-        u[: B // 8], u[B // 8 : B // 4] = p / 2, (1 + p) / 2  # both kinds occur
-        u = u[torch.randperm(B, generator=g)]
-        K = int(torch.randint(3, 11, (), generator=g))
-        return torch.randint(K, (B,), generator=g), u, p, K
-
-    return draw
-
-
-drop_labels = close(
-    "drop_labels",
-    _dropped,
-    {"": _labels(40, 0.3), "seldom": _labels(64, 0.1)},
-    [
-        Mistake(
-            lambda y, u, p, null: torch.full_like(y, null) if u[0] < p else y,
-            "the whole batch loses its labels at once: decide for every row by its own u",
-        ),
-        Mistake(
-            lambda y, u, p, null: torch.where(u < p, 0, y),
-            "0 is a class: a dropped label becomes the null label, a row of its own",
-        ),
-        Mistake(
-            lambda y, u, p, null: torch.where(u < p, y, null),
-            "this keeps the share p and drops the others",
-        ),
-        Mistake(
-            lambda y, u, p, null: y[u >= p],
-            "the rows themselves are gone: they stay, and only their labels go",
-        ),
-    ],
-)
-
-
-# 3. A classifier steers -------------------------------------------------------------------
+# 2. A classifier steers -------------------------------------------------------------------
 
 
 def _log_p(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -187,7 +144,7 @@ classifier_noise = close(
 )
 
 
-# 4. What is promised, what is drawn -------------------------------------------------------
+# 3. What is promised, what is drawn -------------------------------------------------------
 
 
 def _widths(s: Tensor, S: Tensor, w: float) -> tuple[Tensor, Tensor]:
@@ -236,7 +193,7 @@ two_widths = close(
 )
 
 
-# 5. Only what is missing ------------------------------------------------------------------
+# 4. Only what is missing ------------------------------------------------------------------
 
 
 def _missing_mean(error: Tensor, known: Tensor) -> Tensor:
@@ -315,7 +272,7 @@ palette_loss = close(
 )
 
 
-# 6. A step of RePaint ---------------------------------------------------------------------
+# 5. A step of RePaint ---------------------------------------------------------------------
 
 
 def _posterior(x_t, x0_hat, xi, ab_s, ab_t):
@@ -398,7 +355,7 @@ repaint_step = close(
 )
 
 
-# 7. Is the spread right? ------------------------------------------------------------------
+# 6. Is the spread right? ------------------------------------------------------------------
 
 
 def _ratio(draws: Tensor, x: Tensor) -> Tensor:

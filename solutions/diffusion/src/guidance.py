@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Exercises: steering, restoring, and whether the spread is right
 #
-# Seven short pieces of code: guidance by two answers of a network, labels that go missing,
-# guidance by a classifier, two widths that everybody takes for one, the loss of a network
+# Six short pieces of code: guidance by two answers of a network, guidance by a classifier, two widths that everybody takes for one, the loss of a network
 # that fills holes, a step that fills them without any training, and a number that says
 # whether restored pictures differ as much as they should. Under each stands a check that
 # runs *your* function on fresh inputs. A red line names the wrong property; a plausible
@@ -63,36 +62,7 @@ except NotImplementedError:
     print("(write guided first)")
 
 # %% [markdown]
-# ## 2. No label now and then
-#
-# One network can give both answers, if it is trained on both. Every row of a batch loses its
-# label with the probability $p$, each by its own coin: where the uniform number $u$ is below
-# $p$, the label becomes `null`, which is no class but an index of its own.
-
-
-# %%
-def drop_labels(y, u, p, null):
-    """Return the labels to train with.
-
-    Args:
-        y: labels (B,), whole numbers.
-        u: uniform numbers (B,).
-        p: probability of a label to go, a number.
-        null: the index that stands for "no label".
-
-    Returns:
-        (B,), whole numbers.
-    """
-    ### BEGIN SOLUTION
-    return torch.where(u < p, null, y)
-    ### END SOLUTION
-
-
-# %%
-check.drop_labels(drop_labels)
-
-# %% [markdown]
-# ## 3. A classifier steers
+# ## 2. A classifier steers
 #
 # Without such a network a classifier of noisy points will do. Bayes' rule says that the
 # score of a class is the free score plus $\nabla_x\log p(y\,|\,x)$, and the noise is
@@ -132,7 +102,7 @@ def classifier_noise(eps, x, W, b, y, sigma, scale):
 check.classifier_noise(classifier_noise)
 
 # %% [markdown]
-# ## 4. What is promised, what is drawn
+# ## 3. What is promised, what is drawn
 #
 # The class is $p(x\,|\,c) = \mathcal N(0, s^2)$ and all data are $p(x) = \mathcal N(0, S^2)$,
 # with $S > s$. Guidance *promises* the density $\propto p(x\,|\,c)^{1+w}/p(x)^w$, which is a
@@ -190,7 +160,7 @@ except NotImplementedError:
     print("(write two_widths first)")
 
 # %% [markdown]
-# ## 5. Only what is missing
+# ## 4. Only what is missing
 #
 # Palette fills the holes of a picture: known pixels are shown to the network, the missing
 # ones carry noise. The network answers with $v = \alpha\,\epsilon - \sigma\,x_0$. Its loss
@@ -222,7 +192,7 @@ def palette_loss(out, x0, eps, known, alpha, sigma):
 check.palette_loss(palette_loss)
 
 # %% [markdown]
-# ## 6. A step of RePaint
+# ## 5. A step of RePaint
 #
 # RePaint fills holes with a network that never saw one. A step leads from the level $t$ to
 # a lower level $s$. Missing numbers are drawn from the posterior, given the network's clean
@@ -265,7 +235,7 @@ def repaint_step(x_t, x0_hat, seen, known, eps, xi, ab_s, ab_t):
 check.repaint_step(repaint_step)
 
 # %% [markdown]
-# ## 7. Is the spread right?
+# ## 6. Is the spread right?
 #
 # A restored picture is a draw, and another draw is another picture. Take $K$ draws for each
 # damaged picture. The mean squared error of single draws, divided by the mean squared error
@@ -312,7 +282,7 @@ except NotImplementedError:
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **An interval in closed form.** In exercise 4, guide only where $n$ lies between $a$ and
+# 1. **An interval in closed form.** In exercise 3, guide only where $n$ lies between $a$ and
 #    $b$. The integral of the slope is known; how wide is what is drawn? Choose $a$ and $b$
 #    such that at $w = 3$ the promised width comes out, for $s = 1$ and $S = 2$.
 # 2. **Correctors.** Add Langevin steps with the guided score at every level, ever more of

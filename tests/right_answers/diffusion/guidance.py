@@ -23,20 +23,6 @@ def guided_numpy(conditional, free, w):
     return c + w * (c - u)
 
 
-def drop_labels_loop(y, u, p, null):
-    return [null if coin < p else label for label, coin in zip(y.tolist(), u.tolist())]
-
-
-def drop_labels_torch(y, u, p, null):
-    return y.masked_fill(u < p, null)
-
-
-def drop_labels_numpy(y, u, p, null):
-    kept = y.numpy().copy()
-    kept[u.numpy() < p] = null
-    return kept
-
-
 def classifier_noise_loop(eps, x, W, b, y, sigma, scale):
     rows = []
     for e, point, label, s in zip(eps, x, y, sigma):
@@ -168,11 +154,6 @@ DEMANDS = {
         "At $w = 0$ that is the conditional answer": "one step too far",
         "Start at the free answer": "this goes past the free answer",
         "$1 + w$ times the way": "this is the other convention",
-    },
-    "drop_labels": {
-        "each by its own coin": "the whole batch loses",
-        "which is no class but an index of its own": "0 is a class",
-        "Every row of a batch": "the rows themselves are gone",
     },
     "classifier_noise": {
         "of its logarithm": "this is the slope of p(y | x)",
