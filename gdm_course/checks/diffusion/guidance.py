@@ -185,10 +185,6 @@ two_widths = close(
             lambda s, S, w: (((1 + w) / s - w / S).abs() ** -1, s * (s / S) ** w),
             "precisions add, 1 / s^2, not the inverses of widths",
         ),
-        Mistake(
-            lambda s, S, w: (_widths(s, S, w)[0], s * (s / S) ** (w / 2)),
-            "w / 2 is the exponent of s^2 / S^2",
-        ),
     ],
 )
 
@@ -397,12 +393,6 @@ calibration_ratio = close(
                 (d - x).square().mean(-1) / (d.mean(0) - x).square().mean(-1)
             ).mean(),
             "a ratio of means, not a mean of ratios: rows with a small error would rule",
-        ),
-        Mistake(
-            lambda d, x: (
-                (d - x).square().mean().sqrt() / (d.mean(0) - x).square().mean().sqrt()
-            ),
-            "this is the root of it",
         ),
     ],
 )
