@@ -26,24 +26,29 @@ def chains() -> dict[str, Example]:
     from gdm_course.diffusion.schedule import cosine_schedule
     from gdm_course.diffusion.unet import ImageDDPM, UNet
 
-    shape = (1, 4, 4)
+    shape, few = (1, 4, 4), {"T": 4, "high": 5, "low": -5}
 
     def plane(kind: type, classes: int = 0) -> nn.Module:
         net = Denoiser(3, hidden=8, depth=1, classes=classes)
         return kind(net, (3,), schedule=cosine_schedule(4), drop=0.2)
 
     def pictures() -> nn.Module:
-        net = UNet(1, width=4, classes=3)
-        few = cosine_schedule(4)
-        return ddpm.DDPM(net, shape, schedule=few, decoder=LevelDecoder(5), drop=0.2)
+        return ddpm.DDPM(
+            UNet(1, width=4, classes=3),
+            shape,
+            schedule=cosine_schedule(4),
+            decoder=LevelDecoder(5),
+            drop=0.2,
+        )
 
-    small = partial(ImageDDPM, shape, 5, T=4, width=4, high=5, low=-5)
+    small = partial(ImageDDPM, shape, 5, width=4, **few)
     return {
-        "ImageDDPM": Example(small, shape, K=5),
         "DDPM": Example(partial(plane, ddpm.DDPM), (3,)),
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
-        "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
         "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
+        "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
+        "PointDDPM": Example(partial(ddpm.PointDDPM, 3, T=4, hidden=8), (3,)),
+        "ImageDDPM": Example(small, shape, K=5),
     }
 
 

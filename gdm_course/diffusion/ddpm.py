@@ -17,10 +17,12 @@ from torch.nn.functional import logsigmoid
 
 from gdm_course import validate
 from gdm_course.diffusion.decoders import RealDecoder
+from gdm_course.diffusion.denoiser import Denoiser
 from gdm_course.diffusion.schedule import (
     Schedule,
     cosine_schedule,
     noise_like,
+    normal_schedule,
     posterior,
     q_sample,
     rowwise,
@@ -145,6 +147,33 @@ class BoundDDPM(DDPM):
         """Return the mean of -elbo(x, y), labels hidden as in `DDPM`, per dimension: ()."""
         y = hidden(y, self.net, self.drop)
         return -self.elbo(x, y).mean() / x[0].numel()
+
+
+class PointDDPM(DDPM):
+    """A diffusion of points with a perceptron; most of its steps are where it is hard.
+
+    Args:
+        D: dimensions of a point.
+        T: number of steps, as `normal_schedule` spreads them.
+        shift, scale: the chain sees (x - shift) / scale.
+        net: more about the network, see `Denoiser`: hidden, depth, classes, waves.
+    """
+
+    def __init__(
+        self,
+        D: int,
+        *,
+        T: int = 1000,
+        shift: Sequence[float] | float = 0.0,
+        scale=1.0,
+        **net,
+    ):
+        super().__init__(
+            Denoiser(D, **net),
+            (D,),
+            schedule=normal_schedule(T),
+            decoder=RealDecoder(shift, scale),
+        )
 
 
 def spread_steps(B: int, low: int, high: int, device: torch.device) -> Tensor:

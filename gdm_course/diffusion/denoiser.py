@@ -54,13 +54,7 @@ class Denoiser(nn.Module):
     """
 
     def __init__(
-        self,
-        D: int,
-        *,
-        hidden: int = 128,
-        depth: int = 3,
-        classes: int = 0,
-        waves: int = 32,
+        self, D: int, *, hidden: int = 128, depth: int = 3, classes: int = 0, waves=32
     ):
         super().__init__()
         validate.at_least(1, D=D, hidden=hidden, depth=depth)

@@ -1,1 +1,1 @@
-"""Questions of the family of diffusion models."""
+"""Questions of the diffusion family."""
