@@ -67,15 +67,16 @@ class UNetPalette(Palette):
         super().__init__(net, shape, degrade=damaged(ways), decoder=codes)
 
 
-def coloured_digits(copies: int = 4, seed: int = 0) -> Splits:
-    """Colour the digits by the law of `data.colours`: uint8 codes (N, 3, 8, 8), 0 to 16.
+def coloured(name: str, copies: int = 4, seed: int = 0) -> Splits:
+    """Colour pictures by the law of `data.colours`: uint8 codes (N, 3, H, W).
 
     Args:
-        copies: of the training digits, each with coins of its own; seed: of all coins.
+        name: of grey images with labels.
+        copies: of the training images, each with coins of its own; seed: of all coins.
     """
     from gdm_course.data import colours, images
 
-    data, g = images.load("digits"), torch.Generator().manual_seed(seed)
+    data, g = images.load(name), torch.Generator().manual_seed(seed)
     draw = lambda x, y: colours.coloured(x, y, g)  # noqa: E731
     train = torch.cat([draw(data.x_train, data.y_train) for _ in range(copies)])
     valid, test = draw(data.x_valid, data.y_valid), draw(data.x_test, data.y_test)

@@ -12,7 +12,8 @@
 # [solution](../../solutions/diffusion/ddpm.ipynb)
 #
 # previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Steering: guidance, Palette and RePaint](guidance.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -7,8 +7,22 @@
 # held against laws that are known exactly.
 
 # %% [markdown] tags=["nav"]
+# 53 minutes, and 9 further ·
+# before this: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
+# [exercise](../../exercises/diffusion/guidance.ipynb) ·
+# [solution](../../solutions/diffusion/guidance.ipynb)
+#
+# previous: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
+# [all units](../index.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
@@ -42,9 +56,8 @@ from gdm_course.diffusion.targets import Clean, Target
 from gdm_course.divergences.samples import wasserstein_1d
 from gdm_course.evaluation.restoration import calibration_ratio, right_ratio
 from gdm_course.learning import evaluating
-from gdm_course.nets import mlp, precise
+from gdm_course.nets import precise
 from gdm_course.training import (
-    adam,
     budget,
     forever,
     full_run,
@@ -95,7 +108,7 @@ places, level = plot.mesh(box, 11), 500
 free = exact.predict_clean(places, level)
 told = exact.predict_clean(places, level, torch.zeros(len(places), dtype=torch.int64))
 arrows = {"free": free - places, "told: blue": told - places, "difference": told - free}
-for ax, (title, arrow) in zip(plot.panels(*arrows, columns=3, width=3.6), arrows.items()):
+for ax, arrow in zip(plot.panels(*arrows, columns=3, width=3.6), arrows.values()):
     plot.scatter(x_all[:800], ax, box, plot.GREY)
     ax.quiver(*places.T, *arrow.T, angles="xy", scale_units="xy", scale=4, color=plot.BLUE)
 
@@ -161,6 +174,20 @@ for ax, (title, arrow) in zip(plot.panels(*arrows, columns=3, width=3.6), arrows
 
 
 # %% tags=["from:diffusion.guidance.guided"]
+def guided(conditional: Tensor, free: Tensor, w: float) -> Tensor:
+    """Go from the free answer past the conditional one, equation (3).
+
+        free + (1 + w) (conditional - free): w = 0 is the conditional answer itself.
+
+    The factors 1 + w and -w add to 1, so clean data, noise, velocity and score are all
+    guided alike. Libraries write s = 1 + w.
+
+    Args:
+        conditional, free: answers with and without the label (B, *D).
+        w: weight of the guidance; -1 is the free answer.
+    """
+    return free + (1 + w) * (conditional - free)
+
 
 # %% [markdown]
 # `Guided` puts it between a model and a sampler. DDIM, from the unit before, only asks for
@@ -169,6 +196,34 @@ for ax, (title, arrow) in zip(plot.panels(*arrows, columns=3, width=3.6), arrows
 
 
 # %% tags=["from:diffusion.guidance.Guided"]
+class Guided(nn.Module):
+    """A model whose guess of the clean data is guided; samplers take it like any other.
+
+    Args:
+        model: with `predict_clean(x_t, t, y)`, where y = None asks for the free answer.
+        w: weight of the guidance.
+        low, high: guide only where log_snr lies between, see the interval of the lecture.
+    """
+
+    def __init__(
+        self, model: DenoisingSteps, w: float = 1.0, *, low=-math.inf, high=math.inf
+    ):
+        super().__init__()
+        self.model, self.w, self.low, self.high = model, w, low, high
+        self.schedule, self.shape, self.decoder = model.schedule, model.shape, model.decoder
+
+    def predict_clean(self, x_t: Tensor, t: int, y: Tensor | None = None) -> Tensor:
+        """Return the guided guess of E[x0 | x_t, y] after t steps: (B, *shape)."""
+        answer = self.model.predict_clean(x_t, t, y)
+        inside = self.low <= self.schedule.log_snr(t) <= self.high
+        if y is None or not self.w or not inside:
+            return answer
+        return guided(answer, self.model.predict_clean(x_t, t), self.w)
+
+    def sample(self, n: int, y: Tensor | None = None, steps: int = 50) -> Tensor:
+        """Draw n by DDIM, which has no noise on the way: labels (n,) -> (n, *shape)."""
+        return ddim(self, n, min(steps, self.schedule.T), y=y)
+
 
 # %% [markdown]
 # **Predict, before you run:** half of the blue class lies at 1 (the *inner* bump), half at
@@ -217,6 +272,17 @@ assert inner < 0.02 and promised > 0.45
 
 
 # %% tags=["from:diffusion.guidance.sharpened"]
+def sharpened(conditional: Tensor, free: Tensor, w: float, cell: float) -> Tensor:
+    """Return log of p(x|y)^(1+w) / p(x)^w, normalised over a grid, equation (4): (n,).
+
+    Args:
+        conditional, free: log p(x|y) and log p(x) in nats at the points of the grid (n,).
+        w: weight of the guidance.
+        cell: volume of one cell of the grid.
+    """
+    log_p = (1 + w) * conditional - w * free
+    return log_p - torch.logsumexp(log_p, 0) - math.log(cell)
+
 
 # %%
 grid = torch.linspace(-7, 9, 200)[:, None]
@@ -301,6 +367,13 @@ play(draw_guided, w=weights, interval=False)
 
 
 # %% tags=["from:diffusion.ddpm.hidden"]
+def hidden(y: Tensor | None, net: nn.Module, share: float) -> Tensor | None:
+    """Replace a share of the labels (B,) by the one that stands for none."""
+    if y is None or not share:
+        return y
+    gone = torch.rand(len(y), device=y.device) < share
+    return torch.where(gone, net.classes, y.long())
+
 
 # %%
 seed_everything(0)
@@ -368,8 +441,56 @@ _ = plot.image_grid((to_grey(x_test[:24])[0] + 1) / 2, grey, columns=8)
 
 
 # %% tags=["from:diffusion.palette.missing_error"]
+def missing_error(answer: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Return the mean squared error over all missing numbers, equation (6): ().
+
+    Args: answer and target (B, C, H, W); known (B, 1, H, W), 1 or 0. Nothing missing is 0.
+    """
+    missing = (known == 0).expand_as(target)
+    error = (answer - target).square()
+    return torch.where(missing, error, 0).sum() / missing.sum().clamp_min(1)
+
 
 # %% tags=["from:diffusion.palette.Palette"]
+class Palette(DenoisingModel):
+    """A denoiser that also sees the damaged picture; only what is missing gets noise.
+
+    Args:
+        net: (x_t, log_snr, condition=) -> like x_t; C + 1 channels of condition.
+        shape: of a picture (C, H, W).
+        degrade: damages pictures anew in every batch, such as `damage.inpaint_box`.
+        schedule: `cosine_schedule(1000)` if None.
+        target, decoder: as of `DDPM`, but that the clean picture is asked for if None.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: Sequence[int],
+        *,
+        degrade: Callable[[Tensor], Damaged] = inpaint_box,
+        schedule: Schedule | None = None,
+        target: Target | None = None,
+        decoder: nn.Module | None = None,
+    ):
+        super().__init__(net, shape, target or Clean(), decoder)
+        self.degrade, self.schedule = degrade, schedule or cosine_schedule(1000)
+
+    def answer(self, x_t: Tensor, t: Tensor, seen: Tensor, known: Tensor) -> Tensor:
+        """Return what the network says of the noisy picture beside the damaged one."""
+        log_snr, condition = self.schedule.log_snr(t).to(x_t), torch.cat([seen, known], 1)
+        return precise(self.net(x_t, log_snr.expand(len(x_t)), condition=condition))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the mean squared error over the missing numbers, equation (6): ()."""
+        x0, S = self.embed(x), self.schedule
+        (seen, known), eps = self.degrade(x0), noise_like(x0)
+        t = spread_steps(len(x0), 1, S.T, x0.device)
+        x_t = torch.where(known > 0, x0, q_sample(x0, t, eps, S))
+        alpha, sigma = rowwise(S.alpha(t), x0), rowwise(S.sigma(t), x0)
+        target = self.target.target(x0, eps, alpha, sigma)
+        return missing_error(self.answer(x_t, t, seen, known), target, known)
+
 
 # %% tags=["fold"]
 # @title Palette: noise and damaged picture enter, the clean picture leaves
@@ -401,6 +522,34 @@ for _ in progress(train(palette, forever(x_train, 128, g), n, rate), n, "colouri
 
 
 # %% tags=["from:diffusion.palette.restore"]
+@torch.no_grad()
+def restore(
+    model: Palette,
+    seen: Tensor,
+    known: Tensor,
+    steps: int = 25,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Draw what is missing by DDIM; known pixels stay as they are, to the bit.
+
+    Args:
+        model: trained on such damage.
+        seen, known: damaged pictures (B, C, H, W), (B, 1, H, W).
+        steps: evaluations of the network; 1 asks it about noise alone.
+        start: noise to begin with (B, C, H, W), the only chance in it; drawn if None.
+    """
+    C, *size = model.shape
+    seen = validate.points(seen, (C, *size), model, name="seen")
+    known = validate.points(known, (1, *size), model, name="known")
+    x, S = noise_like(seen) if start is None else start, model.schedule
+    with evaluating(model):
+        for t, s in pairwise(strided(S.T, steps)):
+            x_t = torch.where(known > 0, seen, x)
+            out = model.answer(x_t, t, seen, known)
+            alpha, sigma = rowwise(S.alpha(t), x), rowwise(S.sigma(t), x)
+            x = ddim_step(x, model.target.clean(out, x_t, alpha, sigma), s, t, S)
+    return torch.where(known > 0, seen, x)
+
 
 # %% [markdown]
 # ## 7. Break it: one step
@@ -495,8 +644,47 @@ assert ratios[25].value > 1.5 or not full_run()
 
 
 # %% tags=["from:diffusion.repaint.repaint_step"]
+def repaint_step(
+    x0_hat: Tensor, x_t: Tensor, seen: Tensor, known: Tensor, s: int, t: int, schedule
+) -> Tensor:
+    """Go from step t to s: draw what is missing, and paste what is known, equation (7).
+
+    Both parts are at the level s then: the known one is clean data with the noise of s.
+
+    Args: clean guess and noisy data (B, *D); damaged data, and 1 where known, as in x_t.
+    """
+    mean, var = posterior(x0_hat, x_t, s, t, schedule)
+    drawn = mean + var.sqrt() * noise_like(x_t)
+    noisy = q_sample(seen, s, noise_like(x_t), schedule)
+    return torch.where(known > 0, noisy, drawn)
+
 
 # %% tags=["from:diffusion.repaint.repaint"]
+@torch.no_grad()
+def repaint(
+    model: DenoisingSteps,
+    seen: Tensor,
+    known: Tensor,
+    *,
+    steps: int = 50,
+    resample: int = 5,
+) -> Tensor:
+    """Fill in what is missing with a model that never saw a hole: (B, *D).
+
+    Args:
+        model: with `predict_clean(x_t, t)`, trained on whole data.
+        seen, known: damaged data, and 1 where they are known (B, *D).
+        steps: of the way back from noise.
+        resample: how often each of them is taken, with noise in between; 1 is only once.
+    """
+    validate.at_least(1, resample=resample)
+    x, S = noise_like(validate.points(seen, model.shape, name="seen")), model.schedule
+    for t, s in pairwise(strided(S.T, steps)):
+        for left in range(resample - 1, -1, -1):
+            x = repaint_step(model.predict_clean(x, t), x, seen, known, s, t, S)
+            x = forward_again(x, s, t, S) if left else x
+    return x
+
 
 # %% [markdown]
 # The test is exact again: eight Gaussians on a ring, whose first coordinate is known to be
@@ -587,8 +775,49 @@ for label, (value, unit) in rows.items():
 
 
 # %% tags=["from:diffusion.guidance.pull"]
+def pull(classifier: Callable, x_t: Tensor, log_snr: Tensor, y: Tensor) -> Tensor:
+    """Return the slope in x_t of log p(y | x_t): (B, *D).
+
+    Args:
+        classifier: (x_t, log_snr) -> log p(y | x_t) of all classes (B, K).
+        x_t: noisy data (B, *D).
+        log_snr: how noisy (B,).
+        y: the class that is wanted in each row (B,).
+    """
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        log_p = classifier(x_t, log_snr).gather(1, y[:, None])
+        (slope,) = torch.autograd.grad(log_p.sum(), x_t)
+    return slope
+
 
 # %% tags=["from:diffusion.guidance.ClassifierGuided"]
+class ClassifierGuided(nn.Module):
+    """A model that knows no labels, and a classifier of noisy data that steers it.
+
+    The score gains scale * grad log p(y | x_t), so the clean data move, by equation (2), by
+    scale * sigma^2 / alpha times that slope. scale = 1 is Bayes' rule, 1 + w guides.
+
+    Args:
+        model: with `predict_clean(x_t, t)`.
+        classifier: (x_t, log_snr) -> log p(y | x_t), (B, K).
+        scale: of the pull.
+    """
+
+    def __init__(self, model: DenoisingSteps, classifier: Callable, scale: float = 1.0):
+        super().__init__()
+        self.model, self.classifier, self.scale = model, classifier, scale
+        self.schedule, self.shape, self.decoder = model.schedule, model.shape, model.decoder
+
+    def predict_clean(self, x_t: Tensor, t: int, y: Tensor | None = None) -> Tensor:
+        """Return the steered guess of E[x0 | x_t, y] after t steps: (B, *shape)."""
+        x0_hat, log_snr = self.model.predict_clean(x_t, t), self.schedule.log_snr(t)
+        if y is None:
+            return x0_hat
+        slope = pull(self.classifier, x_t, log_snr.expand(len(x_t)), y)
+        far = self.schedule.sigma(t).square() / self.schedule.alpha(t)
+        return x0_hat + self.scale * rowwise(far, x_t) * slope
+
 
 # %% [markdown]
 # With the exact classifier and `scale=1` this is the conditional model, by (1). The trap is

@@ -8,8 +8,18 @@
 # mistake gets a hint. Nothing depends on an unanswered question.
 
 # %% [markdown] tags=["nav"]
+# before this: [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb) ·
+# [lecture](../../lectures/diffusion/guidance.ipynb) ·
+# [exercise](../../exercises/diffusion/guidance.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 from itertools import pairwise
