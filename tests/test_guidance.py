@@ -88,12 +88,14 @@ def test_classes_together_are_the_mixture_of_all():
     """Against one mixture of all components, that knows of no classes."""
     g = torch.Generator().manual_seed(1)
     a, b = torch.randn(2, 3, 2, generator=g).double().unbind()
+    wide = torch.tensor([0.3] * 3 + [0.5] * 3, dtype=torch.float64)
     net = ExactClasses(
-        [MixtureDenoiser(a, 0.3), MixtureDenoiser(b, 0.5)], torch.tensor([0.25, 0.75])
+        [MixtureDenoiser(a, wide[0]), MixtureDenoiser(b, wide[3])],
+        torch.tensor([0.25, 0.75]),
     ).double()
     whole = MixtureDenoiser(
         torch.cat([a, b]),
-        torch.tensor([0.3] * 3 + [0.5] * 3, dtype=torch.float64),
+        wide,
         torch.tensor([0.25 / 3] * 3 + [0.25] * 3, dtype=torch.float64),
     )
     x = 2 * torch.randn(50, 2, generator=g).double()
@@ -101,7 +103,7 @@ def test_classes_together_are_the_mixture_of_all():
     torch.testing.assert_close(net(x, log_snr), whole(x, log_snr), rtol=1e-9, atol=1e-9)
     y = torch.arange(50) % 2
     torch.testing.assert_close(
-        net(x, log_snr, y)[1::2], MixtureDenoiser(b, 0.5)(x[1::2], log_snr[1::2])
+        net(x, log_snr, y)[1::2], MixtureDenoiser(b, wide[3])(x[1::2], log_snr[1::2])
     )
 
 

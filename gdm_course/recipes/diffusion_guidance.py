@@ -6,7 +6,9 @@ Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 from gdm_course.recipes.settings import Metric, Recipe
 
 ERROR = Metric("loss", "scale.restoring.denoising_error", "squared, per number")
-RATIO = Metric("calibration of 8 draws", "scale.restoring.calibration", "1.78", lower=False)
+RATIO = Metric(
+    "calibration of 8 draws", "scale.restoring.calibration", "ratio", lower=False
+)
 MEAN = Metric("error of 8 draws' mean", "scale.restoring.mean_error", "squared, per number")
 WRONG = Metric("wrong colours", "scale.restoring.wrong_colours", "share")
 COIN = Metric("red, away from 1/2", "scale.restoring.uneven_coin", "share")
@@ -27,7 +29,7 @@ RECIPES = (
         kwargs={"hidden": 320, "depth": 4},
         data="scale.data.image_codes",
         data_args=("digits",),
-        steps=3000,
+        steps=4000,
         every=1000,
         metrics=(ERROR, RATIO, MEAN),
         goal=1.5,
