@@ -9,6 +9,7 @@ from torch.distributions import Normal, kl_divergence
 
 from gdm_course.data import toy
 from gdm_course.diffusion import ddpm
+from gdm_course.diffusion import schedule as schedules
 from gdm_course.diffusion.ddim import ddim, ddim_step, strided
 from gdm_course.diffusion.decoders import LevelDecoder, RealDecoder
 from gdm_course.diffusion.denoiser import Denoiser
@@ -24,6 +25,8 @@ from gdm_course.diffusion.schedule import (
 )
 from gdm_course.diffusion.targets import Clean, Noise, Velocity
 from gdm_course.diffusion.unet import UNet
+from gdm_course.evaluation.chains import bound_gap, chain_bits
+from gdm_course.scale.pictures import labelled_codes
 
 SCHEDULES = [
     linear_schedule(30),
@@ -104,6 +107,13 @@ def test_numbers_of_steps_that_cannot_be_are_refused(make):
     for wrong in (0, 1, -3, 2.5):
         with pytest.raises(ValueError, match=f"T is {wrong}: expected a whole number"):
             make(wrong)
+
+
+def test_the_normal_schedule_is_a_normal_law_of_log_snr():
+    told = schedules.normal_schedule(5000, 2.4, 2.4).log_snr(torch.arange(1, 5001))
+    assert told.mean() == pytest.approx(2.4, abs=1e-3)
+    assert told.std() == pytest.approx(2.4, rel=1e-2)
+    assert (told > 0).float().mean() == pytest.approx(0.8413, abs=2e-3)
 
 
 # The chain --------------------------------------------------------------------------------
@@ -341,6 +351,50 @@ def test_the_real_decoder_is_a_density():
     grid = torch.linspace(-5, 5, 20_001, dtype=torch.float64)[:, None]
     log_p = RealDecoder().log_likelihood(grid, x_1.expand(len(grid), 1), schedule)
     assert torch.trapezoid(log_p.exp(), grid[:, 0]).item() == pytest.approx(1)
+
+
+def test_shift_and_scale_are_those_of_the_data():
+    """The bound of the same chain on 3 x + 1 is log 3 nats per dimension lower."""
+    plain, wide = (
+        ddpm.PointDDPM(2, T=50, hidden=8, **how)
+        for how in ({}, {"shift": 1.0, "scale": 3.0})
+    )
+    wide.load_state_dict(plain.state_dict() | {"decoder.shift": torch.tensor(1.0)})
+    x, told = torch.randn(6, 2), []
+    for model, seen in ((plain, x), (wide, 3 * x + 1)):
+        torch.manual_seed(0)
+        told.append(model.elbo(seen))
+    torch.testing.assert_close(told[1], told[0] - 2 * math.log(3), rtol=1e-4, atol=1e-3)
+    torch.manual_seed(0)
+    drawn = plain.sample(4)
+    torch.manual_seed(0)
+    torch.testing.assert_close(wide.sample(4), 3 * drawn + 1)
+    for wrong in (0.0, -1.0, math.inf):
+        with pytest.raises(ValueError, match="scale is"):
+            RealDecoder(scale=wrong)
+
+
+class Fixed(torch.nn.Module):
+    """A bound of a known size: -2 nats for every zero code and -4 for every other."""
+
+    def elbo(self, x):
+        return -(2.0 + 2.0 * (x != 0)).flatten(1).sum(1)
+
+
+def test_the_measures_are_means_of_the_bound():
+    codes = torch.tensor([[0, 0], [0, 1], [1, 1], [0, 0]])
+    told = chain_bits(Fixed(), codes, 10)
+    assert told.value == pytest.approx((2 + 3 + 4 + 2) / 4 / math.log(2))
+    gap = bound_gap(Fixed(), (codes.float(), torch.tensor([-4.0, -6.0, -7.0, -4.0])))
+    assert gap.value == pytest.approx(0.25)
+
+
+def test_labels_come_with_the_training_pictures():
+    splits = labelled_codes("digits")
+    x, y = splits.train
+    assert len(x) == len(y)
+    assert x.shape[1:] == splits.test.shape[1:] == (1, 8, 8)
+    assert y.unique().tolist() == [*range(10)]
 
 
 # Samplers: on Gaussian data each is a recursion of variances ------------------------------

@@ -3,18 +3,51 @@
 Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
 
-from gdm_course.recipes.settings import Metric, Recipe
+from gdm_course.recipes.settings import Metric, Public, Recipe
 
 BOUND = Metric("bound", "evaluation.chains.chain_bits", "bits/dim")
+GAP = Metric("bound - truth", "evaluation.chains.bound_gap", "nats")
+STEPS, BATCH = 5000, 512
+
+
+def points(name: str, toy: str, shift: tuple[float, float], scale: float) -> Recipe:
+    """Return the recipe of one density in the plane, about half a minute of a CPU."""
+    return Recipe(
+        name=name,
+        unit="diffusion/ddpm",
+        model="diffusion.ddpm.PointDDPM",
+        args=(2,),
+        kwargs={"T": 10_000, "shift": shift, "scale": scale},
+        data="scale.points.toy_points",
+        data_args=(toy, STEPS * BATCH),
+        metrics=(GAP,),
+        steps=STEPS,
+        batch=BATCH,
+        lr=5e-3,
+        ema=0.998,
+        every=1000,
+        goal=0.1,
+        minutes=1,
+    )
+
+
 PICTURES = {
     "unit": "diffusion/ddpm",
     "model": "diffusion.unet.ImageDDPM",
-    "data": "scale.pictures.labelled_codes",
     "metrics": (BOUND,),
     "clip": 1.0,
 }
+ON_GPU = {
+    "data": "scale.data.image_codes",
+    "precision": "bf16-mixed",
+    "channels_last": True,
+    "device": "gpu",
+    "minutes": 4,
+}
 
 RECIPES = (
+    points("diffusion/two-moons", "two_moons", (0.5, 0.25), 0.7),
+    points("diffusion/eight-gaussians", "eight_gaussians", (0.0, 0.0), 1.4),
     Recipe(
         name="diffusion/ddpm-digits",
         args=((1, 8, 8), 17),
@@ -26,6 +59,7 @@ RECIPES = (
             "drop": 0.3,
             "dropout": 0.1,
         },
+        data="scale.pictures.labelled_codes",
         data_args=("digits",),
         steps=1500,
         batch=128,
@@ -35,6 +69,58 @@ RECIPES = (
         every=500,
         goal=2.2,
         minutes=3,
+        **PICTURES,
+    ),
+    Recipe(
+        name="diffusion/ddpm-mnist-cpu",
+        args=((1, 28, 28), 256),
+        kwargs={"width": 16, "mult": (1, 2, 2)},
+        data="scale.data.image_codes",
+        data_args=("mnist",),
+        steps=1500,
+        batch=64,
+        lr=2e-3,
+        warmup=50,
+        ema=0.995,
+        every=500,
+        minutes=5,
+        **PICTURES,
+    ),
+    Recipe(
+        name="diffusion/ddpm-mnist",
+        args=((1, 28, 28), 256),
+        kwargs={"width": 48, "mult": (1, 2, 2), "blocks": 2, "dropout": 0.05},
+        data_args=("mnist",),
+        steps=30_000,
+        batch=256,
+        lr=1e-3,
+        warmup=500,
+        ema=0.999,
+        every=3000,
+        goal=0.85,
+        stretch=0.80,
+        public=Public("0.808", "PixelCNN, 852,000 parameters, up to 150 epochs (uvadlc)"),
+        priority=2,
+        **ON_GPU,
+        **PICTURES,
+    ),
+    Recipe(
+        name="diffusion/ddpm-cifar10",
+        args=((3, 32, 32), 256),
+        kwargs={"width": 96, "mult": (1, 2, 2), "blocks": 2, "dropout": 0.1},
+        data_args=("cifar10",),
+        steps=20_000,
+        batch=128,
+        lr=5e-4,
+        warmup=1000,
+        ema=0.9995,
+        every=2000,
+        goal=3.5,
+        stretch=3.3,
+        public=Public("3.75", "DDPM, 35.7 million parameters, 10.6 hours of a TPU v3-8"),
+        priority=5,
+        keep=False,
+        **ON_GPU,
         **PICTURES,
     ),
 )
