@@ -52,7 +52,7 @@ RECIPES = (
         minutes=1,
         **SMALL,
     ),
-    # 1,836 GFLOP and 5.1 GB written: 15 ms. 200 s are 13,000 steps of 128 images, 37 epochs.
+    # 1,836 GFLOP, 5.1 GB written: 15 ms. 200 s are 13,000 steps of 128 images, 37 epochs.
     Recipe(
         name="diffusion/palette-cifar10",
         unit="diffusion/guidance",

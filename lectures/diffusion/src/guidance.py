@@ -325,7 +325,7 @@ assert abs(honest.mean() - mean) < 0.1 and x.mean() > mean + 0.6
 # %%
 later = -2 * math.log(3.0)  # log SNR where sigma / alpha is 3
 limits = {False: {}, True: {"low": later}}
-weights = [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0]
+weights = range(8)
 points = {
     (w, only): draw(Guided(exact, w, **limits[only]), 400, 40)
     for w in progress(weights, len(weights), "guided draws")
@@ -334,10 +334,10 @@ points = {
 told = {key: report(x) for key, x in points.items()}
 narrow = draw(Guided(exact, 1.0, low=later, high=-2 * math.log(0.3)), 400, 40)
 print(
-    f"inner bump at w = 1: {told[1.0, False][0]:.0%}; without guidance at high noise "
-    f"{told[1.0, True][0]:.0%}; without it below 0.3, too, {report(narrow)[0]:.0%}"
+    f"inner bump at w = 1: {told[1, False][0]:.0%}; without guidance at high noise "
+    f"{told[1, True][0]:.0%}; without it below 0.3, too, {report(narrow)[0]:.0%}"
 )
-assert told[1.0, True][0] > told[1.0, False][0] + 0.1
+assert told[1, True][0] > told[1, False][0] + 0.1
 
 
 def draw_guided(w, interval):
@@ -354,7 +354,7 @@ def draw_guided(w, interval):
         ax.set_xlabel("w")
 
 
-play(draw_guided, w=weights, interval=False)
+play(draw_guided, w=(0, 7, 1, 3), interval=False)
 
 # %% [markdown]
 # **Question.** Why does guidance at *high* noise do the harm, and none below 0.3?
@@ -884,3 +884,8 @@ if checkpoints.available(name):
             f"{way.__name__:14} ratio {gap.value:.2f} +- {gap.error:.2f}, squared error of "
             f"the mean {wrong / (kept == 0).sum():.3f} per missing pixel"
         )
+
+# %% [markdown]
+# Much less: on a damage that it was not trained for, all of its draws are nearly the same.
+# The recipe `palette-cifar10` trains one network on boxes, frames and lost colours at once
+# (`damage.one_of`), for a GPU. It is not measured yet.
