@@ -26,7 +26,7 @@ def chains() -> dict[str, Example]:
     from gdm_course.diffusion.schedule import cosine_schedule
     from gdm_course.diffusion.unet import ImageDDPM, UNet
 
-    shape, few = (1, 4, 4), {"T": 4, "high": 5, "low": -5}
+    shape, few = (1, 4, 4), {"T": 4, "high": 5.0, "low": -5.0}
 
     def plane(kind: type, classes: int = 0) -> nn.Module:
         net = Denoiser(3, hidden=8, depth=1, classes=classes)

@@ -52,6 +52,7 @@ class DenoisingModel(nn.Module):
         decoder: nn.Module | None = None,
     ):
         super().__init__()
+        validate.at_least(1, shape=tuple(shape))
         self.net, self.shape = net, tuple(shape)
         self.target, self.decoder = target or Velocity(), decoder or RealDecoder()
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from gdm_course import validate
 
+EXACT = {"dtype": torch.float64, "device": "cpu"}  # whatever the default device
+
 
 class Schedule(nn.Module):
     """The share of signal alpha_bar_t of every step; kept as log_snr, to lose no digits.
@@ -77,7 +79,7 @@ def linear_schedule(T: int, *, rescale: bool = True) -> Schedule:
         rescale: times 1000 / T, so that x_T is noise for any T; False forgets it.
     """
     T = validate.count(T, "T", 21 if rescale else 2)
-    beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+    beta = torch.linspace(1e-4, 0.02, T, **EXACT)
     beta = beta * (1000 / T if rescale else 1)
     return Schedule(torch.cat([beta.new_ones(1), (1 - beta).cumprod(0)]))
 
@@ -88,7 +90,7 @@ def cosine_schedule(T: int) -> Schedule:
     alpha_bar_t = cos^2(phi_t) / cos^2(phi_0), phi_t = (t / T + 0.008) / 1.008 * pi / 2;
     the last step keeps one part in 1000 of alpha_bar, so that none is exactly 0.
     """
-    t = torch.arange(validate.count(T, "T", 2) + 1, dtype=torch.float64)
+    t = torch.arange(validate.count(T, "T", 2) + 1, **EXACT)
     f = ((t / T + 0.008) / 1.008 * math.pi / 2).cos().square()
     f[-1] = f[-2] / 1000
     return Schedule(f / f[0])
@@ -97,7 +99,7 @@ def cosine_schedule(T: int) -> Schedule:
 def log_snr_schedule(T: int, high: float = 13.3, low: float = -5) -> Schedule:
     """log_snr that falls in equal steps, from `high` at t = 1 to `low` at t = T."""
     T = validate.count(T, "T", 2)
-    log_snr = torch.linspace(high, low, T, dtype=torch.float64)
+    log_snr = torch.linspace(high, low, T, **EXACT)
     return Schedule(torch.cat([log_snr.new_ones(1), log_snr.sigmoid()]))
 
 
@@ -112,7 +114,7 @@ def normal_schedule(T: int, mean: float = 2.4, std: float = 2.4) -> Schedule:
     Its mean and width here are those of Karras et al. (2022), whose log sigma is drawn from
     N(-1.2, 1.2^2).
     """
-    share = (torch.arange(validate.count(T, "T", 2), dtype=torch.float64) + 0.5) / T
+    share = (torch.arange(validate.count(T, "T", 2), **EXACT) + 0.5) / T
     log_snr = mean - std * torch.special.ndtri(share)
     return Schedule(torch.cat([share.new_ones(1), log_snr.sigmoid()]))
 

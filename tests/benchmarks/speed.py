@@ -13,6 +13,7 @@ from gdm_course.training import batches
 from tests.benchmarks import (
     continuous,
     couplings,
+    diffusion,
     disentanglement,
     energy,
     gpt,
@@ -197,6 +198,7 @@ def ratios() -> Iterator[Ratio]:
     yield from couplings.ratios()
     yield from splines.ratios()
     yield from continuous.ratios()
+    yield from diffusion.ratios()
     yield from vae.ratios()
     yield from disentanglement.ratios()
     yield from quantisers.ratios()
