@@ -7,7 +7,7 @@
 # held against laws that are known exactly.
 
 # %% [markdown] tags=["nav"]
-# 54 minutes, and 9 further ·
+# 53 minutes, and 9 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
 # [exercise](../../exercises/diffusion/guidance.ipynb) ·
 # [solution](../../solutions/diffusion/guidance.ipynb)
@@ -446,8 +446,8 @@ _ = plot.image_grid((to_grey(x_test[:24])[0] + 1) / 2, grey, columns=8)
 # $$L = \frac{\sum_{\text{missing}} (\hat x_0 - x_0)^2}{\#\,\text{missing}},\qquad
 #   \hat x_0 = \text{net}(x_t,\ \text{log SNR},\ \text{seen},\ \text{known}). \tag{6}$$
 #
-# The network says the clean picture here. `target` may ask for noise or velocity, as in the
-# unit on DDPM; a perceptron as small as ours learns the clean picture in fewer steps.
+# The network says the clean picture here; `target` may ask for noise or velocity, as in the
+# unit on DDPM.
 
 
 # %% tags=["from:diffusion.palette.missing_error"]
@@ -599,9 +599,9 @@ for ax, x in zip(
 # <details><summary>Answer to the prediction</summary>
 #
 # Purple, the mean of red and blue, a colour that no digit has. With 25 steps the draws are
-# red or blue, about half and half: the known law. Odd digits have one colour only, so that
-# most of them are green either way; the rest count as mixed where the network, asked about
-# noise alone, is not sure which digit it sees.
+# red or blue, about half and half: the known law. Odd digits have one colour only, and
+# its mean is that colour; where one step mixes it with others, it has not told the digit
+# well enough yet.
 # </details>
 #
 # **Is the spread right?** In general nobody knows the law. But draws from the true one and
@@ -627,8 +627,7 @@ assert ratios[1].value < 1.2 or not full_run()
 assert ratios[25].value > 1.35 or not full_run()
 
 # %% [markdown]
-# The draws come near to 1.78 from below: they differ too little, and some digits get the
-# wrong colour every time.
+# The draws come near to 1.78, but from below: they differ a little too little.
 #
 # **Change** `(1, 25)` in the third line to `(1, 2, 25)` and run it again. Where is the new
 # ratio?
