@@ -25,7 +25,7 @@ from gdm_course.diffusion.schedule import (
 )
 from gdm_course.diffusion.targets import Clean, Noise, Velocity
 from gdm_course.diffusion.unet import UNet
-from gdm_course.evaluation.chains import bound_gap, chain_bits
+from gdm_course.evaluation.chains import bells_excess, chain_bits, moons_excess
 from gdm_course.scale.pictures import labelled_codes
 
 SCHEDULES = [
@@ -385,8 +385,29 @@ def test_the_measures_are_means_of_the_bound():
     codes = torch.tensor([[0, 0], [0, 1], [1, 1], [0, 0]])
     told = chain_bits(Fixed(), codes, 10)
     assert told.value == pytest.approx((2 + 3 + 4 + 2) / 4 / math.log(2))
-    gap = bound_gap(Fixed(), (codes.float(), torch.tensor([-4.0, -6.0, -7.0, -4.0])))
-    assert gap.value == pytest.approx(0.25)
+
+
+class Off(torch.nn.Module):
+    """The best denoiser of the moons in the chain's units, off by 0.1 in eps."""
+
+    def __init__(self):
+        super().__init__()
+        law = toy.get("two_moons").law
+        self.best = MixtureDenoiser((law.means - 1) / 2, law.sigma / 2, law.weights)
+        self.off = 0.1
+
+    def forward(self, x, log_snr, y=None):
+        return self.best(x, log_snr) + self.off * (-log_snr[:, None] / 2).exp()
+
+
+def test_the_excess_is_half_the_integral_of_the_squared_error():
+    model = ddpm.DDPM(Off(), (2,), target=Clean(), decoder=RealDecoder(1.0, 2.0)).double()
+    x = toy.get("two_moons").sample(2000).double()
+    told = moons_excess(model, (x, x[:, 0]))
+    assert told.value == pytest.approx(20 / 2 * 2 * 0.1**2, rel=1e-3)
+    model.net.off = 0.0
+    assert moons_excess(model, (x, x[:, 0])).value == pytest.approx(0, abs=1e-9)
+    assert bells_excess(model, (x, x[:, 0])).value > 1
 
 
 def test_labels_come_with_the_training_pictures():

@@ -33,22 +33,16 @@ def chains() -> dict[str, Example]:
         return kind(net, (3,), schedule=cosine_schedule(4), drop=0.2)
 
     def pictures() -> nn.Module:
-        return ddpm.DDPM(
-            UNet(1, width=4, classes=3),
-            shape,
-            schedule=cosine_schedule(4),
-            decoder=LevelDecoder(5),
-            drop=0.2,
-        )
+        net, how = UNet(1, width=4, classes=3), {"drop": 0.2, "decoder": LevelDecoder(5)}
+        return ddpm.DDPM(net, shape, schedule=cosine_schedule(4), **how)
 
-    small = partial(ImageDDPM, shape, 5, width=4, **few)
     return {
         "DDPM": Example(partial(plane, ddpm.DDPM), (3,)),
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
         "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
         "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
         "PointDDPM": Example(partial(ddpm.PointDDPM, 3, T=4, hidden=8), (3,)),
-        "ImageDDPM": Example(small, shape, K=5),
+        "ImageDDPM": Example(partial(ImageDDPM, shape, 5, width=4, **few), shape, K=5),
     }
 
 
