@@ -10,6 +10,7 @@ from gdm_course.recipes import (
     diffusion_guidance,
     energy_boltzmann,
     energy_langevin,
+    features,
     flows_continuous,
     flows_maf,
     flows_planar,
@@ -19,9 +20,17 @@ from gdm_course.recipes import (
     vae_beta,
     vae_vqvae,
 )
-from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
+from gdm_course.recipes.settings import (
+    NLL,
+    ONE_LOSS,
+    Metric,
+    Optimisation,
+    Recipe,
+    differs,
+    resolve,
+)
 
-__all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
+__all__ = ["NLL", "ONE_LOSS", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
 RECIPES = (  # in the course's order
@@ -38,6 +47,7 @@ RECIPES = (  # in the course's order
     *energy_langevin.RECIPES,
     *diffusion_ddpm.RECIPES,
     *diffusion_guidance.RECIPES,
+    *features.RECIPES,
 )
 
 
