@@ -21,7 +21,7 @@ from gdm_course.autoregressive.nade import Quantised
 from gdm_course.data import images, toy
 from gdm_course.examples import Example
 from gdm_course.flows.flow import Flow
-from gdm_course.scale import codes
+from gdm_course.scale import codes, restoring
 from gdm_course.source import PACKAGE, ROOT
 from gdm_course.training import batches, forever
 
@@ -52,6 +52,8 @@ COMPOSED = {  # of several families, for recipes
     "DenseSentenceModel": partial(
         codes.DenseSentenceModel, words=3, K=5, D=3, hidden=(6,), **GPT
     ),
+    "PixelPalette": partial(restoring.PixelPalette, hidden=8, depth=1),
+    "UNetPalette": partial(restoring.UNetPalette, width=4),
     "DigitModel": partial(codes.DigitModel, digits=2, values=3, channels=6, **SMALL),
 }
 SWEPT |= {

@@ -30,6 +30,8 @@ def models() -> dict[str, Example]:
     return {
         **chains(),
         **streams(),
+        **steered(),
+        **palettes(),
     }
 
 
@@ -51,14 +53,49 @@ def chains() -> dict[str, Example]:
         net, how = UNet(1, width=4, classes=3), {"drop": 0.2, "decoder": LevelDecoder(5)}
         return ddpm.DDPM(net, shape, schedule=cosine_schedule(4), **how)
 
-    small = partial(ImageDDPM, shape, 5, width=4, **few)
     return {
         "DDPM": Example(partial(plane, ddpm.DDPM), (3,)),
         "DDPM of classes": Example(partial(plane, ddpm.DDPM, 3), (3,), classes=3),
         "DDPM of pictures": Example(pictures, shape, K=5, classes=3),
         "BoundDDPM": Example(partial(plane, ddpm.BoundDDPM), (3,)),
         "PointDDPM": Example(partial(ddpm.PointDDPM, 3, T=4, hidden=8), (3,)),
-        "ImageDDPM": Example(small, shape, K=5),
+        "ImageDDPM": Example(partial(ImageDDPM, shape, 5, width=4, **few), shape, K=5),
+    }
+
+
+def steered() -> dict[str, Example]:
+    """Return the models of the unit guidance that take points."""
+    from gdm_course.diffusion.ddpm import DDPM
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.guidance import Guided
+    from gdm_course.diffusion.schedule import cosine_schedule
+
+    def guided() -> nn.Module:
+        net = Denoiser(3, hidden=8, depth=1, classes=3)
+        return Guided(DDPM(net, (3,), schedule=cosine_schedule(4)))
+
+    return {"Guided": Example(guided, (3,))}
+
+
+def palettes() -> dict[str, Example]:
+    """Return the models that restore pictures."""
+    from gdm_course.diffusion.damage import inpaint_box, one_of, to_grey, uncrop_frame
+    from gdm_course.diffusion.decoders import LevelDecoder
+    from gdm_course.diffusion.palette import Palette, PixelNet
+    from gdm_course.diffusion.unet import UNet
+
+    shape = (2, 4, 4)
+
+    def large() -> nn.Module:
+        ways = partial(one_of, ways=(inpaint_box, uncrop_frame, to_grey))
+        net, codes = UNet(2, width=4, C_condition=3), LevelDecoder(5)
+        return Palette(net, shape, degrade=ways, decoder=codes)
+
+    return {
+        "Palette": Example(
+            lambda: Palette(PixelNet(shape, hidden=8, depth=1), shape), shape
+        ),
+        "Palette of all damages": Example(large, shape, K=5),
     }
 
 

@@ -8,6 +8,7 @@ from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
     diffusion_score_sde,
+    diffusion_guidance,
     energy_boltzmann,
     energy_langevin,
     features,
@@ -47,6 +48,7 @@ RECIPES = (  # in the course's order
     *energy_langevin.RECIPES,
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
+    *diffusion_guidance.RECIPES,
     *features.RECIPES,
 )
 

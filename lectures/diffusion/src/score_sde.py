@@ -12,7 +12,8 @@
 # [solution](../../solutions/diffusion/score_sde.ipynb)
 #
 # previous: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Steering: guidance, Palette and RePaint](guidance.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
