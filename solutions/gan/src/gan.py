@@ -74,8 +74,8 @@ except NotImplementedError:
 # $-\mathbb E\log\sigma(d)$ over data and $-\mathbb E\log(1 - \sigma(d))$ over fakes: added,
 # not averaged. The generator minimises $-\mathbb E\log\sigma(d)$ over fakes, not the
 # saturating one. Expectations are means over their rows, of which there need not be as many.
-# There are logits of 200, which
-# have to give a finite loss: $-\log\sigma(d) = \mathrm{softplus}(-d)$.
+# There are logits of 200, for which the losses are finite: $-\log\sigma(d) =
+# \mathrm{softplus}(-d)$.
 
 
 # %%
