@@ -259,9 +259,10 @@ _ = ax.legend()
 #   \nabla\,\mathbb E_q[-\log\sigma(D^*)] = \nabla\bigl(\mathrm{KL}(q\,\|\,p) -
 #   2\,\mathrm{JS}(p,q)\bigr). \tag{4}$$
 #
-# The first is (3): where $D^*$ is best, its own change does not count. For the second,
-# $-\log\sigma(l) = \log(1-\sigma(l)) - l$ minus twice the first term; the mean of $-D^*$ under
-# $q$ is $\mathrm{KL}(q\,\|\,p)$. Arjovsky and Bottou (2017) have the proof.
+# The first is (3): since $D^*$ is best, its own change does not count. For the second, use
+# $-\log\sigma(l) = -l - \log(1-\sigma(l))$: the last term is minus the first loss, and the
+# mean of $-D^* = \log q - \log p$ under $q$ is $\mathrm{KL}(q\,\|\,p)$. Arjovsky and Bottou
+# (2017) have the proof.
 #
 # **Play.** $p = \mathcal N(0,1)$, $q = \mathcal N(d, 1)$, and the best $D$, whose slope is
 # $-d$ everywhere. **Predict** the two bars at $d = 8$, before you move the slider there.
@@ -453,3 +454,13 @@ assert max(far[1.0, False], far[1.0, True]) < 1e-3
 # %% tags=["from:gan.players.slope_squared"]
 
 # %% tags=["from:gan.players.judged"]
+
+# %% [markdown]
+# **Question.** Why is R1 taken at the data, and what would it cost to take it everywhere?
+#
+# <details><summary>Answer</summary>
+#
+# At the end fakes lie where data lie, and there $D$ should be flat: that is where the game
+# turns in circles. Elsewhere a slope is useful, for it leads fakes to the data; a price on
+# slopes everywhere would be paid for exactly that.
+# </details>
