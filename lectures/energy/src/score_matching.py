@@ -12,7 +12,8 @@
 # [solution](../../solutions/energy/score_matching.ipynb)
 #
 # previous: [Rolling and kicked: Langevin and deep energies](langevin.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Two players: generative adversarial networks](../gan/gan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
