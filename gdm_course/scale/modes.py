@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gdm_course.chance import own_chance
-from gdm_course.divergences import Estimate
+from gdm_course.divergences.estimates import Estimate
 from gdm_course.gan.modes import Census, census
 
 N = 20_000  # samples

@@ -33,6 +33,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
+from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from gdm_course import checkpoints, protocols, schematics, validate
@@ -41,10 +42,10 @@ from gdm_course.batching import Batch, numbered
 from gdm_course.data import toy
 from gdm_course.divergences import f_divergence, js
 from gdm_course.gan.dirac import dirac_path
-from gdm_course.gan.fgan import DIVERGENCES
+from gdm_course.gan.fgan import DIVERGENCES, Curve
 from gdm_course.gan.gan import Adams, Backward, move
 from gdm_course.gan.modes import census
-from gdm_course.gan.players import frozen, packed, weight
+from gdm_course.gan.players import frozen, judged, packed, weight
 from gdm_course.gan.unrolled import UnrolledGAN
 from gdm_course.learning import Attempt, evaluating
 from gdm_course.nets import mlp, precise
