@@ -466,7 +466,7 @@ def train_gan(
 
 # %%
 def play_out(model, steps, lr=3e-3):
-    """Train on the eight Gaussians whose rate falls to 0 from half way; yields (step, D's loss)."""
+    """Train on the eight Gaussians; from half way the rate falls. Yields (step, loss of D)."""
     rate = lambda step: lr * min(1, 2 - 2 * step / steps)
     for step, loss, _ in train_gan(
         model, forever(x_train, 256, generator(0)), steps, lr=rate
