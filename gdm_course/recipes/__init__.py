@@ -8,6 +8,7 @@ from gdm_course.recipes import (
     autoregressive,
     energy_boltzmann,
     energy_langevin,
+    features,
     flows_continuous,
     flows_maf,
     flows_planar,
@@ -44,6 +45,7 @@ RECIPES = (  # in the course's order
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
     *gan_gan.RECIPES,
+    *features.RECIPES,
 )
 
 
