@@ -42,7 +42,7 @@ from gdm_course.batching import Batch, numbered
 from gdm_course.data import toy
 from gdm_course.divergences import f_divergence, js
 from gdm_course.gan.dirac import dirac_path
-from gdm_course.gan.fgan import DIVERGENCES, Curve
+from gdm_course.gan.fgan import DIVERGENCES, Curve, by_name
 from gdm_course.gan.gan import Adams, Backward, move
 from gdm_course.gan.modes import census
 from gdm_course.gan.players import frozen, judged, packed, weight
