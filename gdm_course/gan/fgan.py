@@ -1,7 +1,7 @@
 """Any f-divergence from samples, as the height of a bound that a critic raises.
 
 D_f(p || q) = E_q f(p / q) for a convex f with f(1) = 0. With the conjugate of f,
-f*(t) = sup_u (u t - f(u)), every function T gives a bound, equation (7):
+f*(t) = sup_u (u t - f(u)), every function T gives a bound, equation (6):
 
     D_f(p || q) >= E_p T(x) - E_q f*(T(y)),      equal at T = f'(p / q).
 
@@ -50,6 +50,18 @@ class Divergence:
     def bound(self, v_p: Tensor, v_q: Tensor) -> Tensor:
         """Return E_p T - E_q f*(T) for what a critic says at data and at fakes: ()."""
         return self.T(v_p).mean() - self.price(v_q).mean()
+
+    def __reduce__(self):
+        return by_name, (self.name,)  # functions without a name cannot be pickled
+
+
+def by_name(name: str) -> Divergence:
+    """Return the divergence of that name, one of `DIVERGENCES`."""
+    for row in DIVERGENCES:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in DIVERGENCES)
+    raise LookupError(f"no divergence is called {name!r}: only {known} can be copied")
 
 
 def u_log_u(u: Tensor) -> Tensor:

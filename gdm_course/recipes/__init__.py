@@ -16,6 +16,7 @@ from gdm_course.recipes import (
     flows_maf,
     flows_planar,
     flows_realnvp,
+    gan_gan,
     gpt,
     vae,
     vae_beta,
@@ -49,6 +50,7 @@ RECIPES = (  # in the course's order
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
     *diffusion_guidance.RECIPES,
+    *gan_gan.RECIPES,
     *features.RECIPES,
 )
 

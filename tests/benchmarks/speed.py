@@ -16,6 +16,7 @@ from tests.benchmarks import (
     diffusion,
     disentanglement,
     energy,
+    gan,
     gpt,
     pixelcnn,
     planar,
@@ -195,6 +196,7 @@ def ratios() -> Iterator[Ratio]:
     yield from sound.ratios()
     yield from planar.ratios()
     yield from energy.ratios()
+    yield from gan.ratios()
     yield from couplings.ratios()
     yield from splines.ratios()
     yield from continuous.ratios()
