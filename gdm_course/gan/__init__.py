@@ -37,6 +37,8 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **plane(),
+        **critics(),
+        **pictures(),
     }
 
 
@@ -50,4 +52,28 @@ def plane() -> dict[str, Example]:
         **{k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds},
         "RelativisticGAN": Example(partial(gan.RelativisticGAN, 3, hidden=8, **both), (3,)),
         "GAN of packs": Example(partial(gan.GAN, 3, hidden=8, pack=2, **both), (3,)),
+    }
+
+
+def critics() -> dict[str, Example]:
+    """Return the models of the unit wgan that measure a distance."""
+    from gdm_course.gan import spectral
+    from gdm_course.gan import wgan as w
+
+    kinds = [w.WGAN, w.WGANGP, spectral.SpectralGAN]
+    return {k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds}
+
+
+def pictures() -> dict[str, Example]:
+    """Return the models of the unit wgan that draw pictures."""
+    from gdm_course.gan.conditional import ConditionalGAN
+    from gdm_course.gan.dcgan import DCGAN
+
+    shape, small = (2, 8, 4), {"Z": 3, "width": 2}
+    labelled = partial(ConditionalGAN, shape, 3, **small)
+    return {
+        "DCGAN": Example(partial(DCGAN, shape, **small), shape),
+        "DCGAN with blocks": Example(partial(DCGAN, shape, blocks=1, **small), shape),
+        "DCGAN with norm": Example(partial(DCGAN, shape, norm=True, **small), shape),
+        "ConditionalGAN": Example(labelled, shape, classes=3),
     }

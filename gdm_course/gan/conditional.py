@@ -59,6 +59,7 @@ class ConditionalGAN(RelativisticGAN):
     def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logit of each image's own label: (B, C, H, W), (B,) -> (B,)."""
         x = validate.points(x, self.shape, self)
+        y = validate.labels(y, self.K, len(x))
         return label_logit(precise(self.discriminator(x)), y)
 
     @torch.enable_grad()
