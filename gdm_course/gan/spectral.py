@@ -106,3 +106,27 @@ class SpectralGAN(WGAN):
     def __init__(self, D: int = 2, *, sort: bool = True, Z: int = 2, hidden=64, depth=2):
         super().__init__(D, clip=None, Z=Z, hidden=hidden, depth=depth)
         self.discriminator = SpectralCritic(D, hidden=hidden, depth=depth, sort=sort)
+
+
+def stretch(layer: nn.Module, shape: tuple[int, ...], steps: int = 100) -> Tensor:
+    """Return the largest |layer(x) - layer(y)| / |x - y| of a linear layer: ().
+
+    Power iteration on the map itself, whatever its weights look like: v <- A^T u comes by
+    autograd. A convolution's is not the largest singular value of its kernel, written as
+    a matrix: the places overlap.
+
+    Args:
+        layer: linear up to a constant, (1, *shape) -> (1, ...).
+        shape: of one input.
+        steps: how often.
+    """
+    weight = next(layer.parameters())
+    x = torch.zeros(1, *shape).to(weight).requires_grad_()
+    with torch.enable_grad():
+        y = layer(x)
+        u = torch.randn_like(y)
+        for _ in range(steps):
+            (v,) = torch.autograd.grad(y, x, u, retain_graph=True)
+            u = layer(v / v.norm()).detach() - layer(torch.zeros_like(v)).detach()
+            size, u = u.norm(), u / u.norm()
+    return size
