@@ -30,6 +30,7 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
 PARTS: dict[str, str] = {
     "Players": "all of a GAN but its losses: every model here is one",
+    "Labelled": "the same with labels: ConditionalGAN has its losses",
 }
 
 

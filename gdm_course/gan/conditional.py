@@ -13,33 +13,33 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from gdm_course import validate
-from gdm_course.gan.dcgan import check_shape, doubling, halving
+from gdm_course.gan.dcgan import doubling, halving
 from gdm_course.gan.gan import RelativisticGAN
 from gdm_course.gan.players import Players, frozen, judged
 from gdm_course.learning import evaluating
 from gdm_course.nets import precise
 
 
-class ConditionalGAN(RelativisticGAN):
+def label_logit(logits: Tensor, y: Tensor) -> Tensor:
+    """Pick the logit of each row's label: (B, K), (B,) -> (B,)."""
+    return logits.gather(1, y[:, None]).squeeze(1)
+
+
+class Labelled(Players):
     """Images with labels: G sees z beside the label, D has one logit for every label.
 
     Args:
         shape: (C, H, W); H and W multiples of 2^halvings.
         K: number of labels.
-        Z, width, halvings, blocks, r1, r2: as of `DCGAN`.
+        Z: dimension of the noise.
+        r1, r2: weights of the penalties on data and on fakes.
+        size: width, halvings and blocks, see `doubling`.
     """
 
-    def __init__(
-        self, shape: Sequence[int], K: int, *, Z: int = 64, width: int = 32,
-        halvings: int = 2, blocks: int = 0, r1: float = 1.0, r2: float = 1.0,
-    ):  # fmt: skip
-        sizes = {"Z": Z, "width": width, "halvings": halvings}
-        validate.at_least(1, shape=[*shape], K=K, **sizes)
-        validate.at_least(0, blocks=blocks)
-        check_shape(shape, halvings)
-        generator = doubling(shape, Z + K, width, halvings, blocks, norm=False)
-        critic = halving(shape, K, width, halvings, blocks)
-        Players.__init__(self, shape, Z, generator, critic, r1=r1, r2=r2)
+    def __init__(self, shape: Sequence[int], K: int, *, Z=64, r1=1.0, r2=1.0, **size: int):
+        validate.at_least(1, K=K, Z=Z)
+        G, D = doubling(shape, Z + K, **size), halving(shape, K, **size)
+        Players.__init__(self, shape, Z, G, D, r1=r1, r2=r2)
         self.K = K
 
     def fake(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -51,20 +51,28 @@ class ConditionalGAN(RelativisticGAN):
 
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw n images, of the labels y (n,) or of random ones: (n, C, H, W)."""
-        n = validate.count(n)
-        y = y if y is None else validate.labels(y, self.K, n)
+        y = None if y is None else validate.labels(y, self.K, validate.count(n))
         with torch.no_grad(), evaluating(self):
-            return self.fake(n, y)
+            return self.fake(validate.count(n), y)
 
     def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logit of each image's own label: (B, C, H, W), (B,) -> (B,)."""
-        x = validate.points(x, self.shape, self)
-        y = validate.labels(y, self.K, len(x))
+        y = validate.labels(y, self.K, len(validate.points(x, self.shape, self)))
         return label_logit(precise(self.discriminator(x)), y)
+
+
+class ConditionalGAN(Labelled, RelativisticGAN):
+    """The relativistic loss for `Labelled` players: a fake has the label of its data point.
+
+    Args: as of `Labelled`.
+    """
+
+    def __init__(self, shape: Sequence[int], K: int, **more):
+        Labelled.__init__(self, shape, K, **more)
 
     @torch.enable_grad()
     def discriminator_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return what D minimises; fakes have the labels of the data: ()."""
+        """Return what D minimises, with both penalties: (B, C, H, W), (B,) -> ()."""
         y = validate.labels(y, self.K, len(validate.points(x, self.shape, self)))
         with torch.no_grad():
             fake = self.fake(len(x), y)
@@ -74,13 +82,7 @@ class ConditionalGAN(RelativisticGAN):
 
     def generator_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return what G minimises, for as many fakes with the same labels: ()."""
-        y = validate.labels(y, self.K, len(validate.points(x, self.shape, self)))
         with frozen(self.discriminator):
             d_real = self.discriminate(x, y).detach()
-            fake = self.discriminate(self.fake(len(x), y), y)
-            return self.generator_objective(d_real, fake)
-
-
-def label_logit(logits: Tensor, y: Tensor) -> Tensor:
-    """Pick the logit of each row's label: (B, K), (B,) -> (B,)."""
-    return logits.gather(1, y[:, None]).squeeze(1)
+            d_fake = self.discriminate(self.fake(len(x), y.long()), y)
+            return self.generator_objective(d_real, d_fake)
