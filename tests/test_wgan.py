@@ -32,11 +32,8 @@ def line(weights):
 
 
 def test_the_critic_gets_the_distance_of_means_of_its_values():
-    gan, real, fake = w.WGAN(2), normal(5), normal(5, seed=1)
-    assert gan.critic_objective(real, fake).item() == pytest.approx(
-        (fake.sum() / 5 - real.sum() / 5).item()
-    )
-    assert gan.generator_objective(real, fake).item() == pytest.approx(-fake.mean().item())
+    gan, fake = w.WGAN(2), normal(5, seed=1)
+    assert gan.generator_objective(fake, fake).item() == pytest.approx(-fake.mean().item())
     x, y = normal(6, 2), normal(6, 2, seed=1)
     wanted = gan.discriminate(y).mean() - gan.discriminate(x).mean()
     torch.testing.assert_close(gan.critic_loss(x, y), wanted)

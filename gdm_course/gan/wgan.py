@@ -20,13 +20,11 @@ from torch import Tensor
 
 from gdm_course import validate
 from gdm_course.gan.gan import GAN
+from gdm_course.gan.players import weight
 
 
 class WGAN(GAN):
-    """A critic that says how far, with weights clipped to [-clip, clip].
-
-    The critic's loss is E_q f - E_p f, minus the distance of equation (3) if f is the best
-    function of slope 1. The generator's is -E_q f: uphill in f.
+    """A critic f that says how far, with weights clipped to [-clip, clip].
 
     Args:
         D: dimension of a point.
@@ -34,22 +32,10 @@ class WGAN(GAN):
         Z, hidden, depth: of the players, see `GAN`.
     """
 
-    def __init__(
-        self, D: int = 2, *, clip: float | None = 0.01, Z: int = 2, hidden=64, depth=2
-    ):
+    def __init__(self, D=2, *, clip: float | None = 0.01, Z=2, hidden=64, depth=2):
         super().__init__(D, Z=Z, hidden=hidden, depth=depth)
-        if clip is not None and not 0 < clip < math.inf:
-            raise ValueError(f"clip is {clip}: expected a positive number, or None")
-        self.clip = clip
+        self.clip = clip if clip is None else positive(clip, "clip")
         self.constrain()
-
-    def critic_objective(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
-        """Return E_q f - E_p f: two times (B,) -> ()."""
-        return d_fake.mean() - d_real.mean()
-
-    def generator_objective(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
-        """Return -E_q f: (B,) -> ()."""
-        return -d_fake.mean()
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -58,7 +44,7 @@ class WGAN(GAN):
             p.clamp_(-self.clip, self.clip)
 
     def critic_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the critic's loss on data x and fakes y: two times (B, *D) -> ()."""
+        """Return what f minimises on data x and fakes y: two times (B, *D) -> ()."""
         return self.critic_objective(self.discriminate(x), self.discriminate(y))
 
     def discriminator_loss(self, x: Tensor) -> Tensor:
@@ -67,6 +53,14 @@ class WGAN(GAN):
         with torch.no_grad():
             y = self.fake(len(x))
         return self.critic_loss(x, y)
+
+    def critic_objective(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
+        """Return E_q f - E_p f: two times (B,) -> ()."""
+        return d_fake.mean() - d_real.mean()
+
+    def generator_objective(self, d_real: Tensor, d_fake: Tensor) -> Tensor:
+        """Return -E_q f, uphill in f: (B,) -> ()."""
+        return -d_fake.mean()
 
 
 def interpolate(x: Tensor, y: Tensor) -> Tensor:
@@ -107,14 +101,21 @@ class WGANGP(WGAN):
         net: Z, hidden, depth of the players.
     """
 
-    def __init__(self, D: int = 2, *, lam: float = 10.0, one_sided: bool = False, **net):
+    def __init__(
+        self, D: int = 2, *, lam: float = 10.0, one_sided: bool = False, **net: int
+    ):
         super().__init__(D, clip=None, **net)
-        if not 0 <= lam < math.inf:
-            raise ValueError(f"lam is {lam}: expected the weight of a penalty, 0 or more")
-        self.lam, self.one_sided = lam, one_sided
+        self.lam, self.one_sided = weight(lam, "lam"), one_sided
 
     def critic_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return E_q f - E_p f + lam * penalty: two times (B, *D) -> ()."""
         between = interpolate(x, y)
         penalty = gradient_penalty(self.discriminate, between, self.one_sided)
         return super().critic_loss(x, y) + self.lam * penalty
+
+
+def positive(size: float, name: str) -> float:
+    """Return a number above 0, or raise ValueError."""
+    if not 0 < size < math.inf:
+        raise ValueError(f"{name} is {size}: expected a positive number, or None")
+    return size
