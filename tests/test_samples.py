@@ -45,6 +45,21 @@ def test_frechet_scales_with_the_square_and_sees_no_shift_of_both():
     assert samples.frechet(a.float(), b.float()).dtype == torch.float64
 
 
+def test_the_error_of_frechet_is_its_spread():
+    roots = 0.5 * normal(2, 3, 3, seed=9) + torch.eye(3)
+    draws = [
+        samples.frechet_with_error(
+            normal(400, 3, seed=i) @ roots[0] + 0.5, normal(300, 3, seed=-i - 1) @ roots[1]
+        )
+        for i in range(200)
+    ]
+    spread = torch.tensor([d.value for d in draws]).std().item()
+    assert sum(d.error for d in draws) / 200 == pytest.approx(spread, rel=0.2)
+    assert samples.frechet_with_error(
+        roots[0, :, :1], roots[0, :, :1] + 1
+    ).value == pytest.approx(1)
+
+
 def test_frechet_wants_more_rows_than_features():
     with pytest.raises(ValueError, match="more rows than features"):
         samples.frechet(normal(6, 6), normal(70, 6))

@@ -22,7 +22,8 @@ from gdm_course.evaluation.neighbours import density_coverage, precision_recall
 from gdm_course.evaluation.two_sample import classifier_two_sample, data_copying
 
 __all__ = ["classifier_two_sample", "data_copying", "density_coverage", "frechet"]
-__all__ += ["frechet_bias", "inception_score", "kid", "precision_recall"]
+__all__ += ["frechet_bias", "frechet_with_error", "inception_score", "kid"]
+__all__ += ["precision_recall"]
 
 
 def frechet(a: Tensor, b: Tensor) -> Tensor:
@@ -60,6 +61,32 @@ def square_root(C: Tensor) -> Tensor:
     """Return the symmetric square root of a covariance (K, K); rounding below 0 is 0."""
     values, vectors = torch.linalg.eigh(C)
     return vectors * values.clamp_min(0).sqrt() @ vectors.T
+
+
+def frechet_with_error(a: Tensor, b: Tensor) -> Estimate:
+    """Return `frechet` of features (N, K) and (M, K) with its standard error.
+
+    The error is that of first order: how much a row moves the distance, by the derivative
+    in its weight, as a spread over rows. It is 0 where the distance is, which chance then
+    moves by amounts of second order, about `frechet_bias`.
+    """
+    value, (a, b) = frechet(a, b).item(), _tables(a, b)
+    squares = [(row_slopes(*pair).var() / len(pair[0])).item() for pair in ((a, b), (b, a))]
+    return Estimate(value, math.sqrt(sum(squares)))
+
+
+def row_slopes(a: Tensor, b: Tensor) -> Tensor:
+    """Return the slope of `frechet` in the weight of each row of a, less a constant: (N,).
+
+    2 (m_a - m_b) . x + x^T (I - T) x, x = a_i - m_a, where T = C_b^(1/2) (C_b^(1/2) C_a
+    C_b^(1/2))^(-1/2) C_b^(1/2) is the linear map that takes one Gaussian to the other.
+    """
+    x, gap = a - a.mean(0), a.mean(0) - b.mean(0)
+    root = square_root(torch.atleast_2d(torch.cov(b.T)))
+    values, vectors = torch.linalg.eigh(root @ torch.atleast_2d(torch.cov(a.T)) @ root)
+    inverse = values.clamp_min(1e-12 * values.max()).rsqrt() * (values > 0)
+    T = root @ (vectors * inverse @ vectors.T) @ root
+    return 2 * x @ gap + (x * (x - x @ T)).sum(1)
 
 
 def frechet_bias(K: int, n: int) -> float:
