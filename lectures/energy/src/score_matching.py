@@ -12,7 +12,8 @@
 # [solution](../../solutions/energy/score_matching.ipynb)
 #
 # previous: [Rolling and kicked: Langevin and deep energies](langevin.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [How far is the earth: Wasserstein critics and pictures](../gan/wgan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
