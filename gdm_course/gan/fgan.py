@@ -1,7 +1,7 @@
 """Any f-divergence from samples, as the height of a bound that a critic raises.
 
 D_f(p || q) = E_q f(p / q) for a convex f with f(1) = 0. With the conjugate of f,
-f*(t) = sup_u (u t - f(u)), every function T gives a bound, equation (7):
+f*(t) = sup_u (u t - f(u)), every function T gives a bound, equation (6):
 
     D_f(p || q) >= E_p T(x) - E_q f*(T(y)),      equal at T = f'(p / q).
 

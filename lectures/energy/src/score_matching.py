@@ -13,7 +13,7 @@
 #
 # previous: [Rolling and kicked: Langevin and deep energies](langevin.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [How far is the earth: Wasserstein critics and pictures](../gan/wgan.ipynb)
+# next: [Two players: generative adversarial networks](../gan/gan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

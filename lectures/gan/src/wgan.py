@@ -130,8 +130,8 @@ play(draw_distances, d=(0.0, 8.0, 0.5, 3.0), s=(0.2, 1.4, 0.2))
 
 # %%
 seed_everything(3)
-heaps, holes = torch.randn(6, 2), torch.randn(6, 2) + torch.tensor([2.5, 0.5])
-cost = torch.cdist(heaps, holes).double()
+heaps, holes = (torch.randn(6, 2) + 2.5 * k for k in (0, 1))
+cost = torch.cdist(heaps.double(), holes.double())
 plan, u, v = dv.assignment(cost)
 carried = cost.gather(1, plan[:, None]).mean()
 

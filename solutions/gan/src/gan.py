@@ -8,8 +8,18 @@
 # later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# [lecture](../../lectures/gan/gan.ipynb) ·
+# [exercise](../../exercises/gan/gan.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
@@ -74,8 +84,8 @@ except NotImplementedError:
 # $-\mathbb E\log\sigma(d)$ over data and $-\mathbb E\log(1 - \sigma(d))$ over fakes: added,
 # not averaged. The generator minimises $-\mathbb E\log\sigma(d)$ over fakes, not the
 # saturating one. Expectations are means over their rows, of which there need not be as many.
-# There are logits of 200, which
-# have to give a finite loss: $-\log\sigma(d) = \mathrm{softplus}(-d)$.
+# There are logits of 200, for which the losses are finite: $-\log\sigma(d) =
+# \mathrm{softplus}(-d)$.
 
 
 # %%
