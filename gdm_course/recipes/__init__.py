@@ -8,11 +8,13 @@ from gdm_course.recipes import (
     autoregressive,
     energy_boltzmann,
     energy_langevin,
+    features,
     flows_continuous,
     flows_maf,
     flows_planar,
     flows_realnvp,
     gan_gan,
+    gan_wgan,
     gpt,
     vae,
     vae_beta,
@@ -43,7 +45,9 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *features.RECIPES,
     *gan_gan.RECIPES,
+    *gan_wgan.RECIPES,
 )
 
 

@@ -12,7 +12,8 @@
 # [solution](../../solutions/gan/gan.ipynb)
 #
 # previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [How far is the earth: Wasserstein critics and pictures](wgan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

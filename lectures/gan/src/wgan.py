@@ -8,11 +8,11 @@
 
 # %% [markdown] tags=["nav"]
 # 55 minutes, and 8 further ·
-# before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
+# before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/wgan.ipynb) ·
 # [solution](../../solutions/gan/wgan.ipynb)
 #
-# previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
+# previous: [Two players: generative adversarial networks](gan.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

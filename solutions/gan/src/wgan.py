@@ -8,7 +8,7 @@
 # unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
-# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# before this: [Two players: generative adversarial networks](../../lectures/gan/gan.ipynb) ·
 # [lecture](../../lectures/gan/wgan.ipynb) ·
 # [exercise](../../exercises/gan/wgan.ipynb)
 
