@@ -534,13 +534,13 @@ if full_run():
 # %% [markdown]
 # ## 7. A generator that follows a critic
 #
-# Back to the plane, where exact transport of 300 samples takes a moment. The critic moves
+# Back to the plane, where exact transport of 200 samples takes a moment. The critic moves
 # three times for each step of the generator. Is its estimate a measure of progress?
 
 # %%
 truth = toy.get("eight_gaussians")
-x_train, x_held = (truth.sample(n, generator(n)).float() for n in (10_000, 300))
-floor = dv.exact_w1(x_held, truth.sample(300, generator(7)).float()).item()
+x_train, x_held = (truth.sample(n, generator(n)).float() for n in (10_000, 200))
+floor = dv.exact_w1(x_held, truth.sample(200, generator(7)).float()).item()
 
 
 def follow(gan, n, every):
@@ -550,14 +550,14 @@ def follow(gan, n, every):
     rounds = train_gan(gan, draws, n, lr=rate, critic_steps=3)
     for step, *_ in progress(rounds, n, "WGAN"):
         if step % every == 0:
-            y = gan.sample(300)
+            y = gan.sample(200)
             values = gan.discriminate(x_held).mean() - gan.discriminate(y).mean()
             yield step, values.item(), dv.exact_w1(x_held, y).item()
 
 
 seed_everything(0)
 players = {"one-sided (5)": WGANGP(2, one_sided=True), "penalty (4)": WGANGP(2)}
-length = (budget(400, 4), budget(25, 2))
+length = (budget(400, 4), budget(50, 2))
 tracks = {name: [*zip(*follow(gan, *length))] for name, gan in players.items()}
 print(f"{'after ' + str(length[0]) + ' steps':16}{'critic':>8}{'exact':>8}")
 for name, (_, critic, far) in tracks.items():
@@ -580,7 +580,7 @@ for ax, gan in zip((middle, right), players.values()):
 
 # %% [markdown]
 # With the one-sided penalty both curves fall together, other than the losses of an ordinary
-# GAN. The exact one cannot fall to 0: two true samples of 300 points are as far apart as the
+# GAN. The exact one cannot fall to 0: two true samples of 200 points are as far apart as the
 # grey line. The critic compares its own laws and does not see that chance. With penalty (4)
 # the generator ends much farther away, in as many steps.
 
