@@ -5,6 +5,7 @@ from gdm_course.recipes.settings import Metric, Recipe
 BY_SHAPE = {  # which of them sees pictures (C, H, W)
     (1, 28, 28): "evaluation/features-mnist",
     (1, 8, 8): "evaluation/features-digits",
+    (3, 32, 32): "evaluation/features-cifar10",
 }
 CLASSIFIER = {
     "unit": "energy/langevin",
