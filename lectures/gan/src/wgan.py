@@ -152,15 +152,17 @@ frame = ((-3.5, 5.0), (-3.0, 3.5))
 z = plot.mesh(frame, 150)
 levels = best_critic(z).view(150, 150)
 extent = (*frame[0], *frame[1])
-ax.contour(levels, 18, extent=extent, colors=plot.GREY, linewidths=0.6)
+ax.contour(
+    levels, [k / 2 for k in range(-20, 20)], extent=extent, colors=plot.GREY, linewidths=0.6
+)
 for a, j in zip(heaps, plan):
     ax.plot(*torch.stack([a, holes[j]]).T, color=plot.BLACK, linewidth=1)
 plot.scatter(heaps, ax, color=plot.BLUE, size=40)
 _ = plot.scatter(holes, ax, frame, plot.ORANGE, size=40)
 
 # %% [markdown]
-# Earth travels straight down the slope of the prices, and lines of equal price are one unit
-# apart along the way.
+# Earth travels straight down the slope of the prices: along the way a line of equal price
+# comes every half unit, and lines are nowhere closer.
 #
 # ## 3. The mathematics
 #
