@@ -345,6 +345,7 @@ def power_iteration(W: Tensor, u: Tensor, steps: int = 1) -> tuple[Tensor, Tenso
         sigma = u . W v, which approaches the largest singular value of W from below and
         is differentiable in W alone; and the unit vectors u (n,) and v (m,).
     """
+    v = W.new_zeros(W.shape[1])
     with torch.no_grad():
         for _ in range(steps):
             v = normalize(W.T @ u, dim=0)
@@ -897,7 +898,7 @@ def stretch(layer: nn.Module, shape: tuple[int, ...], steps: int = 100) -> Tenso
     x = torch.zeros(1, *shape).to(weight).requires_grad_()
     with torch.enable_grad():
         y = layer(x)
-        u = torch.randn_like(y)
+        u, size = torch.randn_like(y), weight.new_zeros(())
         for _ in range(steps):
             (v,) = torch.autograd.grad(y, x, u, retain_graph=True)
             u = layer(v / v.norm()).detach() - layer(torch.zeros_like(v)).detach()
