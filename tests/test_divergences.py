@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch.distributions import (
     Laplace,
     MultivariateNormal,
@@ -340,3 +341,36 @@ def test_a_mixture_of_bandwidths_is_the_mean_kernel():
 def test_the_median_distance():
     x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])
     assert dv.median_distance(x, y) == 2.0  # distances 1, 2, 3
+
+
+# Plans and prices -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 60])
+def test_an_assignment_is_the_cheapest_and_its_prices_prove_it(n):
+    cost = torch.randn(n, n, generator=torch.Generator().manual_seed(n)).double()
+    columns, u, v = dv.assignment(cost)
+    assert sorted(columns.tolist()) == list(range(n))
+    paid = cost[range(n), columns].sum().item()
+    rows, best = linear_sum_assignment(cost.numpy())
+    assert paid == pytest.approx(cost.numpy()[rows, best].sum(), abs=1e-9)
+    assert (cost - u[:, None] - v).min() > -1e-9  # no pair is cheaper than its prices
+    assert (u.sum() + v.sum()).item() == pytest.approx(paid, abs=1e-9)
+
+
+def test_w1_of_samples_agrees_with_the_line_and_with_a_shift():
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(80, generator=g), 2 * torch.randn(80, generator=g) + 1
+    torch.testing.assert_close(
+        dv.exact_w1(x[:, None], y[:, None]), dv.wasserstein_1d(x, y), atol=1e-5, rtol=0
+    )
+    z, m = torch.randn(50, 3, generator=g), torch.tensor([3.0, 0.0, 4.0])
+    torch.testing.assert_close(dv.exact_w1(z, z + m), torch.tensor(5.0), atol=1e-5, rtol=0)
+
+
+def test_an_assignment_needs_a_square_of_finite_numbers():
+    for cost in (torch.rand(2, 3), torch.rand(3), torch.full((2, 2), math.inf)):
+        with pytest.raises(ValueError, match="expected a square table"):
+            dv.assignment(cost)
+    with pytest.raises(ValueError, match=r"expected \(B, 2\)"):
+        dv.exact_w1(torch.rand(4, 2), torch.rand(4, 3))

@@ -2,7 +2,8 @@
 
 - `densities`: KL, reverse KL, JS, total variation, any f-divergence, by quadrature;
 - `estimates`: the same by Monte Carlo, with a standard error; importance sampling;
-- `samples`: Wasserstein on the line and MMD in any dimension, without any density.
+- `samples`: Wasserstein on the line and MMD in any dimension, without any density;
+- `transport`: the cheapest matching of two samples, exact, and the prices that prove it.
 
 Numbered equations are those of the lecture foundations/densities.
 """
@@ -32,10 +33,13 @@ from gdm_course.divergences.samples import (
     wasserstein_1d,
     wasserstein_1d_cdf,
 )
+from gdm_course.divergences.transport import assignment, exact_w1
 
 __all__ = [
     "Estimate",
+    "assignment",
     "effective_sample_size",
+    "exact_w1",
     "f_divergence",
     "gaussian_kernel",
     "grid",

@@ -1,8 +1,9 @@
 """What samples are compared by: features of a small classifier of the course's own.
 
 It is a recipe with a card like any model: `evaluation/features-mnist`, for pictures of 28 x
-28, and `evaluation/features-digits`, for 8 x 8. A figure depends on the network that made
-the features, so the card of every figure here tells the sha256 of its weights.
+28, `evaluation/features-digits`, for 8 x 8, and `evaluation/features-cifar10`. A figure
+depends on the network that made the features, so the card of every figure here tells the
+sha256 of its weights.
 
 All features are divided by one number, the root of their mean variance on training data.
 Without it a figure is in a unit that nobody knows, and KID grows with its sixth power.

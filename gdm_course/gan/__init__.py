@@ -30,6 +30,7 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
 PARTS: dict[str, str] = {
     "Players": "all of a GAN but its losses: every model here is one",
+    "Labelled": "the same with labels: ConditionalGAN has its losses",
 }
 
 
@@ -37,6 +38,8 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **plane(),
+        **critics(),
+        **pictures(),
     }
 
 
@@ -55,4 +58,28 @@ def plane() -> dict[str, Example]:
         "FGAN": Example(partial(FGAN, 3, hidden=8), (3,)),
         "FGAN of another": Example(partial(FGAN, 3, REVERSE_KL, hidden=8), (3,)),
         "UnrolledGAN": Example(partial(UnrolledGAN, 3, hidden=8, k=2), (3,)),
+    }
+
+
+def critics() -> dict[str, Example]:
+    """Return the models of the unit wgan that measure a distance."""
+    from gdm_course.gan import spectral
+    from gdm_course.gan import wgan as w
+
+    kinds = [w.WGAN, w.WGANGP, spectral.SpectralGAN]
+    return {k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds}
+
+
+def pictures() -> dict[str, Example]:
+    """Return the models of the unit wgan that draw pictures."""
+    from gdm_course.gan.conditional import ConditionalGAN
+    from gdm_course.gan.dcgan import DCGAN
+
+    shape, small = (2, 8, 4), {"Z": 3, "width": 2}
+    labelled = partial(ConditionalGAN, shape, 3, **small)
+    return {
+        "DCGAN": Example(partial(DCGAN, shape, **small), shape),
+        "DCGAN with blocks": Example(partial(DCGAN, shape, blocks=1, **small), shape),
+        "DCGAN with norm": Example(partial(DCGAN, shape, norm=True, **small), shape),
+        "ConditionalGAN": Example(labelled, shape, classes=3),
     }

@@ -17,6 +17,7 @@ from gdm_course.recipes import (
     flows_planar,
     flows_realnvp,
     gan_gan,
+    gan_wgan,
     gpt,
     vae,
     vae_beta,
@@ -52,6 +53,8 @@ RECIPES = (  # in the course's order
     *diffusion_guidance.RECIPES,
     *gan_gan.RECIPES,
     *features.RECIPES,
+    *gan_gan.RECIPES,
+    *gan_wgan.RECIPES,
 )
 
 

@@ -5,6 +5,7 @@ from gdm_course.recipes.settings import Metric, Recipe
 BY_SHAPE = {  # which of them sees pictures (C, H, W)
     (1, 28, 28): "evaluation/features-mnist",
     (1, 8, 8): "evaluation/features-digits",
+    (3, 32, 32): "evaluation/features-cifar10",
 }
 CLASSIFIER = {
     "unit": "energy/langevin",
@@ -42,6 +43,19 @@ RECIPES = (
         every=250,
         goal=0.97,
         minutes=0.5,
+        **CLASSIFIER,
+    ),
+    Recipe(
+        name="evaluation/features-cifar10",
+        args=((3, 32, 32),),
+        kwargs={"width": 32},
+        data_args=("cifar10",),
+        steps=3000,
+        batch=100,
+        lr=2e-3,
+        every=1000,
+        goal=0.7,
+        minutes=3,
         **CLASSIFIER,
     ),
 )

@@ -1,0 +1,106 @@
+"""Recipes of the unit gan/wgan: pictures by two players.
+
+Figures are Frechet distances in features of the course's own classifier, whose sha256 is in
+the card: they compare with each other, not with figures in features of Inception.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
+"""
+
+from gdm_course.recipes.settings import Metric, Public, Recipe
+
+FRECHET = Metric("Frechet distance", "evaluation.features.frechet_estimate", "1")
+ASKED = Metric("drawn as asked", "evaluation.features.label_estimate", "share", lower=False)
+SCORE = Metric(
+    "inception score", "evaluation.features.inception_estimate", "1", lower=False
+)
+PLAYERS = {
+    "unit": "gan/wgan",
+    "loop": "gan.gan.train_gan",
+    "optimizer": "training.for_players",
+}
+GPU = {
+    "precision": "bf16-mixed",
+    "channels_last": True,
+    "ema": 0.999,
+    "device": "gpu",
+    "minutes": 4,
+    "metrics": (FRECHET, SCORE),
+}
+
+RECIPES = (
+    Recipe(
+        name="gan/digits",
+        model="gan.conditional.ConditionalGAN",
+        args=((1, 8, 8), 10),
+        kwargs={"width": 32, "r1": 0.1, "r2": 0.1},
+        data="scale.pictures.labelled_against_training",
+        data_args=("digits",),
+        steps=1800,
+        batch=32,
+        lr=3e-3,
+        ema=0.995,
+        every=900,
+        metrics=(FRECHET, ASKED),
+        goal=1.2,
+        minutes=0.5,
+        **PLAYERS,
+    ),
+    Recipe(
+        name="gan/dcgan-mnist-cpu",
+        model="gan.dcgan.DCGAN",
+        args=((1, 28, 28),),
+        kwargs={"width": 16, "r1": 0.3, "r2": 0.3},
+        data="scale.pictures.pictures",
+        data_args=("mnist",),
+        steps=6000,
+        batch=32,
+        lr=2e-3,
+        ema=0.998,
+        every=2000,
+        metrics=(FRECHET, SCORE),
+        goal=20.0,
+        minutes=6,
+        **PLAYERS,
+    ),
+    Recipe(
+        name="gan/dcgan-mnist",
+        model="gan.dcgan.DCGAN",
+        args=((1, 28, 28),),
+        kwargs={"width": 64, "blocks": 1, "r1": 0.1, "r2": 0.1},
+        data="scale.pictures.pictures",
+        data_args=("mnist",),
+        steps=10_000,
+        batch=256,
+        lr=1e-3,
+        warmup=200,
+        every=2500,
+        goal=2.0,
+        stretch=1.0,
+        priority=13,
+        **GPU,
+        **PLAYERS,
+    ),
+    # Needs evaluation/features-cifar10 first: three minutes of a CPU. The goal is a guess until
+    # that network has said what real pictures score: it is to be 0.80 of that.
+    Recipe(
+        name="gan/r3gan-cifar10",
+        model="gan.dcgan.DCGAN",
+        args=((3, 32, 32),),
+        kwargs={"Z": 128, "width": 96, "halvings": 3, "blocks": 1, "r1": 0.1, "r2": 0.1},
+        data="scale.pictures.pictures",
+        data_args=("cifar10",),
+        augment="scale.augment.mirrored",
+        steps=8000,
+        batch=256,
+        lr=5e-4,
+        warmup=200,
+        every=2000,
+        aim=1,
+        goal=5.0,
+        public=Public("1.96", "R3GAN, in Inception features: another scale; GPU-days"),
+        priority=14,
+        keep=False,
+        **GPU,
+        **PLAYERS,
+    ),
+)
