@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from gdm_course.examples import Example
@@ -37,6 +38,7 @@ def models() -> dict[str, Example]:
     """Return a small one of every model, for the sweep of tests and the taxonomy."""
     return {
         **plane(),
+        **unpaired(),
     }
 
 
@@ -50,4 +52,18 @@ def plane() -> dict[str, Example]:
         **{k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds},
         "RelativisticGAN": Example(partial(gan.RelativisticGAN, 3, hidden=8, **both), (3,)),
         "GAN of packs": Example(partial(gan.GAN, 3, hidden=8, pack=2, **both), (3,)),
+    }
+
+
+def unpaired() -> dict[str, Example]:
+    """Return the models of the unit cyclegan: `more` is a batch of the other domain."""
+    from gdm_course.gan.cyclegan import CycleGAN
+
+    y = torch.linspace(-1, 1, 48).view(3, 1, 4, 4)
+    whole = {"cycle": 1.0, "identity": 0.5, "noise": 0.1, "copies": False}
+    pictures = partial(CycleGAN, (1, 4, 4), hidden=4, depth=1)
+    points = partial(CycleGAN, (3,), hidden=8, **whole)
+    return {
+        "CycleGAN": Example(pictures, (1, 4, 4), more=(y,)),
+        "CycleGAN of points": Example(points, (3,), more=(y[:, 0, :3, 0],)),
     }
