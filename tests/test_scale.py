@@ -127,8 +127,9 @@ def test_a_state_file_runs_no_code(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
-    codes = program("kill", tmp_path).split()
+@pytest.mark.parametrize("who", ["noisy", "players"])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, who):
+    codes = program("kill", tmp_path, who).split()
     assert codes[0] == codes[-1] == "0"
     assert codes.count("-9") >= 3
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -45,6 +45,8 @@ def models() -> dict[str, Example]:
 def plane() -> dict[str, Example]:
     """Return the models of the unit gan."""
     from gdm_course.gan import gan
+    from gdm_course.gan.fgan import FGAN, REVERSE_KL
+    from gdm_course.gan.unrolled import UnrolledGAN
 
     kinds = [gan.GAN, gan.SaturatingGAN, gan.LeastSquaresGAN, gan.HingeGAN]
     both = {"r1": 0.1, "r2": 0.2}
@@ -52,6 +54,9 @@ def plane() -> dict[str, Example]:
         **{k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds},
         "RelativisticGAN": Example(partial(gan.RelativisticGAN, 3, hidden=8, **both), (3,)),
         "GAN of packs": Example(partial(gan.GAN, 3, hidden=8, pack=2, **both), (3,)),
+        "FGAN": Example(partial(FGAN, 3, hidden=8), (3,)),
+        "FGAN of another": Example(partial(FGAN, 3, REVERSE_KL, hidden=8), (3,)),
+        "UnrolledGAN": Example(partial(UnrolledGAN, 3, hidden=8, k=2), (3,)),
     }
 
 

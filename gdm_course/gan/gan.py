@@ -17,6 +17,7 @@ References:
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -152,8 +153,8 @@ def train_gan(
     """
     validate.at_least(1, critic_steps=critic_steps, generator_steps=generator_steps)
     rate, players = lr if callable(lr) else lambda _: lr, (gan.discriminator, gan.generator)
-    make = torch.optim.Adam
-    for_D, for_G = adams or [make(p.parameters(), rate(0), betas) for p in players]
+    make = partial(torch.optim.Adam, lr=rate(0), betas=betas, fused=True)
+    for_D, for_G = adams or [make(p.parameters()) for p in players]
     d, g, attempt = math.nan, math.nan, Attempt(gan)
     for turn, batch in numbered(batches, steps * critic_steps):
         step, pause = 1 + (turn - 1) // critic_steps, turn % critic_steps

@@ -17,9 +17,17 @@ from gdm_course.recipes import (
     vae_beta,
     vae_vqvae,
 )
-from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
+from gdm_course.recipes.settings import (
+    NLL,
+    ONE_LOSS,
+    Metric,
+    Optimisation,
+    Recipe,
+    differs,
+    resolve,
+)
 
-__all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
+__all__ = ["NLL", "ONE_LOSS", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
 RECIPES = (  # in the course's order
