@@ -12,6 +12,7 @@ from gdm_course.recipes import (
     flows_maf,
     flows_planar,
     flows_realnvp,
+    gan_cyclegan,
     gpt,
     vae,
     vae_beta,
@@ -42,6 +43,7 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *gan_cyclegan.RECIPES,
 )
 
 

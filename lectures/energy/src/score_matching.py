@@ -12,7 +12,8 @@
 # [solution](../../solutions/energy/score_matching.ipynb)
 #
 # previous: [Rolling and kicked: Langevin and deep energies](langevin.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Without pairs: CycleGAN](../gan/cyclegan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

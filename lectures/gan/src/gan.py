@@ -145,7 +145,12 @@ best = p.log_prob(line) - q.log_prob(line)
 divergence = js(p.log_prob, q.log_prob, (-9.0, 9.0)).item()
 print(f"V at the best logit {value(best):.5f}, 2 JS - 2 log 2 = "
       f"{2 * divergence - 2 * math.log(2):.5f}")  # fmt: skip
-others = {"half of it": best / 2, "moved": best + 0.5, "a line": -2 * line, "none": 0 * best}
+others = {
+    "half of it": best / 2,
+    "moved": best + 0.5,
+    "a line": -2 * line,
+    "none": 0 * best,
+}
 for name, logit in others.items():
     print(f"{name:12}{value(logit):10.5f}")
     assert value(logit) < value(best)
@@ -276,7 +281,11 @@ def slopes(d, n=4001):
     logit = d * d / 2 - d * y
     both = (w * logit.sigmoid()).sum() * d, (w * (-logit).sigmoid()).sum() * d
     line_of = lambda mean: Normal(torch.tensor(mean).double(), 1.0).log_prob
-    return both[0].item(), both[1].item(), js(line_of(0.0), line_of(d), (-9.0, d + 9.0)).item()
+    return (
+        both[0].item(),
+        both[1].item(),
+        js(line_of(0.0), line_of(d), (-9.0, d + 9.0)).item(),
+    )
 
 
 def draw_slopes(d):
@@ -321,6 +330,7 @@ assert abs(slopes(8.0)[2] - math.log(2)) < 1e-3
 
 # %% tags=["from:gan.gan.train_gan"]
 
+
 # %%
 def play_out(model, steps, lr=2e-3, seed=0, constant=False, **more):
     """Train on the eight Gaussians with a rate that falls to 0; yields (step, D's loss)."""
@@ -360,13 +370,19 @@ for _ in watch(play_out(gan, budget(1500, 5)), 100, panels):
 # @title The truth beside the samples of a GAN, and where its samples lie
 seed_everything(1)
 found = counted(gan)
-titles = ("the truth", f"GAN: {found.modes} modes, {found.quality:.0%} good", "share of modes")
+titles = (
+    "the truth",
+    f"GAN: {found.modes} modes, {found.quality:.0%} good",
+    "share of modes",
+)
 one, two, three = plot.panels(*titles)
 plot.scatter(x_train[:3000], one, truth.bounds)
 plot.scatter(gan.sample(3000), two, truth.bounds, plot.ORANGE)
 three.bar(range(8), found.shares, color=plot.SKY)
 three.axhline(1 / 8, color=plot.BLACK, linewidth=0.8)
-print(f"GAN: {found.modes} modes, {found.quality:.1%} good, KL of shares {found.kl:.3f} nats")
+print(
+    f"GAN: {found.modes} modes, {found.quality:.1%} good, KL of shares {found.kl:.3f} nats"
+)
 print(f"truth: {exact.modes} modes, {exact.quality:.1%} good, KL {exact.kl:.4f} nats")
 if full_run():
     assert found.modes == 8 and 0.5 < found.quality < 0.95
@@ -435,7 +451,9 @@ play(draw_dirac, gamma=(0.0, 2.0, 0.1, 0.0))
 far = {(g, w): dirac_path(g, 500, wasserstein=w)[-1].norm().item()
        for g in (0.0, 1.0) for w in (False, True)}  # fmt: skip
 for (g, w), radius in far.items():
-    print(f"{'Wasserstein' if w else 'logistic':12} R1 = {g:.0f}: ends {radius:.4f} from home")
+    print(
+        f"{'Wasserstein' if w else 'logistic':12} R1 = {g:.0f}: ends {radius:.4f} from home"
+    )
 assert 0.3 < far[0.0, False] < 1 < 10 < far[0.0, True]
 assert max(far[1.0, False], far[1.0, True]) < 1e-3
 

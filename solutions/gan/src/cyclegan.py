@@ -11,8 +11,18 @@
 # `x @ G` in domain B, and $F$ carries the row `y` of B to `y @ F` in A.
 
 # %% [markdown] tags=["nav"]
+# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# [lecture](../../lectures/gan/cyclegan.ipynb) ·
+# [exercise](../../exercises/gan/cyclegan.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
