@@ -49,7 +49,7 @@ PLAYERS = {
     "data": "scale.points.toy_points",
     "data_args": ("ring", 500),
     "metrics": (Metric("distance", "evaluation.features.frechet_of_points", "1"),),
-    "steps": 40,
+    "steps": 60,
     "every": 7,
     "batch": 20,
     "warmup": 5,

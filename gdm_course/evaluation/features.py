@@ -19,11 +19,14 @@ from gdm_course import validate
 from gdm_course.batching import Batch, columns
 from gdm_course.evaluation import samples
 from gdm_course.evaluation.likelihood import Estimate, device_of, estimate, portions
-from gdm_course.learning import evaluating, on_backward
+from gdm_course.learning import evaluating
 
 BY_SHAPE = {
     (1, 28, 28): "evaluation/features-mnist",
     (1, 8, 8): "evaluation/features-digits",
+}
+COMPARING = {  # the metrics here that ask such a network
+    f"evaluation.features.{name}_estimate" for name in ("frechet", "inception", "label")
 }
 SAMPLES = 2000  # drawn for a figure, at least; as many as there are rows, at most 10,000
 
@@ -71,13 +74,16 @@ class PictureClassifier(nn.Module):
         return self.head(self.body(validate.points(x, self.shape, self, least=0)))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the cross-entropy of labels y (B,) in nats; the scale follows."""
-        h = self.body(validate.points(x, self.shape, self))
-        y = validate.labels(y, self.K, len(x))
-        if self.training and len(x) > 1:
-            size = h.detach().var(0).mean().sqrt()
-            h = on_backward(h, lambda: self.scale.lerp_(size, 0.01))
-        return F.cross_entropy(self.head(h), y)
+        """Return the mean cross-entropy of labels y (B,) in nats: ()."""
+        x = validate.points(x, self.shape, self)
+        return F.cross_entropy(self.logits(x), validate.labels(y, self.K, len(x)))
+
+    @torch.no_grad()
+    def settle(self, x: Batch) -> None:
+        """Set the scale by the features of training data: the end of a run calls it."""
+        with evaluating(self):
+            h = [self.body(rows[0]) for rows in portions(x, 1000, device_of(self))]
+        self.scale.copy_(torch.cat(h).double().var(0).mean().sqrt())
 
 
 @lru_cache(maxsize=8)
@@ -108,8 +114,7 @@ def named(functions: Iterable[str], x: Batch) -> dict[str, str]:
     from gdm_course import checkpoints
 
     shape = tuple(columns(x)[0].shape[1:])
-    used = any(f.startswith("evaluation.features.") for f in functions)
-    if not used or shape not in BY_SHAPE:
+    if not COMPARING & {*functions} or shape not in BY_SHAPE:
         return {}
     name = BY_SHAPE[shape]
     return {name: checkpoints.card(name)["file"]["sha256"]}
