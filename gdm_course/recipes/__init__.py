@@ -14,6 +14,7 @@ from gdm_course.recipes import (
     flows_planar,
     flows_realnvp,
     gan_cyclegan,
+    gan_gan,
     gpt,
     vae,
     vae_beta,
@@ -45,6 +46,7 @@ RECIPES = (  # in the course's order
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
     *features.RECIPES,
+    *gan_gan.RECIPES,
     *gan_cyclegan.RECIPES,
 )
 

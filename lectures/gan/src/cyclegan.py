@@ -8,11 +8,11 @@
 
 # %% [markdown] tags=["nav"]
 # 53 minutes, and 6 further ·
-# before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
+# before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
 #
-# previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
+# previous: [Two players: generative adversarial networks](gan.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

@@ -11,7 +11,7 @@
 # `x @ G` in domain B, and $F$ carries the row `y` of B to `y @ F` in A.
 
 # %% [markdown] tags=["nav"]
-# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# before this: [Two players: generative adversarial networks](../../lectures/gan/gan.ipynb) ·
 # [lecture](../../lectures/gan/cyclegan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb)
 

@@ -8,8 +8,18 @@
 # later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [Densities, samples and divergences](../../lectures/foundations/densities.ipynb) ·
+# [lecture](../../lectures/gan/gan.ipynb) ·
+# [exercise](../../exercises/gan/gan.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
