@@ -681,7 +681,7 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # classifier that was trained on USPS reads translated MNIST digits. Was the label kept?
 
 # %%
-name, judge = "gan/cyclegan-mnist-usps", "evaluation/features-usps"
+name, judge, measured = "gan/cyclegan-mnist-usps", "evaluation/features-usps", {}
 for recipe in (judge, name):
     if not checkpoints.available(recipe):
         print(f"{recipe}: no checkpoint yet, 'gdm train {recipe}' makes it")
@@ -691,6 +691,11 @@ for recipe in (judge, name):
     for figure in card["figures"]:
         if figure["split"] == "test":
             print(f"    {figure['metric']:24}{figure['value']:8.3f} {figure['unit']}")
+            measured[figure["metric"]] = figure["value"]
+if len(measured) == 5:
+    copied, best = measured["labels kept by copies"], measured["accuracy"]
+    assert measured["labels kept"] > (copied + best) / 2
+    assert measured["round trip, noise 0.1"] < 1.5 * measured["round trip"]
 
 # %% tags=["fold"]
 # @title Digits of MNIST, what G makes of them, and digits of USPS
@@ -709,6 +714,12 @@ except Missing as missing:
     print(missing)
 
 # %% [markdown]
+# The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
+# Translated digits lie between the two: more than half of the gap is closed, without a pair
+# and without a label. The aim of the recipe, nine labels of ten, is *not* reached in its minute
+# and a half. The round trip through noise is hardly worse than without: no message here, for
+# USPS can hold all that a digit of MNIST shows.
+#
 # ## 10. Summary
 #
 # - Two games say that translations look right, the round trip that nothing is thrown away.
