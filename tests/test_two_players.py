@@ -6,6 +6,7 @@ That a killed run ends with the same bits: test_scale.py.
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from gdm_course.recipes import Recipe
 from gdm_course.scale import cost
 from gdm_course.scale import pace as pacing
 from gdm_course.scale.data import Order
+from gdm_course.scale.measure import seconds_of
 from gdm_course.scale.pace import Pace
 from gdm_course.scale.pack import pack
 from gdm_course.scale.plan import Plan
@@ -117,6 +119,25 @@ def test_a_run_that_is_cut_goes_on_elsewhere_with_the_same_bits(tmp_path, monkey
     assert "going on from step" in said[0]
     whole, _ = trained(tmp_path / "whole", recipe)
     assert cut["file"] == whole["file"]
+
+
+@pytest.mark.parametrize(
+    ("N", "few"), [(500, 2), (500, 16), (500, 128), (40, 16), (60, 50)]
+)
+def test_a_metric_that_refuses_few_rows_is_measured_with_more(monkeypatch, N, few):
+    """A Frechet distance wants more rows than features."""
+    asked = []
+    monkeypatch.setattr("gdm_course.scale.measure.resolve", lambda function: function)
+
+    def metric(model, x):
+        asked.append(len(x))
+        if len(x) < few:
+            raise ValueError("too few")
+
+    once, row = seconds_of(SimpleNamespace(function=metric), None, torch.zeros(N, 1), 1e6)
+    assert 0 <= once < math.inf
+    assert 0 <= row < math.inf
+    assert max(asked) <= N
 
 
 def test_measuring_speed_leaves_no_trace(tmp_path, monkeypatch):

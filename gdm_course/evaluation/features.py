@@ -20,15 +20,12 @@ from gdm_course.batching import Batch, columns
 from gdm_course.evaluation import samples
 from gdm_course.evaluation.likelihood import Estimate, device_of, estimate, portions
 from gdm_course.learning import evaluating
+from gdm_course.recipes.features import BY_SHAPE
 
-BY_SHAPE = {
-    (1, 28, 28): "evaluation/features-mnist",
-    (1, 8, 8): "evaluation/features-digits",
-}
 COMPARING = {  # the metrics here that ask such a network
     f"evaluation.features.{name}_estimate" for name in ("frechet", "inception", "label")
 }
-SAMPLES = 2000  # drawn for a figure, at least; as many as there are rows, at most 10,000
+SAMPLES, MOST = 2000, 5000  # drawn for a figure: as many as there are rows, within these
 
 
 class PictureClassifier(nn.Module):
@@ -49,19 +46,7 @@ class PictureClassifier(nn.Module):
         validate.at_least(1, shape=[*shape], K=K, width=width, features=features)
         validate.at_least(2, levels=levels)
         self.shape, self.K, self.levels = tuple(shape), K, levels
-        (C, H, W), twice = self.shape, 2 * width
-        small = (H + 3) // 4 * ((W + 3) // 4)  # after two halvings, rounded up
-        self.body = nn.Sequential(
-            nn.Conv2d(C, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, twice, 3, 2, 1),
-            nn.SiLU(),
-            nn.Conv2d(twice, twice, 3, 2, 1),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(twice * small, features),
-            nn.SiLU(),
-        )
+        self.body = convolutions(*self.shape, width, features)
         self.head = nn.Linear(features, K)
         self.register_buffer("scale", torch.ones(()))
 
@@ -81,9 +66,24 @@ class PictureClassifier(nn.Module):
     @torch.no_grad()
     def settle(self, x: Batch) -> None:
         """Set the scale by the features of training data: the end of a run calls it."""
-        with evaluating(self):
-            h = [self.body(rows[0]) for rows in portions(x, 1000, device_of(self))]
-        self.scale.copy_(torch.cat(h).double().var(0).mean().sqrt())
+        h = torch.cat([self.body(x) for x, *_ in portions(x, 1000, device_of(self))])
+        self.scale.copy_(h.double().var(0).mean().sqrt())
+
+
+def convolutions(C: int, H: int, W: int, width: int, features: int) -> nn.Module:
+    """Return the layers from pictures (B, C, H, W) to features (B, F)."""
+    twice, small = 2 * width, (H + 3) // 4 * ((W + 3) // 4)  # two halvings, rounded up
+    return nn.Sequential(
+        nn.Conv2d(C, width, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, twice, 3, 2, 1),
+        nn.SiLU(),
+        nn.Conv2d(twice, twice, 3, 2, 1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(twice * small, features),
+        nn.SiLU(),
+    )
 
 
 @lru_cache(maxsize=8)
@@ -104,7 +104,7 @@ def extractor(shape: Sequence[int]) -> PictureClassifier:
         raise ValueError(
             f"no features for data of shape {tuple(shape)}: expected pictures of "
             f"{' or '.join(map(str, BY_SHAPE))}, or train a recipe for it and name it in "
-            "evaluation.features.BY_SHAPE"
+            "recipes.features.BY_SHAPE"
         )
     return trained(BY_SHAPE[tuple(shape)])
 
@@ -138,8 +138,8 @@ def opinions(x: Tensor, of: str = "features", batch: int = 500) -> Tensor:
 
 @torch.no_grad()
 def drawn(model: nn.Module, x: Batch, n: int | None = None, batch: int = 500) -> Tensor:
-    """Draw as many samples as x has rows, from SAMPLES to 10,000, onto the CPU."""
-    n = min(max(len(columns(x)[0]), SAMPLES), 10_000) if n is None else n
+    """Draw as many samples as x has rows, within limits, onto the CPU."""
+    n = min(max(len(columns(x)[0]), SAMPLES), MOST) if n is None else n
     with evaluating(model):
         sizes = [min(batch, n - start) for start in range(0, n, batch)]
         return torch.cat([model.sample(size).cpu() for size in sizes])

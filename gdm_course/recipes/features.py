@@ -2,6 +2,10 @@
 
 from gdm_course.recipes.settings import Metric, Recipe
 
+BY_SHAPE = {  # which of them sees pictures (C, H, W)
+    (1, 28, 28): "evaluation/features-mnist",
+    (1, 8, 8): "evaluation/features-digits",
+}
 CLASSIFIER = {
     "unit": "energy/langevin",
     "model": "evaluation.features.PictureClassifier",

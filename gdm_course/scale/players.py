@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +14,8 @@ from gdm_course.training import gradient_norm
 
 
 def unwatched_players(
-    objective: nn.Module,
+    players: nn.Module,
     moves: Sequence[str],
-    constrain: Callable[[], None],
     batches: Iterable[Batch],
     rate: Callable[[int], float],
     optimizer: torch.optim.Optimizer,
@@ -25,38 +25,46 @@ def unwatched_players(
     """Take the steps of `gan.gan.train_gan` without looking at any.
 
     Args:
-        objective: returns the loss of that name for a batch.
+        players: the model, as Fabric wants it called.
         moves: names of the losses of a step; the last one is the generator's, and takes
             the batch of the move before.
-        constrain: called after every move of the discriminator.
         batches: one for every move of the discriminator.
         rate, optimizer, clip, backward: as in `fast.unwatched`.
 
     Yields:
-        The loss of the discriminator in its last move, and the gradient's norms of all.
+        The loss of the discriminator in its last move, and the sum of all gradients' norms.
     """
     *critics, generator = moves
-    weights = [p for p in objective.parameters() if p.requires_grad]
-
-    def move(name: str, batch: tuple) -> tuple[Tensor, Tensor]:
-        optimizer.zero_grad(set_to_none=True)
-        with teaching():
-            loss = objective(*batch, of=name)
-        backward(loss)
-        norm = gradient_norm(weights, clip)
-        optimizer.step()
-        return loss, norm
-
-    total: Tensor | float = 0.0
+    move = partial(moved, players, optimizer, clip, backward)
+    norms: list[Tensor] = []
     for turn, batch in numbered(batches, sys.maxsize):
-        step, last = (turn - 1) // len(critics), turn % len(critics) == 0
+        step, pause = (turn - 1) // len(critics), turn % len(critics)
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
-        objective.train()
-        loss, norm = move(critics[0], batch)
-        constrain()
-        total = total + norm
-        if last:
-            total = total + move(generator, batch)[1]
-            yield loss, total
-            total = 0.0
+        players.train()
+        loss = move(critics[0], batch, norms)
+        if not pause:
+            move(generator, batch, norms)
+            yield loss, torch.stack(norms).sum()
+            norms.clear()
+
+
+def moved(
+    players: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clip: float | None,
+    backward: Callable[[Tensor], Any],
+    name: str,
+    batch: tuple,
+    norms: list[Tensor],
+) -> Tensor:
+    """Take one step down the loss of that name and return it; note the gradient's norm."""
+    optimizer.zero_grad(set_to_none=True)
+    with teaching():
+        loss = getattr(players, name)(*batch)
+    backward(loss)
+    norms.append(gradient_norm(list(players.parameters()), clip))
+    optimizer.step()
+    if name == "discriminator_loss":
+        players.constrain()
+    return loss

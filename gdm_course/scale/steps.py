@@ -66,23 +66,25 @@ class GuardedPlayers(nn.Module):
         return self.objective(*batch, of="generator_loss")
 
 
+def must_fit(run: Run, fabric: Fabric) -> None:
+    """Refuse several processes for two players, whose gradients nobody would exchange."""
+    if run.recipe.loop != ONE_LOSS and fabric.world_size > 1:
+        raise ValueError(
+            f"{run.recipe.name} has two players, which train on one device: give "
+            "--devices 1 and --num-nodes 1"
+        )
+
+
 class Steps:
     """The steps of a run, from where it is: an iterator of losses, None where unread.
 
     Args:
         look: read the loss after so many steps; with 1, the loop is the recipe's own.
-
-    Raises:
-        ValueError: two players are to be trained by several processes.
     """
 
     def __init__(self, run: Run, fabric: Fabric, look: int, say: Callable):
         self.run, self.fabric, self.look = run, fabric, look
-        if run.recipe.loop != ONE_LOSS and fabric.world_size > 1:
-            raise ValueError(
-                f"{run.recipe.name} has two players, which train on one device: give "
-                "--devices 1 and --num-nodes 1"
-            )
+        must_fit(run, fabric)
         self.watch = Watch(fabric.device)
         inner = Objective(run.model)
         self.objective, self.optimizer = fabric.setup(inner, run.optimizer)
@@ -95,37 +97,37 @@ class Steps:
         run, first = self.run, self.run.step
         rate = lambda step: run.plan.rate(first + step)  # noqa: E731
         if self.look == 1:
-            yield from self.watched(rate)
-        how = (self.optimizer, run.recipe.clip, self.fabric.backward)
+            yield from watched(self, rate)
         batches = feed(run, self.fabric, self.look)
+        how = (batches, rate, self.optimizer, run.recipe.clip, self.fabric.backward)
         if run.recipe.loop == ONE_LOSS:
-            taken = unwatched(self.objective, batches, rate, *how)
+            taken = unwatched(self.objective, *how)
         else:
-            moves, after = run.recipe.moves, run.model.constrain
-            taken = unwatched_players(self.objective, moves, after, batches, rate, *how)
+            players = GuardedPlayers(self.objective, run.model)
+            taken = unwatched_players(players, run.recipe.moves, *how)
         self.watch = Watch(self.fabric.device)
         for loss, norm in taken:
             self.watch.note(loss, norm)
             yield self.watch.read() if self.watch.n == self.look else None
 
-    def watched(self, rate: Callable[[int], float]) -> Iterator[float]:
-        """Take the steps of the course's own loop; of two players, the loss is D's."""
-        recipe, batches = self.run.recipe, feed(self.run, self.fabric, 1)
-        loop, backward = resolve(recipe.loop), self.fabric.backward
-        if recipe.loop == ONE_LOSS:
-            how = {"optimizer": self.optimizer, "clip": recipe.clip, "backward": backward}
-            steps = loop(Guarded(self.objective), batches, sys.maxsize, rate, **how)
-        else:
-            how = {"adams": (self.optimizer, self.optimizer), "backward": backward}
-            how |= {"lr": rate, "critic_steps": recipe.critic_steps}
-            players = GuardedPlayers(self.objective, self.run.model)
-            steps = loop(players, batches, sys.maxsize // recipe.critic_steps, **how)
-        for _, loss, *_ in steps:
-            yield loss
-
     def unread(self) -> list[float]:
         """Return the mean loss of the steps that were not read yet, if there are any."""
         return [self.watch.read()] if self.watch.n else []
+
+
+def watched(steps: Steps, rate: Callable[[int], float]) -> Iterator[float]:
+    """Take the steps of the course's own loop; of two players, the loss is D's."""
+    run, recipe, optimizer = steps.run, steps.run.recipe, steps.optimizer
+    loop, batches = resolve(recipe.loop), feed(run, steps.fabric, 1)
+    how: dict = {"lr": rate, "backward": steps.fabric.backward}
+    if recipe.loop == ONE_LOSS:
+        model: nn.Module = Guarded(steps.objective)
+        how |= {"optimizer": optimizer, "clip": recipe.clip}
+    else:
+        model = GuardedPlayers(steps.objective, run.model)
+        how |= {"adams": (optimizer, optimizer), "critic_steps": recipe.critic_steps}
+    for _, loss, *_ in loop(model, batches, sys.maxsize // recipe.critic_steps, **how):
+        yield loss
 
 
 def feed(run: Run, fabric: Fabric, block: int) -> Iterator[Batch]:
