@@ -2,11 +2,10 @@
 
 import math
 
-import torch
 from torch import nn
 
 from gdm_course.chance import own_chance
-from gdm_course.divergences import Estimate
+from gdm_course.evaluation.likelihood import Estimate
 from gdm_course.gan.modes import Census, census
 
 N = 20_000  # samples
@@ -24,9 +23,9 @@ def _counted(model: nn.Module) -> Census:
 def good_share(model: nn.Module, split: object) -> Estimate:
     """Return the share of samples within three standard deviations of a mode."""
     share = _counted(model).quality
-    return Estimate(*torch.tensor([share, math.sqrt(share * (1 - share) / N)]))
+    return Estimate(share, math.sqrt(share * (1 - share) / N))
 
 
 def found_modes(model: nn.Module, split: object) -> Estimate:
     """Return how many of the eight modes have a tenth of their share of good samples."""
-    return Estimate(torch.tensor(float(_counted(model).modes)), torch.zeros(()))
+    return Estimate(float(_counted(model).modes), 0.0)

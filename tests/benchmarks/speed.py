@@ -15,6 +15,7 @@ from tests.benchmarks import (
     couplings,
     disentanglement,
     energy,
+    gan,
     gpt,
     pixelcnn,
     planar,
@@ -194,6 +195,7 @@ def ratios() -> Iterator[Ratio]:
     yield from sound.ratios()
     yield from planar.ratios()
     yield from energy.ratios()
+    yield from gan.ratios()
     yield from couplings.ratios()
     yield from splines.ratios()
     yield from continuous.ratios()

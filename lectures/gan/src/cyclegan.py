@@ -7,7 +7,7 @@
 # in the plane and in pictures the right answer is known.
 
 # %% [markdown] tags=["nav"]
-# 53 minutes, and 6 further ·
+# 54 minutes, and 6 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)

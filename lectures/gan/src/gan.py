@@ -34,6 +34,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
+from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from gdm_course import checkpoints, protocols, schematics, validate
@@ -42,10 +43,10 @@ from gdm_course.batching import Batch, numbered
 from gdm_course.data import toy
 from gdm_course.divergences import f_divergence, js
 from gdm_course.gan.dirac import dirac_path
-from gdm_course.gan.fgan import DIVERGENCES
+from gdm_course.gan.fgan import DIVERGENCES, Curve
 from gdm_course.gan.gan import Adams, Backward, move
 from gdm_course.gan.modes import census
-from gdm_course.gan.players import frozen, packed, weight
+from gdm_course.gan.players import frozen, judged, packed, weight
 from gdm_course.gan.unrolled import UnrolledGAN
 from gdm_course.learning import Attempt, evaluating
 from gdm_course.nets import mlp, precise
@@ -864,16 +865,18 @@ bumps = lambda x: torch.logaddexp(bump(x, -2.0, 0.6), bump(x, 2.0, 0.4))
 chosen = [row for row in DIVERGENCES if row.name in ("KL(p || q)", "KL(q || p)", "2 JS")]
 widths = {}
 for ax, row in zip(plot.panels(*(row.name for row in chosen)), chosen):
-    fit = torch.tensor([-0.5, 0.3], dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([fit], 0.03)
-    for _ in range(budget(200, 3)):
+    fit = torch.tensor([-1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([fit], 0.05)
+    for _ in range(budget(150, 3)):
         adam.zero_grad()
         single = Normal(fit[0], fit[1].exp()).log_prob
         f_divergence(row.f, bumps, single, (-14.0, 14.0), 800).backward()
         adam.step()
     widths[row.name] = fit[1].exp().item()
     plot.density_1d(bumps, (-6, 6), ax, plot.BLUE)
-    plot.density_1d(Normal(*fit.detach().float() * 1.0).log_prob, (-6, 6), ax, plot.ORANGE)
+    plot.density_1d(
+        Normal(fit[0].item(), fit[1].exp().item()).log_prob, (-6, 6), ax, plot.ORANGE
+    )
     ax.set_xlabel(f"width {widths[row.name]:.2f}")
 if full_run():
     assert widths["KL(p || q)"] > 1.7 and widths["KL(q || p)"] < 0.9
@@ -881,8 +884,8 @@ if full_run():
 # %% [markdown]
 # Every bound comes close to its divergence from below, up to the noise of the sample. Which
 # divergence one chooses matters where $q$ cannot be equal to $p$: the figure fits a single
-# Gaussian to two bumps. $\mathrm{KL}(p\,\|\,q)$ covers both, $\mathrm{KL}(q\,\|\,p)$
-# chooses one.
+# Gaussian to two bumps, from the same start. $\mathrm{KL}(p\,\|\,q)$ covers both,
+# $\mathrm{KL}(q\,\|\,p)$ chooses one; from a start far to the right it may choose the other.
 #
 # **Question.** Training with a learned bound, can a *better* generator have a higher bound?
 #
