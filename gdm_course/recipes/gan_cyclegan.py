@@ -24,9 +24,9 @@ RECIPES = (
         goal=0.94,
         minutes=1,
     ),
-    # Evaluated once, at the end: weights chosen by labels would have seen labels. The goal
-    # is open: these steps miss it (0.83), though copies keep fewer labels (0.69). In a trial
-    # of twice the steps the share was still rising when it was stopped.
+    # Evaluated once, at the end: weights chosen by labels would have seen labels.
+    # The goal is open: these steps miss it (0.83), though copies keep fewer (0.69).
+    # In a trial of twice the steps the share still rose when it was stopped.
     Recipe(
         name="gan/cyclegan-mnist-usps",
         unit="gan/cyclegan",
