@@ -303,6 +303,7 @@ def test_every_recipe_can_be_built_and_names_a_unit(root):
         for metric in recipe.metrics:
             assert callable(recipes.resolve(metric.function))
         assert callable(recipes.resolve(recipe.data))
+        assert callable(recipes.resolve(recipe.loop))
         assert math.isfinite(recipe.rate(recipe.steps))
     assert len(set(recipes.names())) == len(recipes.RECIPES)
     with pytest.raises(LookupError, match="no recipe 'x/y'; there are: autoregressive/"):
