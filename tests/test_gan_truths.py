@@ -1,6 +1,8 @@
 """What GANs are measured by: the best D, its value, slopes, bounds, modes, Dirac-GAN."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -179,6 +181,14 @@ def test_the_gan_game_is_the_gan():
     for name in ("critic_objective", "generator_objective"):
         expected = getattr(other, name)(real, fake)
         torch.testing.assert_close(getattr(one, name)(real, fake), expected)
+
+
+def test_a_divergence_travels_by_its_name():
+    for row in fgan.DIVERGENCES:
+        assert pickle.loads(pickle.dumps(row)) is row
+        assert copy.deepcopy(row) is row
+    with pytest.raises(LookupError, match="no divergence is called 'mine': only KL"):
+        fgan.by_name("mine")
 
 
 def test_a_bound_learned_from_samples_comes_close_and_not_above():

@@ -51,6 +51,18 @@ class Divergence:
         """Return E_p T - E_q f*(T) for what a critic says at data and at fakes: ()."""
         return self.T(v_p).mean() - self.price(v_q).mean()
 
+    def __reduce__(self):
+        return by_name, (self.name,)  # functions without a name cannot be pickled
+
+
+def by_name(name: str) -> Divergence:
+    """Return the divergence of that name, one of `DIVERGENCES`."""
+    for row in DIVERGENCES:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in DIVERGENCES)
+    raise LookupError(f"no divergence is called {name!r}: only {known} can be copied")
+
 
 def u_log_u(u: Tensor) -> Tensor:
     """Return u log u, which is 0 at 0."""

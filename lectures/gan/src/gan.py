@@ -72,13 +72,18 @@ truth = toy.get("eight_gaussians")
 centres, sigma = truth.law.means, 0.2
 x_train = truth.sample(20_000, generator(0)).float()
 exact = census(truth.sample(20_000, generator(1)), centres, sigma)
-print(f"exact samples: {exact.modes} modes, {exact.quality:.1%} good")
+angle = 2 * math.pi * torch.arange(20_000) / 20_000
+ring = census(2 * torch.stack([angle.cos(), angle.sin()], 1), centres, sigma)
+for name, counts in {"exact samples": exact, "a ring": ring}.items():
+    print(f"{name}: {counts.modes} modes, {counts.quality:.1%} good")
 assert exact.modes == 8 and abs(exact.quality - (1 - math.exp(-4.5))) < 0.005
 _ = plot.scatter(x_train[:3000], None, truth.bounds)
 
 # %% [markdown]
 # In the plane $1-e^{-9/2} = 98.9\,\%$ of a round Gaussian lies within three standard
-# deviations. No sampler of this law can have more than that and be right.
+# deviations. And mind the second line: a plain ring through the eight centres finds all
+# modes, too, and has three quarters of its points where they are good. So look at both
+# numbers.
 #
 # ## 2. The idea
 #
@@ -462,8 +467,8 @@ def train_gan(
 
 # %%
 def play_out(model, steps, lr=3e-3):
-    """Train on the eight Gaussians with a rate that falls to 0; yields (step, D's loss)."""
-    rate = lambda step: lr * (1 - step / steps)
+    """Train on the eight Gaussians; from half way the rate falls. Yields (step, loss of D)."""
+    rate = lambda step: lr * min(1, 2 - 2 * step / steps)
     for step, loss, _ in train_gan(
         model, forever(x_train, 256, generator(0)), steps, lr=rate
     ):
@@ -493,7 +498,7 @@ def logits_of(model, ax):
     )
 
 
-for _ in watch(play_out(gan, budget(1200, 5)), 100, panels):
+for _ in watch(play_out(gan, budget(1800, 5)), 100, panels):
     pass
 
 # %% tags=["fold"]
@@ -518,9 +523,9 @@ if full_run():
     assert found.modes == 8 and 0.5 < found.quality < 0.97
 
 # %% [markdown]
-# All modes are found, in about equal shares, but a good part of the samples lies on bridges
-# between them: a continuous $G$ maps one blob of noise to eight islands, so something has
-# to lie between, and only a steep $G$ makes that rare. The loss of $D$, near $2\log 2$ from
+# All modes are found, but part of the samples lies on bridges between them, and early in
+# training the picture is just a ring. A continuous $G$ maps one blob of noise to eight
+# islands, so something has to lie between, and only a steep $G$ makes that rare. The loss of $D$, near $2\log 2$ from
 # early on, says nothing about it. Count samples, never read a GAN's losses.
 #
 # **Change** `GAN(2, depth=3)` to `GAN(2, Z=1, depth=3)` in the cell above and run both again. Are the bridges
@@ -692,7 +697,7 @@ for moves, rounds in ((1, budget(300, 2)), (20, budget(100, 2))):
 for name, counts in modes.items():
     print(f"moves of G and of D, {name}: {counts} modes, one number for each start")
 if full_run():
-    assert min(modes["1 to 1"]) == 8 and max(modes["20 to 1"]) < 8
+    assert min(modes["1 to 1"]) == 8 and sum(modes["20 to 1"]) < 18
 
 # %% [markdown]
 # The start, the data and the loss are the same: the switch is the cause. What repairs it?
@@ -733,7 +738,7 @@ for seed in progress(starts, len(starts), "repairs"):
 for name in (with_switch, repaired):
     print(f"{name}: {modes[name]} modes")
 if full_run():
-    assert min(modes[repaired]) == 8 and min(modes[with_switch]) < 8
+    assert min(modes[repaired]) == 8 and sum(modes[with_switch]) < 18
 
 # %% tags=["fold"]
 # @title The first start: broken, and 200 rounds later
@@ -746,7 +751,7 @@ for ax, m in zip(plot.panels("20 moves of G for one of D", "repaired"), (broken[
 # <details><summary>Answer to the prediction</summary>
 #
 # No: with the switch on modes are lost here, too. With one move each the relativistic loss
-# brings back all eight, starting from the broken weights.
+# brings back all eight, starting from the broken weights, if only as a ring so far.
 # </details>
 #
 # So the balance of moves comes first. A price on slopes hardly slows this generator down:
@@ -822,6 +827,9 @@ class Divergence:
         """Return E_p T - E_q f*(T) for what a critic says at data and at fakes: ()."""
         return self.T(v_p).mean() - self.price(v_q).mean()
 
+    def __reduce__(self):
+        return by_name, (self.name,)  # functions without a name cannot be pickled
+
 
 # %% [markdown]
 # Seven critics learn from samples of $p = \mathcal N(0,1)$ and $q = \mathcal N(1, 1.2^2)$;
@@ -885,7 +893,7 @@ if full_run():
 # Every bound comes close to its divergence from below, up to the noise of the sample. Which
 # divergence one chooses matters where $q$ cannot be equal to $p$: the figure fits a single
 # Gaussian to two bumps, from the same start. $\mathrm{KL}(p\,\|\,q)$ covers both,
-# $\mathrm{KL}(q\,\|\,p)$ chooses one; from a start far to the right it may choose the other.
+# $\mathrm{KL}(q\,\|\,p)$ chooses one.
 #
 # **Question.** Training with a learned bound, can a *better* generator have a higher bound?
 #
@@ -939,47 +947,34 @@ for name, number, unit in rows:
 # %% [markdown]
 # ## Further: what a bound learned on samples says far away
 #
-# A critic is trained where samples are. The bound of (6) for $\mathrm{KL}(p\,\|\,q)$
-# has $e^{v-1}$ under $\mathbb E_q$, so one large $v$ where $q$ has hardly any mass can
-# decide it. Take $p=\mathcal N(0,1)$ and $q=\mathcal N(2,1)$, whose KL is 2, and give the
-# trained critic's bound twice: on new samples, and by quadrature over wider and wider
-# intervals.
+# A critic is trained where samples are, and its bound is measured there. Take $p =
+# \mathcal N(0, 1)$ and fakes that are too narrow, $q = \mathcal N(0, \frac12^2)$. Then
+# $p^2/q$ grows like $e^{x^2}$, and Pearson's divergence $\int p^2/q\,dx - 1$ is infinite. What
+# does a learned bound say? Beside it is the integral, over wider and wider intervals.
 
 # %%
 seed_everything(0)
-away = Normal(2.0, 1.0)
-critic = critic_of(DIVERGENCES[0], away, budget(400, 3))
-
-
-@torch.no_grad()
-def by_quadrature(low, high, n=20_000):
-    """The bound by a sum over an interval, in float64."""
-    x = low + (high - low) * (torch.arange(n).double() + 0.5) / n
-    v = critic(x.float()[:, None])[:, 0].double()
-    gain = Normal(0.0, 1.0).log_prob(x).exp() * v
-    return (
-        (gain - away.log_prob(x).exp() * torch.exp(v - 1)).sum() * (high - low) / n
-    ).item()
-
-
+narrow, pearson = Normal(0.0, 0.5), DIVERGENCES[2]
+critic = critic_of(pearson, narrow, budget(400, 3))
 with torch.no_grad():
-    x_far, y_far = p.sample((50_000, 1)), away.sample((50_000, 1))
-    on_samples = DIVERGENCES[0].bound(critic(x_far), critic(y_far)).item()
-print(f"on 50,000 new samples of each: {on_samples:8.3f}   (KL = 2)")
-wide = {half: by_quadrature(1 - half, 1 + half) for half in (4.0, 8.0, 16.0, 32.0)}
-for half, height in wide.items():
-    print(f"by quadrature, 1 +- {half:4.0f}:         {height:8.3g}")
-line = torch.linspace(-8.0, 8.0, 300)
-(ax,) = plot.panels("what the critic says, and the best T", width=4.5)
-with torch.no_grad():
-    ax.plot(line, critic(line[:, None]), color=plot.ORANGE)
-_ = ax.plot(line, 1 + p.log_prob(line) - away.log_prob(line), color=plot.BLACK)
+    told = [
+        pearson.bound(critic(p.sample((n, 1))), critic(narrow.sample((n, 1)))).item()
+        for n in (20_000,) * 3
+    ]
+print("the learned bound, on new samples, three times:", *(f"{t:.2f}" for t in told))
+exactly = {}
+for half in (2.0, 3.0, 4.0, 6.0):
+    x = torch.linspace(-half, half, 20_001, dtype=torch.float64)
+    ratio = (2 * p.log_prob(x) - narrow.log_prob(x)).exp()
+    exactly[half] = (ratio.sum() * (x[1] - x[0])).item() - 1
+    print(f"the integral up to {half:.0f}: {exactly[half]:10.3g}")
+assert max(map(abs, told)) < 1e6 < exactly[6.0]
 
 # %% [markdown]
-# Where samples lie the critic follows the best $T$; outside it goes on as its layers happen
-# to. All critics give a lower bound, so none of these numbers contradicts (6): a wild one is
-# just useless. How large $v$ gets far away differs from seed to seed. What is safe is to say
-# that the *sample* bound knows nothing of places that no sample visits.
+# The bound is a modest number, about the same on new samples of this size, and nothing in it
+# says that the divergence is infinite: the mass that would show it lies where $q$ has no
+# samples and $p$ few. A learned bound is a statement about the critic and the samples. It is
+# never above the divergence but for chance, and it may be below by any amount.
 
 # %% [markdown]
 # ## Further: packing
