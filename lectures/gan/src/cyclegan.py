@@ -716,9 +716,9 @@ except Missing as missing:
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
 # Translated digits lie between the two: more than half of the gap is closed, without a pair
-# and without a label. The aim of the recipe, nine labels of ten, is *not* reached in its minute
-# and a half. The round trip through noise is hardly worse than without: no message here, for
-# USPS can hold all that a digit of MNIST shows.
+# and without a label. The aim of the recipe, nine labels of ten, is *not* reached. Noise on the
+# way makes the round trip only a little worse: no message here, for USPS can hold all that a
+# digit of MNIST shows.
 #
 # ## 10. Summary
 #
