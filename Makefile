@@ -18,12 +18,13 @@ SETTING = $(if $(SHIFT),--shift=$(SHIFT)) $(if $(ATEN_CPU_CAPABILITY),--isa=$(AT
   $(if $(JOBS),--jobs=$(JOBS))
 # Jupyter refuses to start as root unless told: containers and CI are root.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Small steps gain nothing from a second thread, and lose much when another process wants the core.
 test smoke full site slides bench: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test sync check smoke full site slides bench clean
+.PHONY: help lab test quick system sync check smoke full site slides bench clean
 
 help: ## list the targets
 	@echo "make TARGET [PYTHON=python3.12] [PORT=8888] [UNIT=family/unit] [ARGS=...]"
@@ -38,13 +39,24 @@ test: $(READY) ## set up, then run every test and every notebook (smoke budget)
 	@echo "Testing: unit tests, lectures, solutions, exercises and a browser."
 	@$(PYTEST) tests lectures solutions $(ARGS)
 
+quick: $(READY) ## test what your changes touch, in two minutes at most [SINCE=main]
+	@$(PY) -m tests.quick $(SINCE)
+
+system: ## chromium and bubblewrap by apt-get, which some tests need (Debian, Ubuntu)
+	@command -v apt-get >/dev/null || { echo "No apt-get here: install chromium and bubblewrap."; exit 1; }
+	@$(SUDO) apt-get update -qq
+	@DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends \
+	  chromium bubblewrap >/dev/null
+	@echo "chromium and bubblewrap are installed."
+
 sync: $(READY) ## derive notebooks, exercises and tables from their sources
 	@$(GDM) sync $(ARGS)
 
-check: $(READY) ## prove that nothing derived is stale; lint and format
+check: $(READY) ## prove that nothing derived is stale; lint, format, types
 	@$(GDM) check $(ARGS)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/pyrefly check
 
 smoke: $(READY) ## run the notebooks only, with few training steps
 	@$(PYTEST) tests/test_notebooks.py lectures solutions $(ARGS)

@@ -12,8 +12,8 @@ from gdm_course.console import forgiving, telling
 # Commands that live elsewhere, loaded when they are asked for: where, and what to call.
 ELSEWHERE = {
     "data": ("gdm_course.data.cli", "app"),
-    "train": ("gdm_course.training_cli", "train_command"),
-    "grade": ("gdm_course.grading.cli", "app"),
+    "train": ("gdm_course.scale.cli", "train_command"),
+    "grade": ("gdm_course.grading.marks.cli", "app"),
     "release": ("gdm_course.grading.release.cli", "release_command"),
 }
 
@@ -136,7 +136,7 @@ def doctor(
 ) -> None:
     """Look at this machine: one line per thing the course needs, each with a remedy."""
     if sandbox:
-        from gdm_course.grading.probes import main as probe
+        from gdm_course.grading.probes.live import main as probe
 
         raise typer.Exit(probe())
     from gdm_course.doctor import main

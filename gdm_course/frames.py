@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from gdm_course.chance import own_chance
-from gdm_course.frontend import png
+from gdm_course.jupyter_display import png
 
 MIME = "application/vnd.gdm.frames+json"
 ALONE, TOGETHER = 15, 8  # values of a slider at most: of one, of each of two

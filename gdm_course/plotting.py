@@ -21,7 +21,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from gdm_course.look import (  # noqa: F401
+from gdm_course.figure_style import (  # noqa: F401
     BLACK,
     BLUE,
     GREEN,

@@ -30,7 +30,7 @@ from gdm_course import frames, plotting
 from gdm_course.chance import own_chance
 from gdm_course.console import say
 from gdm_course.environment import on
-from gdm_course.frontend import in_kernel, live, png, quiet, show
+from gdm_course.jupyter_display import in_kernel, live, png, quiet, show
 
 Panels = Mapping[str, Callable[[Axes], Any]]
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -164,7 +164,7 @@ def attempts(job: dict, deep: bool) -> list[tuple]:
     """All that comes near an answer: question, how it was called, all its answers."""
     sys.path.insert(0, job["place"])
     from gdm_course.checks.ask import _made, run
-    from gdm_course.grading.packing import unpack_ask
+    from gdm_course.grading.guest.packing import unpack_ask
 
     found, things = [], {id(t): (n, t) for n, t in everything()}.values()
     for question, (frames, wanted, loose) in job["questions"].items():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdm_course.environment import on
+from tests import system
 
 
 def pytest_collection_modifyitems(config, items):
@@ -24,6 +25,19 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(
                 pytest.mark.skip(reason="needs the data sets: set GDM_DATA_DIR")
             )
+
+
+def pytest_report_header(config):
+    """Say at the start which programs of the system are missing."""
+    return system.opening(system.missing())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end how many tests that cost."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in skipped]
+    for line in system.closing(system.missing(), reasons):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

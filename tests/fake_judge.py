@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from typer.main import get_command
 
-from gdm_course.grading import batch
-from gdm_course.grading.cli import app
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.verdict import Mark, Result, Status, restore
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.judge.verdict import Mark, Result, Status, restore
+from gdm_course.grading.marks import batch
+from gdm_course.grading.marks.cli import app
 
 UNITS = ("foundations/densities", "flows/maf")
 
@@ -32,7 +32,7 @@ def judge(monkeypatch):
 
     monkeypatch.setenv("GDM_VERSION", "now")
     monkeypatch.setattr(batch, "_judged", judged)
-    monkeypatch.setattr("gdm_course.grading.cli._rung", lambda *_: LADDER[-1])
+    monkeypatch.setattr("gdm_course.grading.marks.cli._rung", lambda *_: LADDER[-1])
     monkeypatch.setattr(batch, "fresh", lambda path, rung: restore(path))
 
 

@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 
 MOMENTS = {
-    "index": ("gdm_course.grading.ledger", "Ledger.save"),  # the lock is held
-    "hiring": ("gdm_course.grading.light", "install"),  # a worker has just been forked
-    "stage": ("gdm_course.grading.stage", "_check"),  # half of it is there
-    "box": ("gdm_course.grading.session", "_load"),  # a box waits for its cells
-    "ask": ("gdm_course.grading.judge", "ask_box"),
-    "verdict": ("gdm_course.grading.verdict", "os.fsync"),
-    "report": ("gdm_course.grading.exports", "questions"),  # the lock is held
+    "index": ("gdm_course.grading.marks.ledger", "Ledger.save"),  # the lock is held
+    "hiring": (
+        "gdm_course.grading.guest.light",
+        "install",
+    ),  # a worker has just been forked
+    "stage": ("gdm_course.grading.judge.stage", "_check"),  # half of it is there
+    "box": ("gdm_course.grading.judge.session", "_load"),  # a box waits for its cells
+    "ask": ("gdm_course.grading.judge.judge", "ask_box"),
+    "verdict": ("gdm_course.grading.judge.verdict", "os.fsync"),
+    "report": ("gdm_course.grading.marks.exports", "questions"),  # the lock is held
 }
 
 
@@ -51,7 +54,7 @@ def main() -> None:
         return real(*args, **kwargs)
 
     setattr(place, inner, wrapped)
-    from gdm_course.grading.cli import app
+    from gdm_course.grading.marks.cli import app
 
     app(arguments)
 

@@ -395,7 +395,7 @@ def test_a_goal_may_be_about_another_metric_and_neighbours_are_told(tmp_path, mo
 
 
 def test_reading_cards_and_recipes_needs_no_torch():
-    code = "import sys; from gdm_course import training_cli; training_cli.table();"
+    code = "import sys; from gdm_course.scale import cli; cli.table();"
     code += "print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
@@ -435,7 +435,7 @@ def test_gdm_train_runs_what_is_pending_and_then_nothing(tmp_path, monkeypatch):
     cpu = recipes.Recipe(**TINY, **more, goal=1000.0)
     gpu = replace(cpu, name="autoregressive/large", device="gpu")
     monkeypatch.setattr(recipes, "RECIPES", (cpu, gpu))
-    monkeypatch.setattr("gdm_course.training_cli._has_gpu", lambda: False)
+    monkeypatch.setattr("gdm_course.scale.cli._has_gpu", lambda: False)
     where = ["--out", tmp_path / "out", "--runs", tmp_path / "runs", "--accelerator", "cpu"]
     assert "not yet measured" in gdm("--list", *where[:2])[1]
     code, said = gdm("--pending", *where)

@@ -20,7 +20,7 @@ import torch
 
 from gdm_course.checks.controls import careless, controls
 from gdm_course.checks.question import Ask, Question, close, run, to_arrays, wrong_with
-from gdm_course.grading.judge import asks_of
+from gdm_course.grading.judge.judge import asks_of
 
 CHECKS = Path(__file__).parent.parent / "gdm_course" / "checks"
 UNITS = sorted(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gdm_course import doctor, environment, frontend, machine, training
+from gdm_course import doctor, environment, jupyter_display, machine, training
 from gdm_course.checks.question import Verdict, _announce
 from gdm_course.data import download, stream
 from gdm_course.data.registry import File
@@ -33,14 +33,14 @@ def silent() -> bool:
 
 SWITCHES = {
     "GDM_SMOKE": lambda: training.budget(2, 1) == 1,
-    "GDM_SMOKE, widgets": frontend.quiet,
-    "CI": frontend.quiet,
+    "GDM_SMOKE, widgets": jupyter_display.quiet,
+    "CI": jupyter_display.quiet,
     "CI, downloads": silent,
     "GDM_SMOKE, downloads": silent,
     "GDM_CHECK": strict,
     "GDM_OFFLINE": download.offline,
     "GDM_OFFLINE, doctor": lambda: "GDM_OFFLINE" in machine.check_network(()).found,
-    "GDM_LIVE": frontend.live,
+    "GDM_LIVE": jupyter_display.live,
 }
 
 
@@ -55,7 +55,7 @@ def clean(monkeypatch):
 def test_a_switch_is_on_or_off_in_every_place(switch, value, monkeypatch):
     name, look = switch.split(",")[0], SWITCHES[switch]
     if name == "GDM_LIVE":  # in a kernel of a smoke run
-        monkeypatch.setattr(frontend, "in_kernel", lambda: True)
+        monkeypatch.setattr(jupyter_display, "in_kernel", lambda: True)
         monkeypatch.setenv("GDM_SMOKE", "1")
     if value is not None:
         monkeypatch.setenv(name, value)
@@ -175,7 +175,7 @@ def test_workers_are_counted_by_the_cores_allowed(monkeypatch):
 
 
 def test_a_grader_starts_as_many_workers_as_there_are_cores_allowed(monkeypatch, tmp_path):
-    from gdm_course.grading import cli, workers
+    from gdm_course.grading.marks import cli, workers
 
     monkeypatch.setattr(workers, "Local", lambda jobs: jobs)
     monkeypatch.setattr(cli, "cores", lambda: 3)

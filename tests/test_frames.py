@@ -15,7 +15,7 @@ from PIL import Image
 
 from gdm_course import frames
 from gdm_course.chance import set_seeds
-from gdm_course.frontend import png
+from gdm_course.jupyter_display import png
 from gdm_course.publishing import browser, execute
 from gdm_course.publishing import frames as pages
 

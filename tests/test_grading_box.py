@@ -15,13 +15,15 @@ import torch
 from waiting import until
 
 from gdm_course.authoring.course import load
-from gdm_course.grading import attempts, ladder, probes, rungs, stage, watch
-from gdm_course.grading.assignment import Assignment, assignments
-from gdm_course.grading.box import Box, Died, TooLate
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.container import container
-from gdm_course.grading.ladder import LADDER, NoRung, choose
-from gdm_course.grading.wire import Malformed
+from gdm_course.grading.box import ladder, rungs, watch
+from gdm_course.grading.box.box import Box, Died, TooLate
+from gdm_course.grading.box.container import container
+from gdm_course.grading.box.ladder import LADDER, NoRung, choose
+from gdm_course.grading.guest.wire import Malformed
+from gdm_course.grading.judge import stage
+from gdm_course.grading.judge.assignment import Assignment, assignments
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.probes import attempts, live
 from gdm_course.source import PACKAGE, ROOT
 
 MAPS = assignments(load(ROOT))
@@ -254,7 +256,7 @@ def test_a_nursery_that_dies_is_replaced():
 
 @boxed
 def test_every_promise_is_tried_and_held():
-    found = [*probes.probe(BEST)]
+    found = [*live.probe(BEST)]
     assert len(found) >= 16
     assert [f for f in found if not f.held] == []
 
@@ -263,7 +265,7 @@ def test_the_probes_can_fail(tmp_path):
     """Without a sandbox the attempts succeed: one that always passes would be no probe."""
     secret = tmp_path / "secret"
     secret.write_text("x")
-    with probes.Host() as host:
+    with live.Host() as host:
         assert attempts.host_file(str(secret), host.port) == 0 or os.geteuid() != 0
         assert attempts.host_loopback(str(secret), host.port) == 0
         assert not host.intact(), "somebody knocked"

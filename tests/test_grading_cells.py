@@ -2,10 +2,10 @@
 
 import pytest
 
-from gdm_course.grading.cells import Cell, alone, disturbed, looked_into, plan
-from gdm_course.grading.names import needs, steps
-from gdm_course.grading.told import Told, absent, earlier, told
-from gdm_course.grading.verdict import Status
+from gdm_course.grading.guest.cells import Cell, alone, disturbed, looked_into, plan
+from gdm_course.grading.guest.names import needs, steps
+from gdm_course.grading.judge.told import Told, absent, earlier, told
+from gdm_course.grading.judge.verdict import Status
 
 
 def cells(*sources: str, known: int = 0) -> list[Cell]:

@@ -9,15 +9,15 @@ from waiting import until
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import Ask, Question, close
-from gdm_course.grading import watch
-from gdm_course.grading.assignment import Assignment, assignments, match
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.judge import grade
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.notebook import read
-from gdm_course.grading.probes import Host
-from gdm_course.grading.session import Budget
-from gdm_course.grading.verdict import Result
+from gdm_course.grading.box import watch
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.judge.assignment import Assignment, assignments, match
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.judge import grade
+from gdm_course.grading.judge.notebook import read
+from gdm_course.grading.judge.session import Budget
+from gdm_course.grading.judge.verdict import Result
+from gdm_course.grading.probes.live import Host
 from gdm_course.source import ROOT
 from tests.grading_cases import UNIT, Case, cases, notebook
 

@@ -10,14 +10,14 @@ from gdm_course.checks import arrays
 from gdm_course.checks.ask import Ask
 from gdm_course.checks.draws import generator
 from gdm_course.checks.question import Question, Verdict, close, describe, run
-from gdm_course.grading import wire
-from gdm_course.grading.assignment import Assignment
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.judge import grade
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.notebook import Cell, Notebook
-from gdm_course.grading.session import Budget
-from gdm_course.grading.verdict import RIGHT, Result
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.guest import wire
+from gdm_course.grading.judge.assignment import Assignment
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.judge import grade
+from gdm_course.grading.judge.notebook import Cell, Notebook
+from gdm_course.grading.judge.session import Budget
+from gdm_course.grading.judge.verdict import RIGHT, Result
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
 IMPORTS = """import collections

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading import batch
-from gdm_course.grading.ledger import Named
+from gdm_course.grading.marks import batch
+from gdm_course.grading.marks.ledger import Named
 from gdm_course.source import ROOT
 
 SOLVED = (ROOT / "solutions" / "foundations" / "densities.ipynb").read_bytes()

@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner
 from typer.main import get_command
 
-from gdm_course.grading import batch, cgroup, memory
-from gdm_course.grading.cli import app
-from gdm_course.grading.ladder import LADDER, free_uid
-from gdm_course.grading.removal import remove
-from gdm_course.grading.rungs import Site, as_nobody, bubblewrap, landlocked, uncounted
+from gdm_course.grading.box import cgroup, memory
+from gdm_course.grading.box.ladder import LADDER, free_uid
+from gdm_course.grading.box.removal import remove
+from gdm_course.grading.box.rungs import Site, as_nobody, bubblewrap, landlocked, uncounted
+from gdm_course.grading.marks import batch
+from gdm_course.grading.marks.cli import app
 from gdm_course.source import ROOT
 
 # Folders ----------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def test_an_ordinary_user_removes_what_is_closed_to_its_owner(tmp_path):
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from gdm_course.grading.removal import remove
+from gdm_course.grading.box.removal import remove
 os.makedirs("top/a/b/c")
 for name in ("top/a/b/c", "top/a/b", "top/a", "top"):
     os.chmod(name, 0)
@@ -105,7 +106,7 @@ def test_a_folder_too_deep_is_reported_and_the_rest_is_found(tmp_path):
 
 
 def test_a_student_with_very_many_files_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr("gdm_course.grading.walk.MAX_ENTRIES", 50)
+    monkeypatch.setattr("gdm_course.grading.marks.walk.MAX_ENTRIES", 50)
     for i in range(60):  # a class may be larger than what one student may hand in
         (tmp_path / f"{i}.ipynb").write_bytes(SOLVED + b" " * i)
     for i in range(10):
@@ -140,7 +141,7 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
 
 
 def test_a_class_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("gdm_course.grading.cli._rung", lambda *_: LADDER[-1])
+    monkeypatch.setattr("gdm_course.grading.marks.cli._rung", lambda *_: LADDER[-1])
 
     def refuses(place: object):
         raise PermissionError(13, "Permission denied", place)
@@ -157,7 +158,7 @@ def test_a_class_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
 
 REFUSED = """
 import mmap
-from gdm_course.grading import seal
+from gdm_course.grading.guest import seal
 seal.filter_calls(shared_memory={})
 mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)[0] = 1
 with open("file", "wb+") as file:
@@ -191,7 +192,7 @@ def test_shared_memory_that_nobody_could_count_is_refused(tmp_path, monkeypatch)
 
 HUGE = """
 import ctypes, sys
-from gdm_course.grading import seal
+from gdm_course.grading.guest import seal
 libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p
 if {sealed}:
@@ -224,7 +225,7 @@ def test_no_huge_page_hides_what_is_left_of_it():
 
 LOCKS = """
 import fcntl
-from gdm_course.grading import seal
+from gdm_course.grading.guest import seal
 seal.filter_calls(record_locks={})
 with open("file", "w") as file:
     fcntl.flock(file, fcntl.LOCK_EX)  # one per open file: harmless

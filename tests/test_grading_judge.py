@@ -16,20 +16,21 @@ import torch
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import Question
-from gdm_course.grading import batch, collect, judge
-from gdm_course.grading.assignment import Assignment, assignments, match
-from gdm_course.grading.box import Died, TooLate
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.clock import Deadline
-from gdm_course.grading.collect import Entry
-from gdm_course.grading.judge import RIGHT, grade
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.line import MAX_OUTPUT, Line
-from gdm_course.grading.notebook import Cell, Notebook, read
-from gdm_course.grading.packing import unpack_ask
-from gdm_course.grading.session import Budget
-from gdm_course.grading.verdict import Mark, Result, Status, restore, store
-from gdm_course.grading.wire import Malformed
+from gdm_course.grading.box.box import Died, TooLate
+from gdm_course.grading.box.clock import Deadline
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.box.line import MAX_OUTPUT, Line
+from gdm_course.grading.guest.packing import unpack_ask
+from gdm_course.grading.guest.wire import Malformed
+from gdm_course.grading.judge import judge
+from gdm_course.grading.judge.assignment import Assignment, assignments, match
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.judge import RIGHT, grade
+from gdm_course.grading.judge.notebook import Cell, Notebook, read
+from gdm_course.grading.judge.session import Budget
+from gdm_course.grading.judge.verdict import Mark, Result, Status, restore, store
+from gdm_course.grading.marks import batch, collect
+from gdm_course.grading.marks.collect import Entry
 from gdm_course.source import ROOT
 
 MAPS = assignments(load(ROOT))
@@ -110,7 +111,7 @@ def test_right_and_wrong_answers():
 def test_a_broken_box_costs_one_question(error, status):
     result = judged({"a": error, "b": right})
     assert [(m.status, m.earned) for m in result.marks] == [(status, 0), ("graded", 2)]
-    assert (result.status, result.boxes) == ("graded", 2)
+    assert (result.status, result.boxes) == ("graded", 2 + (status == "crash"))
     assert all(p.closed for p in Puppet.made)
 
 
@@ -144,8 +145,16 @@ def test_what_cells_below_made_wrong_is_asked_again_by_itself():
     assert (result.status, result.boxes) == ("graded", 2)
     raises = {**spoilt, "a": "NameError", "later": ["a"]}
     assert [m.right for m in judged(raises).marks] == [True, True]
-    dead = judged({**spoilt, "a": Died(""), "later": ["a"]})
-    assert [m.status for m in dead.marks] == ["crash", "graded"]
+    dead = judged({**spoilt, "a": TooLate(""), "later": ["a"]})
+    assert [m.status for m in dead.marks] == ["timeout", "graded"]
+
+
+def test_a_box_that_ended_during_an_ask_is_tried_without_the_other_cells():
+    """A thread or an alarm that some cell left behind takes no mark away."""
+    result = judged({"a": Died(""), "a alone": right, "b": right})
+    assert [(m.status, m.earned) for m in result.marks] == [("graded", 2)] * 2
+    assert (result.status, result.boxes) == ("graded", 3)
+    assert all(p.closed for p in Puppet.made)
 
 
 def test_a_mark_says_what_the_judgement_was_whatever_it_is_worth(tmp_path):
@@ -364,12 +373,12 @@ DECIDING = [
     "divergences/samples.py",  # a reference
     "divergences/densities.py",  # what that uses
     "divergences/__init__.py",
-    "grading/judge.py",
-    "grading/cells.py",
-    "grading/guest.py",
-    "grading/stage.py",
-    "grading/standin.py",
-    "grading/rungs.py",
+    "grading/judge/judge.py",
+    "grading/guest/cells.py",
+    "grading/guest/guest.py",
+    "grading/judge/stage.py",
+    "grading/guest/standin.py",
+    "grading/box/rungs.py",
 ]
 
 
@@ -403,14 +412,16 @@ def test_a_repair_of_what_judges_makes_marks_stale(name, course_copy):
     assert fingerprint(course_copy) == before == MAPS["foundations/densities"].fingerprint
 
 
-@pytest.mark.parametrize("name", ["vae/vae.py", "grading/pages.py", "checks/vae/vae.py"])
+@pytest.mark.parametrize(
+    "name", ["vae/vae.py", "grading/marks/pages.py", "checks/vae/vae.py"]
+)
 def test_what_judges_nothing_here_changes_no_mark(name, course_copy):
     path, before = course_copy / "gdm_course" / name, fingerprint(course_copy)
     text = path.read_text(encoding="utf-8")
     path.write_text(text + "\n\nREPAIRED = True\n", encoding="utf-8")
     assert fingerprint(course_copy) == before
     assert fingerprint(course_copy, "vae/vae") != MAPS["vae/vae"].fingerprint or (
-        name == "grading/pages.py"
+        name == "grading/marks/pages.py"
     )
     path.write_text(text, encoding="utf-8")
 

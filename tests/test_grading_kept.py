@@ -14,12 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from gdm_course.grading import batch, held, stage, verdict, worker
-from gdm_course.grading.box import Died, TooLate
-from gdm_course.grading.collect import collect
-from gdm_course.grading.ledger import Named, read
-from gdm_course.grading.verdict import Status, Unwritable, restore
-from gdm_course.grading.wire import Malformed
+from gdm_course.grading.box import held
+from gdm_course.grading.box.box import Died, TooLate
+from gdm_course.grading.box.held import Unwritable
+from gdm_course.grading.guest.wire import Malformed
+from gdm_course.grading.judge import stage, verdict
+from gdm_course.grading.judge.verdict import Status, restore
+from gdm_course.grading.marks import batch, worker
+from gdm_course.grading.marks.collect import collect
+from gdm_course.grading.marks.ledger import Named, read
 from gdm_course.source import ROOT
 from tests.fake_judge import gdm, grade, judge, marks, put, rows  # noqa: F401
 from tests.grading_class import write_class
@@ -376,7 +379,7 @@ def test_half_files_of_the_dead_go_and_those_of_the_living_stay(place):
 MAKE = """
 import sys, time
 from pathlib import Path
-from gdm_course.grading import held
+from gdm_course.grading.box import held
 print(held.make("gdm-test-", Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

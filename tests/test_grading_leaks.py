@@ -11,10 +11,10 @@ import torch
 
 from gdm_course.authoring.course import load
 from gdm_course.checks.question import run
-from gdm_course.grading import stage
-from gdm_course.grading.assignment import Assignment, assignments
-from gdm_course.grading.judge import asks_of
-from gdm_course.grading.packing import pack_ask
+from gdm_course.grading.guest.packing import pack_ask
+from gdm_course.grading.judge import stage
+from gdm_course.grading.judge.assignment import Assignment, assignments
+from gdm_course.grading.judge.judge import asks_of
 from gdm_course.source import ROOT
 
 MAPS = assignments(load(ROOT))

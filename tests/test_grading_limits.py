@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gdm_course.authoring.course import load
-from gdm_course.grading import cgroup, limits
-from gdm_course.grading.assignment import assignments
-from gdm_course.grading.box import Box, Died
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.rungs import uncounted
+from gdm_course.grading.box import cgroup, limits
+from gdm_course.grading.box.box import Box, Died
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.box.rungs import uncounted
+from gdm_course.grading.judge.assignment import assignments
+from gdm_course.grading.judge.boxes import Boxes
 from gdm_course.source import ROOT
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)

@@ -7,7 +7,7 @@ import resource
 
 import pytest
 
-from gdm_course.grading.notebook import MIB, Cell, Rejected, load, read
+from gdm_course.grading.judge.notebook import MIB, Cell, Rejected, load, read
 from gdm_course.source import ROOT
 
 EXERCISE = ROOT / "exercises" / "foundations" / "densities.ipynb"

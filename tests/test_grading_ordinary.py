@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading.ladder import LADDER, free_uid
-from gdm_course.grading.rungs import Site, as_nobody
+from gdm_course.grading.box.ladder import LADDER, free_uid
+from gdm_course.grading.box.rungs import Site, as_nobody
 from gdm_course.source import ROOT
 from tests.grading_cases import cases
 

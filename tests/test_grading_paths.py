@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading.container import container
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.rungs import Site, guest_command
+from gdm_course.grading.box.container import container
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.box.rungs import Site, guest_command
 from gdm_course.source import PACKAGE, ROOT
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from gdm_course.authoring.course import load
-from gdm_course.grading import apart, attempts, container, ladder, places, probes, rungs
-from gdm_course.grading.assignment import assignments
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.judge import grade
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.notebook import Cell, Notebook
+from gdm_course.grading.box import container, ladder, places, rungs
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.judge.assignment import assignments
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.judge import grade
+from gdm_course.grading.judge.notebook import Cell, Notebook
+from gdm_course.grading.marks import apart
+from gdm_course.grading.probes import attempts, live
 from gdm_course.source import PACKAGE, ROOT
 
 UNIT = "foundations/densities"
@@ -318,12 +320,12 @@ def test_the_doctor_finds_a_course_that_shows(rung, below_usr):
         pytest.skip(f"{rung.name} is not on this machine: {reason}")
     made = below_usr / "stray" / "gdm_course"
     shutil.copytree(PACKAGE / "checks", made / "checks")
-    boxes = probes.boxes_of_nothing(rung)
+    boxes = live.boxes_of_nothing(rung)
     try:
-        with probes.Host() as host, probes._loaded(boxes) as box:
-            assert not probes._try(box, "no_answers", host).held
+        with live.Host() as host, live._loaded(boxes) as box:
+            assert not live._try(box, "no_answers", host).held
             shutil.rmtree(made)
-            assert probes._try(box, "no_answers", host).held
+            assert live._try(box, "no_answers", host).held
     finally:
         boxes.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading import batch
-from gdm_course.grading.pool import Killed, Local, ToldToStop
-from gdm_course.grading.verdict import Result, Status, restore, store
+from gdm_course.grading.judge.verdict import Result, Status, restore, store
+from gdm_course.grading.marks import batch
+from gdm_course.grading.marks.pool import Killed, Local, ToldToStop
 
 
 def die(*_: object) -> None:

@@ -16,14 +16,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gdm_course.grading import exports, figures, inert, pages
-from gdm_course.grading.collect import Entry, collect
-from gdm_course.grading.gradebook import NoGradebook, enter
-from gdm_course.grading.judge import unjudged
-from gdm_course.grading.ledger import Handed, Ledger, NoResults, keep
-from gdm_course.grading.merge import merge, save
-from gdm_course.grading.report import report
-from gdm_course.grading.verdict import Mark, Result, Status, restore, store
+from gdm_course.grading.judge.judge import unjudged
+from gdm_course.grading.judge.verdict import Mark, Result, Status, restore, store
+from gdm_course.grading.marks import exports, figures, inert, pages
+from gdm_course.grading.marks.collect import Entry, collect
+from gdm_course.grading.marks.gradebook import NoGradebook, enter
+from gdm_course.grading.marks.ledger import Handed, Ledger, NoResults, keep
+from gdm_course.grading.marks.merge import merge, save
+from gdm_course.grading.marks.report import report
 from gdm_course.publishing import browser
 from gdm_course.source import ROOT
 
@@ -186,7 +186,7 @@ def test_the_bar_of_a_question_adds_up():
 
 
 def test_colours_are_those_of_the_house():
-    look = pytest.importorskip("gdm_course.look", reason="no matplotlib here")
+    look = pytest.importorskip("gdm_course.figure_style", reason="no matplotlib here")
     own = {look.BLUE, look.ORANGE, look.RED, look.BLACK, look.PURPLE, figures.GREY}
     assert {*figures.KINDS.values()} == own
 
@@ -449,8 +449,8 @@ def test_a_zero_is_a_zero():
 READ_BACK = """
 import sys
 from pathlib import Path
-from gdm_course.grading.collect import collect
-from gdm_course.grading.gradebook import enter
+from gdm_course.grading.marks.collect import collect
+from gdm_course.grading.marks.gradebook import enter
 out, db = map(Path, sys.argv[1:])
 print(*enter(collect(out), db), sep="\\n")
 from nbgrader.api import Gradebook
@@ -494,8 +494,8 @@ def test_marks_reach_an_nbgrader_gradebook(tmp_path):
 LOCKED = """
 import sqlite3, sys
 from pathlib import Path
-from gdm_course.grading.collect import collect
-from gdm_course.grading.gradebook import NoGradebook, enter
+from gdm_course.grading.marks.collect import collect
+from gdm_course.grading.marks.gradebook import NoGradebook, enter
 out, db = map(Path, sys.argv[1:])
 [*enter(collect(out), db)]
 other = sqlite3.connect(db)
@@ -523,8 +523,10 @@ def test_a_gradebook_that_takes_no_marks_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_):
         raise Refused
 
-    monkeypatch.setattr("gdm_course.grading.gradebook._open", lambda path: nullcontext())
-    monkeypatch.setattr("gdm_course.grading.gradebook._prepare", refuse)
+    monkeypatch.setattr(
+        "gdm_course.grading.marks.gradebook._open", lambda path: nullcontext()
+    )
+    monkeypatch.setattr("gdm_course.grading.marks.gradebook._prepare", refuse)
     with pytest.raises(NoGradebook, match="takes no marks: attempt to write a readonly"):
         [*enter([Entry("x", result("x", 2, 0))], tmp_path / "gradebook.db")]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from waiting import LONG, until
 
-from gdm_course.grading import watch
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.stops import minding_interrupts
-from gdm_course.grading.verdict import restore
+from gdm_course.grading.box import watch
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.judge.verdict import restore
+from gdm_course.grading.marks.stops import minding_interrupts
 from gdm_course.source import ROOT
 from tests.grading_class import UNIT, UNITS, Made, points, write_class
 
@@ -273,10 +273,10 @@ def test_a_wrong_argument_gets_one_sentence(place, kind, monkeypatch):
     from click.testing import CliRunner
     from typer.main import get_command
 
-    from gdm_course.grading.cli import app
+    from gdm_course.grading.marks.cli import app
 
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("gdm_course.grading.workers.PATIENCE", 2)
+    monkeypatch.setattr("gdm_course.grading.marks.workers.PATIENCE", 2)
     (place / "in").mkdir()
     (place / "in" / "a.ipynb").write_bytes((ROOT / f"exercises/{UNIT}.ipynb").read_bytes())
     arguments, sentence = WRONG[kind]
@@ -291,7 +291,7 @@ def test_a_wrong_argument_gets_one_sentence(place, kind, monkeypatch):
 
 
 def test_without_dask_a_sentence_says_what_to_install(tmp_path, monkeypatch):
-    from gdm_course.grading.workers import Cluster, NoWorkers
+    from gdm_course.grading.marks.workers import Cluster, NoWorkers
 
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(NoWorkers, match=r"pip install 'gdm_course\[cluster\]'"):
@@ -316,9 +316,9 @@ def test_a_unit_named_later_counts(place):
 PEAK = """
 import json, sys
 from pathlib import Path
-from gdm_course.grading import batch
-from gdm_course.grading.budget import slowness
-from gdm_course.grading.workers import Local
+from gdm_course.grading.marks import batch
+from gdm_course.grading.judge.budget import slowness
+from gdm_course.grading.marks.workers import Local
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -389,7 +389,7 @@ def test_one_judge_of_all_units_stays_under_300_megabytes(place):
 
 LIGHT = """
 import sys
-from gdm_course.grading import light
+from gdm_course.grading.guest import light
 light.install()
 import torch
 x = torch.zeros(1, requires_grad=True)

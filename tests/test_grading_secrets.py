@@ -11,10 +11,10 @@ from torch import Tensor
 from gdm_course.authoring.course import load
 from gdm_course.checks import draws
 from gdm_course.checks.question import Question, run
-from gdm_course.grading.assignment import assignments
-from gdm_course.grading.judge import grade
-from gdm_course.grading.notebook import Notebook
-from gdm_course.grading.packing import unpack_ask
+from gdm_course.grading.guest.packing import unpack_ask
+from gdm_course.grading.judge.assignment import assignments
+from gdm_course.grading.judge.judge import grade
+from gdm_course.grading.judge.notebook import Notebook
 from gdm_course.source import PACKAGE, ROOT
 
 MAPS = assignments(load(ROOT))

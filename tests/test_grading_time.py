@@ -15,16 +15,16 @@ import torch
 from waiting import until
 
 from gdm_course.authoring.course import load
-from gdm_course.grading import clock, watch, weights
-from gdm_course.grading.assignment import Assignment, assignments
-from gdm_course.grading.box import Box
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.clock import PATIENCE, Deadline, counted
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.line import Line, TooLate, receive
-from gdm_course.grading.notebook import Notebook
-from gdm_course.grading.session import Budget, Failed, Session, opened, seconds
-from gdm_course.grading.weights import LOOKS, Weights, niceness
+from gdm_course.grading.box import clock, watch, weights
+from gdm_course.grading.box.box import Box
+from gdm_course.grading.box.clock import PATIENCE, Deadline, counted
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.box.line import Line, TooLate, receive
+from gdm_course.grading.box.weights import LOOKS, Weights, niceness
+from gdm_course.grading.judge.assignment import Assignment, assignments
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.notebook import Notebook
+from gdm_course.grading.judge.session import Budget, Failed, Session, opened, seconds
 from gdm_course.source import ROOT
 
 BEST = next((r for r in LADDER if r.name in ("L3", "L3u") and r.missing() is None), None)
@@ -93,7 +93,7 @@ class Reads:
 
 @pytest.mark.parametrize(("cpu", "looks"), [(1.0, 9), (0.0, 8 * PATIENCE + 1)])
 def test_an_answer_is_waited_for_as_long_as_counts(made, monkeypatch, cpu, looks):
-    monkeypatch.setattr("gdm_course.grading.line.TICK", 0.0)
+    monkeypatch.setattr("gdm_course.grading.box.line.TICK", 0.0)
     reads = Reads(made, 1.0, cpu)
     with pytest.raises(TooLate):
         receive(reads.line, Deadline(8, made.used))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gdm_course.grading import batch, turns
-from gdm_course.grading.ledger import Ledger, NoResults, keep, read
-from gdm_course.grading.verdict import restore
+from gdm_course.grading.judge.verdict import restore
+from gdm_course.grading.marks import batch, turns
+from gdm_course.grading.marks.ledger import Ledger, NoResults, keep, read
 from tests.fake_judge import UNITS, gdm, grade, judge, marks, put, rows  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("judge")
@@ -205,8 +205,8 @@ def test_a_notebook_under_another_name_is_graded_and_named(tmp_path):
 
 
 def test_the_gradebook_gets_the_mark_of_the_later_run(tmp_path, monkeypatch):
-    from gdm_course.grading import gradebook
-    from gdm_course.grading.collect import collect
+    from gdm_course.grading.marks import gradebook
+    from gdm_course.grading.marks.collect import collect
 
     out, entered = tmp_path / "out", {}
     for day, earned in (("z-monday", 1), ("a-tuesday", 2)):
@@ -397,7 +397,7 @@ def test_two_runs_at_once_lose_nobody(tmp_path):
     started = context.Barrier(4)
 
     def one(i: int) -> None:
-        from gdm_course.grading import adding
+        from gdm_course.grading.marks import adding
 
         found = batch.find(tmp_path / f"in-{i}")
         started.wait(60)

@@ -13,8 +13,8 @@ import torch
 
 from gdm_course.checks.ask import Ask, Make
 from gdm_course.checks.question import Question
-from gdm_course.grading import wire
-from gdm_course.grading.packing import pack, pack_ask, unpack, unpack_ask
+from gdm_course.grading.guest import wire
+from gdm_course.grading.guest.packing import pack, pack_ask, unpack, unpack_ask
 from tests.test_checks import UNITS, questions
 
 ARRAYS = [

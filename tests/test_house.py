@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gdm_course.authoring import house
 from gdm_course.authoring.check import check
 from gdm_course.authoring.course import load
 from gdm_course.source import PACKAGE, ROOT
@@ -29,7 +30,11 @@ MAY_IMPORT = {
     "validate": set(),
     "divergences": {"validate"},  # a loss may be one of them: there is one copy of each
     "examples": {"protocols"},
-    "schematics": {"chance", "learning", "look"},  # it draws any model, a reader's too
+    "schematics": {
+        "chance",
+        "learning",
+        "figure_style",
+    },  # it draws any model, a reader's too
     **dict.fromkeys(FAMILIES, FOR_MODELS),
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.
@@ -208,3 +213,55 @@ SCRIPTS = sorted(
 def test_lectures_seed_through_one_function(path):
     """Else GDM_SEED_SHIFT would leave some of a lecture's seeds where they are."""
     assert "manual_seed" not in path.read_text(encoding="utf-8")
+
+
+def test_types_agree():
+    program = Path(sys.executable).with_name("pyrefly")
+    done = subprocess.run(
+        [program, "check", "--output-format", "min-text"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# The grader's rooms: each may enter those before it.
+GRADER = ["guest", "box", "judge", "marks", "probes", "release"]
+APART = {("probes", "marks"), ("release", "probes")}
+INSIDE = sorted((PACKAGE / "grading").glob("*/*.py"))
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_graders_rooms_are_entered_one_way(path):
+    here = path.parent.name
+    parts = [name.split(".") for name in imports(path)]
+    entered = {p[2] for p in parts if p[:2] == ["gdm_course", "grading"]} - {here}
+    assert entered <= {*GRADER[: GRADER.index(here)]}
+    assert not {(here, other) for other in entered} & APART
+
+
+def test_each_of_the_graders_rooms_says_what_may_come_in():
+    doors = {path.parent.name: path for path in INSIDE if path.name == "__init__.py"}
+    assert {*doors} == {*GRADER}
+    for path in doors.values():
+        assert "May come in:" in ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+def test_a_room_stands_above_what_it_enters_and_the_picture_leaves_out_what_follows():
+    plan = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert house.floors(plan) == {"c": 0, "b": 1, "a": 2}
+    assert house.lines(plan) == {("a", "b"), ("b", "c")}
+    with pytest.raises(ValueError, match="in a circle, somewhere in: a, b"):
+        house.floors({"a": {"b"}, "b": {"a"}, "c": set()})
+
+
+def test_the_picture_is_of_this_house():
+    plan = house.plan()
+    for path in MODULES:
+        here = house.room(path.relative_to(PACKAGE).with_suffix("").parts)
+        if here in plan:
+            assert rooms(path) - {here.split("/")[0]} - house.DOORS <= {
+                name.split("/")[0] for name in plan[here]
+            }
+    assert (ROOT / "docs" / "house.svg").read_text(encoding="utf-8") == house.svg()

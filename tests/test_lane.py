@@ -542,7 +542,7 @@ def test_a_window_takes_what_is_pending_and_fits_in_order(tmp_path, monkeypatch)
     )
     options = ("--pending", "--jobs", 2, "--minutes", 1, "--out", tmp_path)
     for gpu in (True, False):
-        monkeypatch.setattr("gdm_course.training_cli._has_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr("gdm_course.scale.cli._has_gpu", lambda gpu=gpu: gpu)
         assert gdm(*options)[0] == 0
     names = [[recipe.name.split("/")[1] for recipe in todo] for todo in seen]
     assert names == [["first", "second"], ["late"]]
@@ -556,7 +556,7 @@ def test_a_window_ends_in_order_though_its_console_is_gone(tmp_path, stage, monk
     def gone(line):
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("gdm_course.training_cli._say", gone)
+    monkeypatch.setattr("gdm_course.scale.cli._say", gone)
     where = ("--out", tmp_path / "out", "--runs", tmp_path / "runs")
     options = ("--jobs", 1, "--minutes", 5, "--pack", 1)
     assert gdm("autoregressive/pauses", *options, *where)[0] == 0

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 from gdm_course.authoring.course import load
 from gdm_course.cli import app
-from gdm_course.grading.assignment import assignments, match
-from gdm_course.grading.boxes import Boxes
-from gdm_course.grading.judge import grade
-from gdm_course.grading.ladder import LADDER
-from gdm_course.grading.notebook import read
+from gdm_course.grading.box.ladder import LADDER
+from gdm_course.grading.judge.assignment import assignments, match
+from gdm_course.grading.judge.boxes import Boxes
+from gdm_course.grading.judge.judge import grade
+from gdm_course.grading.judge.notebook import read
+from gdm_course.grading.judge.verdict import Status
 from gdm_course.grading.release import later, marks, package, tree
-from gdm_course.grading.verdict import Status
 from gdm_course.source import ROOT
 
 COURSE = load(ROOT)

@@ -10,7 +10,7 @@ from gdm_course.authoring.percent import AuthoringError
 from gdm_course.authoring.start import start
 from gdm_course.checks.progress import green
 from gdm_course.console import say
-from gdm_course.frontend import live
+from gdm_course.jupyter_display import live
 from gdm_course.source import ROOT
 
 BY_HAND = (

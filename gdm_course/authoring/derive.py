@@ -6,10 +6,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gdm_course.authoring import cut, notebook, tables
+from gdm_course.authoring import cut, house, notebook, tables
 from gdm_course.authoring.course import INDEX, Course, Unit, load
 from gdm_course.authoring.fill import fill
 from gdm_course.authoring.percent import AuthoringError, Script, read, write
+from gdm_course.source import PACKAGE
 
 OWN = "copy the course to a folder of your own"
 
@@ -140,6 +141,8 @@ def _tables(made: Plan) -> None:
     made.files[INDEX] = tables.index(made.course)
     if (old := _read(made.course.root / "README.md")) is not None:
         made.files["README.md"] = tables.readme(old, made.course)
+    if made.course.root.resolve() == PACKAGE.parent.resolve():  # it is this house
+        made.files["docs/house.svg"] = house.svg()
 
 
 def _read(path: Path) -> str | None:

@@ -62,7 +62,7 @@ def checksum(path: Path) -> str:
 
 def _from_mirrors(file: File, staging: Path) -> Path:
     """Try the mirrors in turn; return the verified file, still in the staging folder."""
-    reasons, part = [], staging / "part"
+    reasons, reason, part = [], "", staging / "part"
     for url in file.urls:
         for _ in range(TRIES):
             before = size_of(part)

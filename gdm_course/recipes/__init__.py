@@ -45,8 +45,8 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
-    *features.RECIPES,
     *gan_gan.RECIPES,
+    *features.RECIPES,
     *gan_cyclegan.RECIPES,
 )
 

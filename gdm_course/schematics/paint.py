@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
-from gdm_course.look import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
+from gdm_course.figure_style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from gdm_course.schematics.layout import (
     MARGIN,
     PICTURE,

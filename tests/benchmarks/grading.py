@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdm_course.grading import watch
-from gdm_course.grading.verdict import Result, restore
+from gdm_course.grading.box import watch
+from gdm_course.grading.judge.verdict import Result, restore
 from gdm_course.source import ROOT
 from tests.benchmarks import peers
 from tests.grading_class import UNIT, UNITS, Made, points, write_class
@@ -242,8 +242,8 @@ FRAMES, NOTEBOOKS = 1_000_000, 10_000
 
 def fuzz() -> Iterator[dict]:
     """A million mutated frames, ten thousand damaged notebooks, read by a judge."""
-    from gdm_course.grading.budget import slowness
-    from gdm_course.grading.workers import Local
+    from gdm_course.grading.judge.budget import slowness
+    from gdm_course.grading.marks.workers import Local
     from tests import test_grading_notebook, test_grading_wire
 
     slowness()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdm_course.grading import watch
+from gdm_course.grading.box import watch
 from gdm_course.source import ROOT
 
 LAUNCH = "import sys; sys.path.append(sys.argv.pop(1)); "

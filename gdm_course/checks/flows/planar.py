@@ -202,7 +202,7 @@ def _plain_newton(steps: int = 40):
 
 def _rough(x: Tensor, w: Tensor, u: Tensor, b: Tensor, steps: int = 8) -> Tensor:
     y, s = x @ w + b, w @ u
-    low, high = y - s.abs(), y + s.abs()
+    low, high, a = y - s.abs(), y + s.abs(), y
     for _ in range(steps):
         a = (low + high) / 2
         above = a + s * torch.tanh(a) > y

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gdm_course.grading.cli_reports import fail, interruptible, writing
+from gdm_course.grading.marks.cli_reports import fail, interruptible, writing
 
 Units = Annotated[list[str], typer.Argument(help="Units, such as flows/maf.")]
 Out = Annotated[Path, typer.Option(help="A folder that is new or empty.")]

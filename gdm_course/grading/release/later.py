@@ -9,7 +9,7 @@ from typing import Any
 
 from gdm_course.chance import own_chance
 from gdm_course.console import say
-from gdm_course.grading.standin import Ignore, absent
+from gdm_course.grading.guest.standin import Ignore, absent
 
 AFTER = "graded after you hand in"
 
@@ -89,8 +89,8 @@ def question(unit: str, name: str) -> Later:
 
 
 def _asks(unit: str, name: str) -> list[tuple[Any, list[tuple]]]:
-    from gdm_course.grading.packing import unpack_ask
-    from gdm_course.grading.wire import decode
+    from gdm_course.grading.guest.packing import unpack_ask
+    from gdm_course.grading.guest.wire import decode
 
     path, found, at = Path(__file__).parent / f"{unit}.asks", [], 0
     data = path.read_bytes() if path.is_file() else b""

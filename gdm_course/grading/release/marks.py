@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from gdm_course.authoring.cut import ORIGINAL
 from gdm_course.authoring.notebook import digest, dumps, fingerprint, text
-from gdm_course.grading.names import needs, steps, together
+from gdm_course.grading.guest.names import needs, steps, together
 from gdm_course.grading.release.package import closure, within
 
 # JupyterLab and nbclient go on after a cell with this tag, whatever it raises.
@@ -27,7 +27,7 @@ STOPS = (
 
 def imports(cells: Iterable[dict]) -> set[str]:
     """The modules of the course that code cells import."""
-    from gdm_course.grading.decides import imports
+    from gdm_course.grading.judge.decides import imports
 
     found = set()
     for cell in cells:
@@ -90,7 +90,7 @@ def _stops(cell: dict, stopped: dict[str, set[str]], gone: frozenset[str]) -> se
 
 def _bound(tree: ast.Module, gone: frozenset[str]) -> dict[str, set[str]]:
     """Names that imports bind, of what is left out or needs what is left out."""
-    from gdm_course.grading.decides import imports
+    from gdm_course.grading.judge.decides import imports
 
     found = {}
     for node in ast.walk(tree):

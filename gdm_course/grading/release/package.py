@@ -9,17 +9,23 @@ from pathlib import Path
 from gdm_course.authoring.course import Course, Unit
 from gdm_course.authoring.leaks import separate
 from gdm_course.authoring.percent import read
-from gdm_course.grading.assignment import TOOLS, Assignment
-from gdm_course.grading.decides import imports
-from gdm_course.grading.packing import pack_ask
+from gdm_course.grading.guest.packing import pack_ask
+from gdm_course.grading.guest.wire import Malformed, encode
+from gdm_course.grading.judge.assignment import TOOLS, Assignment
+from gdm_course.grading.judge.decides import imports
+from gdm_course.grading.judge.stage import slice_of
 from gdm_course.grading.release import desk, later
-from gdm_course.grading.stage import slice_of
-from gdm_course.grading.wire import Malformed, encode
 from gdm_course.source import PACKAGE
 
 LONG_ENOUGH = 20  # characters that are no blanks; a shorter line is nobody's answer
 # Rooms that are no model and no measure: an answer in them cannot be left out.
-NEVER_LEFT_OUT = TOOLS | {"plotting", "look", "widgets", "frontend", "__init__"}
+NEVER_LEFT_OUT = TOOLS | {
+    "plotting",
+    "figure_style",
+    "widgets",
+    "jupyter_display",
+    "__init__",
+}
 LEFT_OUT = """\"\"\"Left out of this copy until the exercise is handed in.\"\"\"
 
 from gdm_course.checks.later import left_out
@@ -38,15 +44,15 @@ def __getattr__(name):
 """
 ROOM = """\"\"\"Part of a student's copy of the course.\"\"\"
 """
-BARE = ("gdm_course.grading", "gdm_course.checks")
+BARE = ("gdm_course.grading", "gdm_course.grading.guest", "gdm_course.checks")
 FOR_CHECKS = (
     "checks.ask",
     "checks.arrays",
     "chance",
     "console",
-    "grading.standin",
-    "grading.packing",
-    "grading.wire",
+    "grading.guest.standin",
+    "grading.guest.packing",
+    "grading.guest.wire",
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gdm_course.authoring.course import Unit
 from gdm_course.checks.ask import Ask, Make
 from gdm_course.checks.question import Question
-from gdm_course.grading.assignment import Assignment
+from gdm_course.grading.judge.assignment import Assignment
 
 SEED = 0
 KINDS = {

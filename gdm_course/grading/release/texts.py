@@ -9,7 +9,7 @@ from typing import Any
 from gdm_course.authoring.course import Course, Unit
 from gdm_course.authoring.notebook import text as cell_text
 from gdm_course.data.registry import datasets
-from gdm_course.grading.assignment import Assignment
+from gdm_course.grading.judge.assignment import Assignment
 
 STUDENTS = """# {title}: exercises
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdm_course.authoring.course import Course, Unit, load
-from gdm_course.grading import held
-from gdm_course.grading.assignment import Assignment, assignments
+from gdm_course.grading.box import held
+from gdm_course.grading.judge.assignment import Assignment, assignments
 from gdm_course.grading.release import marks, package, rubric, texts
 from gdm_course.source import PACKAGE
 

@@ -13,7 +13,7 @@ kl_gaussian = js_divergence = wasserstein_1d = mmd2_unbiased = _wrong
 fit_by_descent = importance_estimate = _wrong
 
 # %%
-from gdm_course.grading import guest
+from gdm_course.grading.guest import guest
 
 send = guest.Channel.send
 
