@@ -19,6 +19,7 @@ from gdm_course import recipes
 from gdm_course.authoring.course import load
 from gdm_course.autoregressive.nade import Quantised
 from gdm_course.data import images, toy
+from gdm_course.evaluation.features import PictureClassifier
 from gdm_course.examples import Example
 from gdm_course.flows.flow import Flow
 from gdm_course.scale import codes
@@ -60,6 +61,8 @@ SWEPT |= {
     f"scale: {name}": Example(partial(build, (1, 4, 4), 2), (1, 4, 4), K=2)
     for name, build in COMPOSED.items()
 }
+judge = partial(PictureClassifier, (1, 4, 4), 3, width=2, features=4)
+SWEPT["evaluation: PictureClassifier"] = Example(judge, (1, 4, 4), classes=3)
 every = pytest.mark.parametrize("example", SWEPT.values(), ids=SWEPT)
 
 
