@@ -19,6 +19,7 @@ from gdm_course import recipes
 from gdm_course.authoring.course import load
 from gdm_course.autoregressive.nade import Quantised
 from gdm_course.data import images, toy
+from gdm_course.evaluation.features import PictureClassifier
 from gdm_course.examples import Example
 from gdm_course.flows.flow import Flow
 from gdm_course.scale import codes, restoring
@@ -39,6 +40,8 @@ TAKES = (
     "discriminate",
     "discriminator_loss",
     "generator_loss",
+    "to_a",
+    "to_b",
 )
 SWEPT = {
     f"{family}: {name}": example
@@ -60,6 +63,8 @@ SWEPT |= {
     f"scale: {name}": Example(partial(build, (1, 4, 4), 2), (1, 4, 4), K=2)
     for name, build in COMPOSED.items()
 }
+judge = partial(PictureClassifier, (1, 4, 4), 3, width=2, features=4)
+SWEPT["evaluation: PictureClassifier"] = Example(judge, (1, 4, 4), classes=3)
 every = pytest.mark.parametrize("example", SWEPT.values(), ids=SWEPT)
 
 
@@ -117,13 +122,14 @@ def assert_same(one: dict, other: dict, **tolerance) -> None:
 
 
 def public_classes(family: str) -> set[str]:
-    """Classes of a family that promise to sample, to be trained, or to have a density."""
+    """Classes of a family that promise to sample, to be trained, or have a density."""
     package, found = importlib.import_module(f"gdm_course.{family}"), set()
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         module = importlib.import_module(info.name)
         for name, cls in inspect.getmembers(module, inspect.isclass):
             own = cls.__module__ == module.__name__ and not name.startswith("_")
-            if own and any(callable(getattr(cls, promise, None)) for promise in PROMISES):
+            told = (*PROMISES, "generator_loss")
+            if own and any(callable(getattr(cls, promise, None)) for promise in told):
                 found.add(name)
     return found
 

@@ -14,6 +14,7 @@ MADE = {  # data that the course draws itself
     "scale.points.toy_points": "Densities in the plane",
     "scale.factors.shape_bits": "Pictures of shapes",
     "scale.sound.spoken_codes": "Spoken digits",
+    "scale.translation.unpaired": "MNIST and USPS, unpaired",
 }
 
 

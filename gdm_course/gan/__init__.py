@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from gdm_course.examples import Example
@@ -40,6 +41,7 @@ def models() -> dict[str, Example]:
         **plane(),
         **critics(),
         **pictures(),
+        **unpaired(),
     }
 
 
@@ -82,4 +84,15 @@ def pictures() -> dict[str, Example]:
         "DCGAN with blocks": Example(partial(DCGAN, shape, blocks=1, **small), shape),
         "DCGAN with norm": Example(partial(DCGAN, shape, norm=True, **small), shape),
         "ConditionalGAN": Example(labelled, shape, classes=3),
+def unpaired() -> dict[str, Example]:
+    """Return the models of the unit cyclegan: `more` is a batch of the other domain."""
+    from gdm_course.gan.cyclegan import CycleGAN
+
+    y = torch.linspace(-1, 1, 48).view(3, 1, 4, 4)
+    whole = {"cycle": 1.0, "identity": 0.5, "noise": 0.1, "copies": False}
+    pictures = partial(CycleGAN, (1, 4, 4), hidden=4, depth=1)
+    points = partial(CycleGAN, (3,), hidden=8, **whole)
+    return {
+        "CycleGAN": Example(pictures, (1, 4, 4), more=(y,)),
+        "CycleGAN of points": Example(points, (3,), more=(y[:, 0, :3, 0],)),
     }

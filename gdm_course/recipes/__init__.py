@@ -7,8 +7,8 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
-    diffusion_score_sde,
     diffusion_guidance,
+    diffusion_score_sde,
     energy_boltzmann,
     energy_langevin,
     features,
@@ -16,6 +16,7 @@ from gdm_course.recipes import (
     flows_maf,
     flows_planar,
     flows_realnvp,
+    gan_cyclegan,
     gan_gan,
     gan_wgan,
     gpt,
@@ -48,13 +49,13 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *gan_gan.RECIPES,
+    *gan_wgan.RECIPES,
+    *gan_cyclegan.RECIPES,
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
     *diffusion_guidance.RECIPES,
-    *gan_gan.RECIPES,
     *features.RECIPES,
-    *gan_gan.RECIPES,
-    *gan_wgan.RECIPES,
 )
 
 
