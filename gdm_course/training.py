@@ -106,6 +106,16 @@ def adamw(model: nn.Module, lr: float, weight_decay: float = 0.0):
     return adam(model.parameters(), lr, weight_decay)
 
 
+def for_players(model: nn.Module, lr: float, weight_decay: float = 0.0):
+    """One AdamW for two players, for recipes: beta_1 = 0, for the other one moves too.
+
+    A player that has no gradient in a move stays where it is, with all that Adam remembers
+    of it: one optimiser for both takes the same steps as one for each.
+    """
+    weights, betas = model.parameters(), (0.0, 0.99)
+    return torch.optim.AdamW(weights, lr, betas, weight_decay=weight_decay, fused=True)
+
+
 def sgd(model: nn.Module, lr: float, weight_decay: float = 0.0):
     """Plain stochastic gradient descent, in torch's fused form, for recipes."""
     return torch.optim.SGD(model.parameters(), lr, weight_decay=weight_decay, fused=True)

@@ -1,6 +1,6 @@
 """Programs that test_scale.py runs in processes of their own: kills, and two devices.
 
-`python scale_runs.py kill FOLDER`: the same tiny run twice, once left alone, once killed
+`python scale_runs.py kill FOLDER WHO`: the same tiny run twice, left alone, and killed
 (SIGKILL) at random moments and resumed until it ends.
 `python scale_runs.py devices N FOLDER PRECISION`: one run on N processes.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from gdm_course.recipes import Recipe
+from gdm_course.recipes import Metric, Recipe
 from gdm_course.scale import run as run_room
 from gdm_course.scale import runner, whole
 
@@ -38,20 +38,45 @@ def noisy() -> Recipe:
     return Recipe(**TINY, **more, kwargs=kwargs)
 
 
+PLAYERS = {
+    "name": "autoregressive/tiny",
+    "unit": "autoregressive/nade",
+    "model": "gan.gan.RelativisticGAN",
+    "args": (2,),
+    "kwargs": {"hidden": 8, "r1": 0.1, "r2": 0.1},
+    "loop": "gan.gan.train_gan",
+    "optimizer": "training.for_players",
+    "data": "scale.points.toy_points",
+    "data_args": ("ring", 500),
+    "metrics": (Metric("distance", "evaluation.features.frechet_of_points", "1"),),
+    "steps": 60,
+    "every": 7,
+    "batch": 20,
+    "warmup": 5,
+    "lr": 1e-2,
+    "ema": 0.9,
+}
+
+
+def players() -> Recipe:
+    """Two players, three moves of the one for each of the other."""
+    return Recipe(**PLAYERS, critic_steps=3)
+
+
 def plain(precision: str = "32-true") -> Recipe:
     """A run without chance in the model: it must not depend on the number of processes."""
     return Recipe(**TINY, steps=45, every=15, kwargs={"hidden": (16,)}, precision=precision)
 
 
-def in_child(folder: Path, moment: int | None) -> int:
-    """Run `noisy` in a fork, killed at a moment if given; return how the fork ended."""
+def in_child(recipe: Recipe, folder: Path, moment: int | None) -> int:
+    """Run a recipe in a fork, killed at a moment if given; return how the fork ended."""
     child = os.fork()
     if child == 0:
         if moment is not None:
             die_at(moment)
         runner.publish = exactly(runner.publish, folder / "exact")
         fabric = Fabric(accelerator="cpu", devices=1)
-        runner.fit(noisy(), fabric, folder / "runs", folder / "out", say=lambda line: None)
+        runner.fit(recipe, fabric, folder / "runs", folder / "out", say=lambda line: None)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -91,13 +116,13 @@ def die_at(moment: int) -> None:
         setattr(whole.os, name, staticmethod(passing(getattr(os, name))))
 
 
-def kill(folder: Path) -> None:
+def kill(folder: Path, recipe: Recipe) -> None:
     """Print the exit codes of all attempts, the uninterrupted one first."""
     torch.set_num_threads(1)
     g = random.Random(0)
-    codes = [in_child(folder / "whole", None)]
+    codes = [in_child(recipe, folder / "whole", None)]
     while len(codes) < 2 or codes[-1] == -signal.SIGKILL:
-        codes.append(in_child(folder / "killed", g.randrange(15, 70)))
+        codes.append(in_child(recipe, folder / "killed", g.randrange(15, 70)))
     print(*codes)
 
 
@@ -112,6 +137,6 @@ def devices(n: int, folder: Path, precision: str) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     if sys.argv[1] == "kill":
-        kill(Path(sys.argv[2]))
+        kill(Path(sys.argv[2]), {"noisy": noisy, "players": players}[sys.argv[3]]())
     else:
         devices(int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

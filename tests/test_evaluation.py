@@ -15,7 +15,7 @@ from gdm_course.evaluation.likelihood import (
     nll,
     nll_estimate,
 )
-from gdm_course.evaluation.samples import frechet_distance
+from gdm_course.evaluation.samples import frechet
 
 
 class Coins(nn.Module):
@@ -124,35 +124,35 @@ def cloud(mean, root, n=400, seed=0):
     return z @ root.T + mean
 
 
-def test_frechet_distance_of_gaussians_that_share_their_axes():
+def test_frechet_of_gaussians_that_share_their_axes():
     a = cloud(
         torch.tensor([0.0, 1.0]).double(), torch.diag(torch.tensor([1.0, 2.0])).double()
     )
     b = cloud(
         torch.tensor([2.0, 1.0]).double(), torch.diag(torch.tensor([3.0, 0.5])).double()
     )
-    assert frechet_distance(a, b).item() == pytest.approx(4 + 2**2 + 1.5**2)
-    assert frechet_distance(a, a[torch.randperm(400)]).abs() < 1e-9
+    assert frechet(a, b).item() == pytest.approx(4 + 2**2 + 1.5**2)
+    assert frechet(a, a[torch.randperm(400)]).abs() < 1e-9
 
 
-def test_frechet_distance_of_any_gaussians():
+def test_frechet_of_any_gaussians():
     roots = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1)).double()
     a, b = (cloud(torch.zeros(3).double(), root) for root in roots)
     C_a, C_b = (root @ root.T for root in roots)
     cross = scipy.linalg.sqrtm((C_a @ C_b).numpy()).real.trace()
     expected = (C_a.trace() + C_b.trace()).item() - 2 * cross
-    assert frechet_distance(a, b).item() == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(b, a).item() == pytest.approx(expected, rel=1e-9)
+    assert frechet(a, b).item() == pytest.approx(expected, rel=1e-9)
+    assert frechet(b, a).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_frechet_distance_of_constant_features_is_finite():
+def test_frechet_of_constant_features_is_finite():
     a = torch.zeros(5, 3)
-    assert frechet_distance(a, a + 1).item() == pytest.approx(3)
+    assert frechet(a, a + 1).item() == pytest.approx(3)
 
 
-def test_frechet_distance_wants_two_tables_alike():
+def test_frechet_wants_two_tables_alike():
     a = torch.zeros(5, 3)
     with pytest.raises(ValueError, match="expected"):
-        frechet_distance(a, a[:, :2])
+        frechet(a, a[:, :2])
     with pytest.raises(ValueError, match="expected 2 or more rows"):
-        frechet_distance(a[:1], a)
+        frechet(a[:1], a)

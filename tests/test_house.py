@@ -16,7 +16,7 @@ COURSE = load(ROOT)
 FAMILIES = [*COURSE.families]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FOR_MODELS = {"nets", "training", "protocols", "learning", "chance", "validate"}
-FOR_MODELS |= {"examples", "divergences"}
+FOR_MODELS |= {"examples", "divergences", "batching"}
 # Which rooms of the package a room may enter, besides itself; rooms not named are free.
 MAY_IMPORT = {
     "nets": set(),

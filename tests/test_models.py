@@ -36,6 +36,9 @@ TAKES = (
     "quantise",
     "reconstruct",
     "conditionals",
+    "discriminate",
+    "discriminator_loss",
+    "generator_loss",
 )
 SWEPT = {
     f"{family}: {name}": example
@@ -71,9 +74,10 @@ def data(example: Example, B: int, seed: int = 1) -> tuple:
 
 def entries(model: nn.Module, rest: tuple) -> dict:
     """All public methods that take a batch, as functions of x alone."""
-    more = {"loss": rest, "iwae": (3,)}
+    losses = ("loss", "discriminator_loss", "generator_loss")
+    more = {**dict.fromkeys(losses, rest), "iwae": (3,)}
     if any(isinstance(r, torch.Tensor) and r.ndim for r in rest):  # labels
-        more |= {name: rest for name in ("log_prob", "conditionals")}
+        more |= {name: rest for name in ("log_prob", "conditionals", "discriminate")}
     names = [name for name in TAKES if inspect.ismethod(getattr(model, name, None))]
     found = {n: lambda x, n=n: getattr(model, n)(x, *more.get(n, ())) for n in names}
     return found | (

@@ -127,8 +127,9 @@ def test_a_state_file_runs_no_code(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
-    codes = program("kill", tmp_path).split()
+@pytest.mark.parametrize("who", ["noisy", "players"])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, who):
+    codes = program("kill", tmp_path, who).split()
     assert codes[0] == codes[-1] == "0"
     assert codes.count("-9") >= 3
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -295,13 +296,14 @@ def test_every_recipe_can_be_built_and_names_a_unit(root):
     course = tomllib.loads((root / "gdm_course" / "course.toml").read_text())
     for recipe in recipes.RECIPES:
         assert recipe.unit in course["units"]
-        assert recipe.name.split("/")[0] in course["families"]
+        assert recipe.name.split("/")[0] in {*course["families"], "evaluation"}
         assert json.loads(json.dumps(recipe.settings())) == recipe.settings()
         with torch.device("meta"):
             recipe.build()
         for metric in recipe.metrics:
             assert callable(recipes.resolve(metric.function))
         assert callable(recipes.resolve(recipe.data))
+        assert callable(recipes.resolve(recipe.loop))
         assert math.isfinite(recipe.rate(recipe.steps))
     assert len(set(recipes.names())) == len(recipes.RECIPES)
     with pytest.raises(LookupError, match="no recipe 'x/y'; there are: autoregressive/"):

@@ -101,6 +101,16 @@ def places(entered: dict[str, set[str]]) -> dict[str, tuple[int, int]]:
     return found
 
 
+HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
+<title>The rooms of gdm_course: each imports from those below it</title>
+<rect width="{width}" height="{height}" fill="#ffffff"/>
+<g stroke="#8C8C8C" stroke-width="1" fill="none">
+"""
+ROOMS = """
+</g><g font-family="sans-serif" font-size="12" text-anchor="middle">
+"""
+
+
 def svg(package: Path = PACKAGE) -> str:
     """The picture, the same on every machine: `gdm sync` writes it into docs/."""
     entered = plan(package)
@@ -111,21 +121,13 @@ def svg(package: Path = PACKAGE) -> str:
         f'<path d="M{x + WIDE // 2} {y + HIGH} L{u + WIDE // 2} {v}"/>'
         for (x, y), (u, v) in sorted((place[a], place[b]) for a, b in lines(entered))
     ]
-    boxes = [
-        f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="4"/>'
-        f'<text x="{x + WIDE // 2}" y="{y + 17}">{escape(name)}</text>'
-        for name, (x, y) in sorted(place.items())
-    ]
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
-            "<title>The rooms of gdm_course: each imports from those below it</title>",
-            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-            '<g stroke="#8C8C8C" stroke-width="1" fill="none">',
-            *drawn,
-            '</g><g fill="#eef4fa" stroke="#0072B2" font-family="sans-serif" '
-            'font-size="12" text-anchor="middle">',
-            *(box.replace("<text", '<text fill="#000000" stroke="none"') for box in boxes),
-            "</g></svg>\n",
-        ]
+    boxes = [_box(name, *at) for name, at in sorted(place.items())]
+    head = HEAD.format(width=width, height=height)
+    return head + "\n".join(drawn) + ROOMS + "\n".join(boxes) + "\n</g></svg>\n"
+
+
+def _box(name: str, x: int, y: int) -> str:
+    return (
+        f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="4" fill="#eef4fa" '
+        f'stroke="#0072B2"/><text x="{x + WIDE // 2}" y="{y + 17}">{escape(name)}</text>'
     )

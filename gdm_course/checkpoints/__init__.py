@@ -55,6 +55,9 @@ def outdated(told: dict[str, Any]) -> str | None:
     """Say what changed in the code that measured the figures of a card, or None."""
     if "measured_by" not in told:
         return "it does not say by which code its figures were measured"
+    for name, sha in told.get("features", {}).items():
+        if card(name)["file"]["sha256"] != sha:
+            return f"the features of {name} changed since it was measured"
     changed = changes(told["measured_by"], measure(told["settings"]))
     return f"{', '.join(changed)} changed since it was measured" if changed else None
 

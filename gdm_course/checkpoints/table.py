@@ -32,6 +32,8 @@ def table(folder: Path = checkpoints.FOLDER) -> str:
 
 def data_of(recipe: recipes.Recipe) -> str:
     """Name the data whose figures can be compared with each other."""
+    if recipe.name.startswith("evaluation/"):
+        return "Classifiers, by whose features samples are compared"
     if recipe.data in MADE:
         return MADE[recipe.data]
     name = str(recipe.data_args[0])

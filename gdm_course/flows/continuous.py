@@ -43,7 +43,7 @@ class Velocity(nn.Module):
 
 
 def unit_vectors(x: Tensor) -> Tensor:
-    """Return the D unit vectors for every point, so that (7) is exact: (D, B, D)."""
+    """Return the D unit vectors for every point, so that (6) is exact: (D, B, D)."""
     D = x.shape[1:].numel()
     e = torch.eye(D, dtype=x.dtype, device=x.device)
     return e.view(D, 1, *x.shape[1:]).expand(D, *x.shape)
@@ -57,7 +57,7 @@ def rademacher(x: Tensor) -> Tensor:
 def divergence(
     velocity: Callable[[float, Tensor], Tensor], t: float, x: Tensor, probes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the velocity and sum_k e_k . (dv/dx) e_k, which is the trace dv/dx, (7).
+    """Return the velocity and sum_k e_k . (dv/dx) e_k, which is the trace dv/dx, (6).
 
     The sum is the trace if the probes satisfy sum_k e_k e_k' = I, and an unbiased estimate
     of it if they do on average. Each probe costs one vector-Jacobian product.

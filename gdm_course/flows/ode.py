@@ -193,6 +193,6 @@ class DormandPrince:
 def error_in_tolerances(
     x: State, new: State, h: float, slopes: Sequence[State], rtol: float, atol: float
 ) -> float:
-    """Estimate a step's error in tolerances by 5th minus 4th order, (6); 1 may pass."""
+    """Estimate a step's error in tolerances by 5th minus 4th order, (7); 1 may pass."""
     zero = nudge(x, -1.0, [1.0], [x])
     return norm(nudge(zero, h, ERROR, slopes), [x, new], rtol, atol)

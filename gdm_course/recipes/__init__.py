@@ -9,6 +9,7 @@ from gdm_course.recipes import (
     diffusion_ddpm,
     energy_boltzmann,
     energy_langevin,
+    features,
     flows_continuous,
     flows_maf,
     flows_planar,
@@ -18,9 +19,17 @@ from gdm_course.recipes import (
     vae_beta,
     vae_vqvae,
 )
-from gdm_course.recipes.settings import NLL, Metric, Optimisation, Recipe, differs, resolve
+from gdm_course.recipes.settings import (
+    NLL,
+    ONE_LOSS,
+    Metric,
+    Optimisation,
+    Recipe,
+    differs,
+    resolve,
+)
 
-__all__ = ["NLL", "RECIPES", "Metric", "Optimisation", "Recipe"]
+__all__ = ["NLL", "ONE_LOSS", "RECIPES", "Metric", "Optimisation", "Recipe"]
 __all__ += ["differs", "get", "names", "resolve"]
 
 RECIPES = (  # in the course's order
@@ -35,6 +44,7 @@ RECIPES = (  # in the course's order
     *vae_vqvae.RECIPES,
     *energy_boltzmann.RECIPES,
     *energy_langevin.RECIPES,
+    *features.RECIPES,
     *diffusion_ddpm.RECIPES,
 )
 

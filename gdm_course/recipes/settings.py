@@ -28,6 +28,7 @@ BITS = Metric(NLL.name, "evaluation.likelihood.bits_estimate", "bits/dim")
 
 
 PRECISIONS = ("32-true", "bf16-mixed")
+ONE_LOSS = "training.train"  # the loop of a model with one loss
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,41 @@ class Computation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimisation(Computation):
+class Players(Computation):
+    """Who is trained, and in which turns.
+
+    Attributes:
+        loop: dotted path of the course's loop: "training.train" for a model with one loss,
+            "gan.gan.train_gan" for two players. Of these the average follows the generator
+            alone, and the discriminator is kept as it is.
+        critic_steps: moves of the discriminator, each on a batch of its own, in a step.
+        clip: largest norm of the gradient of one loss (None: no limit).
+    """
+
+    loop: str = ONE_LOSS
+    critic_steps: int = 1
+    clip: float | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        two, k = self.loop != ONE_LOSS, self.critic_steps
+        if k < 1 or (k > 1 and not two) or (two and (self.compile or self.clip)):
+            raise ValueError(
+                f"a recipe with loop='{self.loop}', critic_steps={k}, clip={self.clip}, "
+                f"compile={self.compile}: a loss of its own takes critic_steps=1, and two "
+                "players are neither compiled nor clipped"
+            )
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """The names of the losses that are minimised in a step, one after the other."""
+        if self.loop == ONE_LOSS:
+            return ("loss",)
+        return (*["discriminator_loss"] * self.critic_steps, "generator_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation(Players):
     """How a model is trained.
 
     Attributes:
@@ -77,7 +112,7 @@ class Optimisation(Computation):
         augment: dotted path of a function that changes a batch at random, on its device.
         lr, warmup: highest learning rate; steps over which it rises, before it falls.
         optimizer: dotted path of a function (model, lr, weight_decay) -> optimiser.
-        weight_decay, clip: of the optimiser; largest norm of the gradient (None: no limit).
+        weight_decay: of the optimiser.
         ema: decay of the averaged weights, which are evaluated and kept; 0: no average.
         every: steps between evaluations; the run can be resumed from each of them.
         patience: evaluations without improvement before the run ends (None: never early).
@@ -91,7 +126,6 @@ class Optimisation(Computation):
     warmup: int = 0
     optimizer: str = "training.adamw"
     weight_decay: float = 0.0
-    clip: float | None = None
     ema: float = 0.0
     every: int = 500
     patience: int | None = None

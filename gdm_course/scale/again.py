@@ -8,6 +8,7 @@ import torch
 
 from gdm_course import checkpoints
 from gdm_course.checkpoints.fingerprint import fingerprint, measure
+from gdm_course.evaluation.features import named
 from gdm_course.recipes import Metric, resolve
 from gdm_course.scale.finish import figures, write_card
 
@@ -45,6 +46,7 @@ def measure_again(name: str, folder: Path = checkpoints.FOLDER) -> dict[str, Any
             f"run 'gdm train {name}'"
         )
     when = {"date": _today(), "torch": torch.__version__}
+    told |= {"features": named([metric.function for metric in metrics], splits.test)}
     return _renewed(told | {"figures": found, "measured": when}, path)
 
 

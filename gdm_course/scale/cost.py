@@ -9,6 +9,7 @@ below: whoever has a GPU measures it (`gdm train --jobs` says it in its first se
 """
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from gdm_course import recipes
 from gdm_course.batching import arguments
@@ -31,15 +32,17 @@ EVALUATED = 1.15  # all time, over training time
 
 
 class Counted(TorchDispatchMode):
-    """Counts operations, and the bytes of what they make; views are free."""
+    """Counts operations, those of numbers, and bytes that they make; views are free."""
 
     def __init__(self):
         super().__init__()
-        self.operations = self.bytes = 0
+        self.operations = self.bytes = self.flops = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         """Do it, and count it."""
         made = function(*args, **(kwargs or {}))
+        if price := flop_registry.get(function._overloadpacket):
+            self.flops += price(*args, **(kwargs or {}), out_val=made)
         storages = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
         new = [t for t in tensors(made) if t.untyped_storage().data_ptr() not in storages]
         if new or function._schema.is_mutable:
@@ -70,22 +73,21 @@ class Cost:
         return max(working, LAUNCH * self.operations)
 
 
-def count(model: nn.Module, batch: tuple, precision: str) -> Cost:
-    """Count a step of a model on a batch."""
+def count(
+    model: nn.Module, batch: tuple, precision: str, moves: Sequence[str] = ("loss",)
+) -> Cost:
+    """Count a step of a model on a batch: the losses of these names, one by one."""
     half = precision == "bf16-mixed"
     context = torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
-    with FlopCounterMode(display=False) as products:
-        with context, teaching():
-            loss = model.loss(*batch)
-        loss.backward()
-    model.zero_grad()
     with Counted() as counted:
-        with context, teaching():
-            loss = model.loss(*batch)
-        loss.backward()
+        for name in moves:
+            with context, teaching():
+                loss = getattr(model, name)(*batch)
+            loss.backward()
+            model.zero_grad()
     parameters = sum(p.numel() for p in model.parameters())
     steps = 20 + len(list(model.parameters())) // 30  # of the optimiser, fused
-    flops, operations = products.get_total_flops(), counted.operations + steps
+    flops, operations = counted.flops, counted.operations + steps
     written = counted.bytes + 4 * 4 * parameters  # Adam's two moments, weights, average
     return Cost(parameters, flops, operations, written, precision)
 
@@ -94,7 +96,9 @@ def of(recipe: recipes.Recipe, few: int = 2) -> Cost:
     """Count a step of a recipe from two small batches: costs grow as straight lines."""
     x, model = recipes.resolve(recipe.data)(*recipe.data_args).train, recipe.build().train()
     one, two = (
-        count(model, arguments(rows_of(x, torch.arange(rows))), recipe.precision)
+        count(
+            model, arguments(rows_of(x, torch.arange(rows))), recipe.precision, recipe.moves
+        )
         for rows in (few, 2 * few)
     )
     more = (recipe.batch - few) / few

@@ -16,6 +16,7 @@ from gdm_course.batching import columns
 from gdm_course.chance import own_chance
 from gdm_course.checkpoints import FOLDER, paths, widen
 from gdm_course.checkpoints.fingerprint import measure
+from gdm_course.evaluation.features import named
 from gdm_course.recipes import Metric, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.fast import exactly, patient
@@ -37,6 +38,15 @@ def halve(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.contiguous() for k, v in half.items()}
 
 
+def settled(run: Run) -> dict[str, Tensor]:
+    """Return the chosen weights, after a last look of the model at its data."""
+    model = run.chosen()
+    model.load_state_dict(run.best)
+    if hasattr(model, "settle"):
+        model.settle(run.splits.train)
+    return model.state_dict()
+
+
 def publish(
     run: Run, fabric: Any, out: Path, say: Callable[[str], Any] = print
 ) -> dict[str, Any]:
@@ -45,15 +55,17 @@ def publish(
     The old card goes first: whatever happens in between, no card describes other weights.
     The course itself keeps no weights of a recipe that does not want them kept.
     """
-    half = halve(run.best)
+    half = halve(settled(run))
     model = run.chosen()
     model.load_state_dict({k: widen(v) for k, v in half.items()})
     data = to_bytes(half)
     kept = run.recipe.keep or out.resolve() != FOLDER
+    functions = [metric.function for metric in run.recipe.metrics]
     what = run.recipe.metrics, run.recipe.seed, model, run.splits
     with exactly():
         told = patient(lambda: figures(*what), say)
     card = describe(run, fabric, data) | {"kept": kept, "figures": told}
+    card |= {"features": named(functions, run.splits.test)}
     weights, path = paths(run.recipe.name, out)
     path.unlink(missing_ok=True)
     if kept:

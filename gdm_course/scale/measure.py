@@ -80,10 +80,10 @@ def seconds_of(
     measure, N = resolve(metric.function), len(columns(x)[0])
     once = row = math.inf
     with suppress(TimeoutError), within(most):
-        took, before = seconds(measure, model, x, 2), 2  # a warm-up, that is
-        took = seconds(measure, model, x, 2)
+        few = before = fewest(measure, model, x)  # a warm-up, too
+        took = seconds(measure, model, x, few)
         once, row = took, 0.0
-        for rows in (min(2 * 8**k, N) for k in range(1, 9)):
+        for rows in (min(few * 8**k, N) for k in range(1, 9)):
             now = seconds(measure, model, x, rows)
             more = now > 1.3 * took
             row = (now - took) / max(rows - before, 1) if more else 0.0
@@ -93,10 +93,19 @@ def seconds_of(
     return once, row
 
 
+def fewest(measure: Callable, model: torch.nn.Module, x: Batch) -> int:
+    """Return how few rows a metric takes: some need more rows than features, or refuse."""
+    for rows in (2, 16, 128, 1024):
+        with suppress(ValueError):
+            seconds(measure, model, x, rows)
+            return rows
+    return len(columns(x)[0])
+
+
 def seconds(measure: Callable, model: torch.nn.Module, x: Batch, rows: int) -> float:
     """Time a metric on the first rows."""
     start = perf_counter()
-    measure(model, rows_of(x, torch.arange(rows)))
+    measure(model, rows_of(x, torch.arange(min(rows, len(columns(x)[0])))))
     return perf_counter() - start
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from gdm_course.chance import chance, set_chance, set_seeds
 from gdm_course.checkpoints.fingerprint import fingerprint
-from gdm_course.recipes import Recipe, differs, resolve
+from gdm_course.recipes import ONE_LOSS, Recipe, differs, resolve
 from gdm_course.scale.data import Splits
 from gdm_course.scale.plan import Plan
 from gdm_course.scale.state import save
@@ -75,12 +75,24 @@ def prepare(recipe: Recipe, fabric: Any) -> Run:
     model = recipe.build().to(fabric.device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
+    average = follower(model, recipe) if recipe.ema else None
     optimizer = resolve(recipe.optimizer)(model, recipe.lr, recipe.weight_decay)
     splits = resolve(recipe.data)(*recipe.data_args).to(fabric.device)
     set_seeds(recipe.seed * 2**16 + 1 + fabric.global_rank)  # own noise per process
     code, plan = fingerprint(recipe.model), Plan.of(recipe)
     return Run(recipe, model, average, optimizer, splits, code, plan)
+
+
+def follower(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Return the copy of a model that becomes its average.
+
+    Of two players only the generator's weights are averaged: the copy shares the other's,
+    so whoever evaluates or keeps the copy has the discriminator as it is now.
+    """
+    average = copy.deepcopy(model).requires_grad_(False)
+    if recipe.loop != ONE_LOSS:
+        average.discriminator = model.discriminator
+    return average
 
 
 def count_step(run: Run) -> None:

@@ -21,7 +21,7 @@ Integrand = Callable[[Tensor], Tensor]  # (n, K) -> (n,)
 def reparametrised_gradient(
     f: Integrand, mu: Tensor, log_sigma: Tensor, n: int
 ) -> tuple[Tensor, Tensor]:
-    """Return n draws of (4), the gradient through z = mu + sigma eps.
+    """Return n draws of (3), the gradient through z = mu + sigma eps.
 
     d f(mu + sigma eps) / d mu and d log_sigma: each is unbiased for the gradient of
     E[f(z)], z ~ N(mu, sigma^2).
@@ -43,7 +43,7 @@ def reparametrised_gradient(
 def score_gradient(
     f: Integrand, mu: Tensor, log_sigma: Tensor, n: int
 ) -> tuple[Tensor, Tensor]:
-    """Return n draws of (3), f(z) times the gradient of log q(z): f is never derived.
+    """Return n draws of (6), f(z) times the gradient of log q(z): f is never derived.
 
     Args:
         f: any function.

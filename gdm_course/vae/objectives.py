@@ -22,7 +22,7 @@ def warm_up(step: int, steps: int) -> float:
 
 
 def free_bits(kl: Tensor, floor: float) -> Tensor:
-    """Charge for a dimension only what it uses beyond `floor` nats on average: (7).
+    """Charge for a dimension only what it uses beyond `floor` nats on average: (5).
 
     Below the floor the gradient of the KL is 0, so nothing pushes a dimension to silence.
 
@@ -77,7 +77,7 @@ class FreeBits(nn.Module):
 
 
 class ImportanceWeighted(nn.Module):
-    """Train a model on its importance weighted bound (6): an IWAE, Trainable.
+    """Train a model on its importance weighted bound (7): an IWAE, Trainable.
 
     Args:
         model: whose weights are trained.

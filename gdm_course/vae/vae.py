@@ -22,7 +22,7 @@ from gdm_course.vae.decoders import BernoulliPixels, shown
 
 
 def gaussian_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, 1)) of every dimension in nats, closed form: (5).
+    """KL(N(mu, sigma^2) || N(0, 1)) of every dimension in nats, closed form: (4).
 
     (mu^2 + sigma^2 - 1) / 2 - log sigma; sum over the dimensions for the KL of a vector.
     """
@@ -101,7 +101,7 @@ class EncoderDecoder(nn.Module):
 def latent_kl(q: Distribution, prior: nn.Module, z: Tensor) -> Tensor:
     """Return KL(q || p(z)) per dimension (B, K); a draw's estimate (B, 1) if need be.
 
-    The closed form (5) holds for a Gaussian q and a standard normal prior. For any other
+    The closed form (4) holds for a Gaussian q and a standard normal prior. For any other
     pair, log q(z | x) - log p(z) at z ~ q is right on average.
     """
     if isinstance(prior, StandardNormal) and isinstance(q, Independent):
@@ -134,7 +134,7 @@ class LatentModel(EncoderDecoder):
         return self.log_likelihood(x, z) + log_prior - q.log_prob(z)
 
     def iwae(self, x: Tensor, k: int, rows: int = 1024) -> Tensor:
-        """Return the importance weighted bound (6) of k draws: (B, *shape) -> (B,).
+        """Return the importance weighted bound (7) of k draws: (B, *shape) -> (B,).
 
         Args:
             x: (B, *shape).

@@ -40,7 +40,7 @@ from gdm_course.data import energies, images, toy
 from gdm_course.energy.network import Bowl, FittedBowl
 from gdm_course.energy.normalise import Normalised, log_z_grid
 from gdm_course.energy.sampling import check_step, choose, noise_like, with_slope
-from gdm_course.evaluation.samples import frechet_distance
+from gdm_course.evaluation.samples import frechet
 from gdm_course.learning import on_backward
 from gdm_course.nets import mlp, wave_net, zero_last
 from gdm_course.training import (
@@ -658,7 +658,7 @@ for _ in range(budget(15, 1)):
         F.cross_entropy(classifier(x), y).backward()
         optimizer.step()
 features = classifier[:4].requires_grad_(False)
-distance = lambda x: frechet_distance(features(x), features(x_held)).item()
+distance = lambda x: frechet(features(x), features(x_held)).item()
 
 
 def tilt(bowl, steps, noise=0.15, eps=0.12**2):

@@ -28,9 +28,9 @@ import torch
 
 from gdm_course import plotting as plot
 from gdm_course.checks.flows import continuous as check
-from gdm_course.flows.adjoint import Adjoint
+from gdm_course.flows import adjoint, ode
 from gdm_course.flows.continuous import Velocity, divergence, rademacher
-from gdm_course.flows.ode import DormandPrince, Fixed, euler_step, pendulum, rk4_step
+from gdm_course.flows.ode import Fixed, euler_step, pendulum, rk4_step
 from gdm_course.training import seed_everything
 
 plot.style()
@@ -76,7 +76,7 @@ check.midpoint_step(midpoint_step)
 # %%
 seed_everything(0)
 f, start = pendulum(), torch.randn(20, 2, dtype=torch.float64)
-truth = DormandPrince(1e-12, 1e-12)(f, start, (0.0, 5.0))[-1]
+truth = ode.DormandPrince(1e-12, 1e-12)(f, start, (0.0, 5.0))[-1]
 steps = {"Euler": euler_step, "your midpoint": midpoint_step, "Runge-Kutta": rk4_step}
 counts, errors = [16, 32, 64, 128], {}
 for name, step in steps.items():
@@ -279,8 +279,8 @@ class Layer(torch.nn.Module):
 
 
 seed_everything(0)
-layer, x, solver = Layer(torch.randn(3, 3)), torch.randn(8, 3), DormandPrince()
-for name, way in {"backprop": solver, "Adjoint": Adjoint(solver)}.items():
+layer, x, solver = Layer(torch.randn(3, 3)), torch.randn(8, 3), ode.DormandPrince()
+for name, way in {"backprop": solver, "Adjoint": adjoint.Adjoint(solver)}.items():
     end = way(layer, x, (0.0, 1.0))[-1]
     (g,) = torch.autograd.grad(0.5 * end.square().sum(), layer.W)
     print(f"{name:9s}", [round(v, 4) for v in g[0].tolist()])

@@ -1,0 +1,58 @@
+"""Generative adversarial networks: they sample, and nobody knows their density."""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from gdm_course.examples import Example
+
+
+def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
+    """Fit this family's model of the plane to points x (N, 2), for the gallery.
+
+    The relativistic loss with both penalties; what is kept is the generator's average.
+    """
+    from copy import deepcopy
+
+    from gdm_course.chance import own_chance
+    from gdm_course.gan.gan import RelativisticGAN, train_gan
+    from gdm_course.training import forever, shifted
+
+    rate = lambda step: 2e-3 * (1 - step / steps)  # noqa: E731
+    with own_chance(shifted(seed)):
+        gan = RelativisticGAN(2, depth=3, r1=0.05, r2=0.05)
+        average = deepcopy(gan.generator)
+        for _ in train_gan(gan, forever(x, 256), steps, lr=rate, average=average):
+            pass
+    gan.generator = average
+    return gan.eval()
+
+
+PARTS: dict[str, str] = {
+    "Players": "all of a GAN but its losses: every model here is one",
+}
+
+
+def models() -> dict[str, Example]:
+    """Return a small one of every model, for the sweep of tests and the taxonomy."""
+    return {
+        **plane(),
+    }
+
+
+def plane() -> dict[str, Example]:
+    """Return the models of the unit gan."""
+    from gdm_course.gan import gan
+    from gdm_course.gan.fgan import FGAN, REVERSE_KL
+    from gdm_course.gan.unrolled import UnrolledGAN
+
+    kinds = [gan.GAN, gan.SaturatingGAN, gan.LeastSquaresGAN, gan.HingeGAN]
+    both = {"r1": 0.1, "r2": 0.2}
+    return {
+        **{k.__name__: Example(partial(k, 3, hidden=8), (3,)) for k in kinds},
+        "RelativisticGAN": Example(partial(gan.RelativisticGAN, 3, hidden=8, **both), (3,)),
+        "GAN of packs": Example(partial(gan.GAN, 3, hidden=8, pack=2, **both), (3,)),
+        "FGAN": Example(partial(FGAN, 3, hidden=8), (3,)),
+        "FGAN of another": Example(partial(FGAN, 3, REVERSE_KL, hidden=8), (3,)),
+        "UnrolledGAN": Example(partial(UnrolledGAN, 3, hidden=8, k=2), (3,)),
+    }
