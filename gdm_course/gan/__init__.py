@@ -84,6 +84,9 @@ def pictures() -> dict[str, Example]:
         "DCGAN with blocks": Example(partial(DCGAN, shape, blocks=1, **small), shape),
         "DCGAN with norm": Example(partial(DCGAN, shape, norm=True, **small), shape),
         "ConditionalGAN": Example(labelled, shape, classes=3),
+    }
+
+
 def unpaired() -> dict[str, Example]:
     """Return the models of the unit cyclegan: `more` is a batch of the other domain."""
     from gdm_course.gan.cyclegan import CycleGAN

@@ -80,8 +80,8 @@ RECIPES = (
         **GPU,
         **PLAYERS,
     ),
-    # Needs evaluation/features-cifar10 first: three minutes of a CPU. The goal is a guess until
-    # that network has said what real pictures score: it is to be 0.80 of that.
+    # Needs evaluation/features-cifar10 first: three minutes of a CPU. The goal is a guess
+    # until that network has said what real pictures score: it is to be 0.80 of that.
     Recipe(
         name="gan/r3gan-cifar10",
         model="gan.dcgan.DCGAN",

@@ -11,7 +11,7 @@
 # [exercise](../../exercises/diffusion/ddpm.ipynb) ·
 # [solution](../../solutions/diffusion/ddpm.ipynb)
 #
-# previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
+# previous: [Without pairs: CycleGAN](../gan/cyclegan.ipynb) ·
 # [all units](../index.ipynb) ·
 # next: [Noise as a stream: score, SDE and ODE](score_sde.ipynb)
 
@@ -788,7 +788,8 @@ if found:
     for T in (20, 100, 1000):
         found[0].schedule = schedules.log_snr_schedule(T, **few)
         seed_everything(5)
-        print(f"T = {T}: {chain_bits(found[0], digits.x_test, 3000).value:.2f} bits/dim")
+        bits = chain_bits(found[0], digits.x_test, budget(3000, 300)).value
+        print(f"T = {T}: {bits:.2f} bits/dim")
 for name, side in (("ddpm-mnist", 28), ("ddpm-mnist-cpu", 28), ("ddpm-cifar10", 32)):
     gallery(f"diffusion/{name}", 256, side)
 

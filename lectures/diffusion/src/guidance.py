@@ -13,8 +13,7 @@
 # [solution](../../solutions/diffusion/guidance.ipynb)
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
-# [all units](../index.ipynb) ·
-# next: [Two players: generative adversarial networks](../gan/gan.ipynb)
+# [all units](../index.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -13,7 +13,7 @@
 #
 # previous: [Rolling and kicked: Langevin and deep energies](langevin.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb)
+# next: [Two players: generative adversarial networks](../gan/gan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -12,8 +12,9 @@
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
 #
-# previous: [Two players: generative adversarial networks](gan.ipynb) ·
-# [all units](../index.ipynb)
+# previous: [How far is the earth: Wasserstein critics and pictures](wgan.ipynb) ·
+# [all units](../index.ipynb) ·
+# next: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

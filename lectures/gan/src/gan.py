@@ -11,8 +11,9 @@
 # [exercise](../../exercises/gan/gan.ipynb) ·
 # [solution](../../solutions/gan/gan.ipynb)
 #
-# previous: [Steering: guidance, Palette and RePaint](../diffusion/guidance.ipynb) ·
-# [all units](../index.ipynb)
+# previous: [The constant has no slope: score matching and noise contrast](../energy/score_matching.ipynb) ·
+# [all units](../index.ipynb) ·
+# next: [How far is the earth: Wasserstein critics and pictures](wgan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -13,7 +13,8 @@
 # [solution](../../solutions/gan/wgan.ipynb)
 #
 # previous: [Two players: generative adversarial networks](gan.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Without pairs: CycleGAN](cyclegan.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
