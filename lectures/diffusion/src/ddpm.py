@@ -191,7 +191,7 @@ assert far < 0.8  # the bells lie at a distance of 2
 #   \text{bound: }\ \tfrac12\int\alpha^2\,\mathbb E\,|v-\hat v|^2\,dl. \tag{6}$$
 #
 # Apart from the ends of (3), the two differ in nothing but the weight of each noise level
-# (and the code divides the first by the number of dimensions). The schedule decides how often
+# (and the code divides the first by $D$). The schedule decides how often
 # the simple loss looks at a level. The bound counts errors of $\epsilon$, in all of log_snr
 # alike: by (1) and (5), $\alpha\,|v-\hat v| = |\epsilon-\hat\epsilon|$.
 #
@@ -478,13 +478,13 @@ assert abs(lone[20][1]) < 0.1 and gaps[20][1] < gaps[20][0] / 10
 # Over ten nats (first column). Ten times as many steps, about a tenth of the gap. </details>
 #
 # No network is to blame. Is it that the true step back is no Gaussian, since from between two
-# bells it leads to the one or the other? The control is one bell alone, where it *is* a
-# Gaussian: most of the gap stays. The fault is the width. (2) is the step of somebody who
-# knows $x_0$; a step with a guess has to be wider. The best variance is greater by the mean
-# squared error of the step's mean, per dimension, and turns a mean cost $C$ of (4) into
-# $\frac D2\log(1+2C/D)$, in the plane $\log(1+C)$. Then one bell has no gap, and eight have
-# little: that little is the price of a Gaussian form. So there are two remedies, a thousand
-# steps, as here, or widths that are learned, too (Nichol and Dhariwal).
+# bells it leads to the one or the other? The control is one bell, where it *is* a Gaussian:
+# most of the gap stays. The fault is the width. (2) is the step of somebody who knows $x_0$;
+# with a guess it has to be wider. If the variance grows by the mean squared error of the
+# step's mean, per dimension, a mean cost $C$ of (4) becomes $\frac D2\log(1+2C/D)$, in the
+# plane $\log(1+C)$. Then one bell has no gap, and eight have little: the price of a Gaussian
+# of one width. The remedy is a thousand steps, as here, or widths that are learned (Nichol and
+# Dhariwal).
 #
 # **Question.** How much longer does one training step take with $T = 1000$ than with 20?
 #
@@ -567,9 +567,9 @@ if full_run():
 # gap. Then by (6) the bound lies above the truth by half the integral of these distances
 # (steps of 2, so the sum); the two lines agree within the noise of the first.
 #
-# Where the noise is much wider than the moons, the best guess is easy. At the other end the
-# errors grow. Is it because the schedule seldom looks there? `other` is the control: trained
-# alike, with log_snr in equal steps. At 12 its error is far smaller, and in the middle greater.
+# With little noise the errors grow. Is it because the schedule seldom looks there? `other` is
+# the control: trained alike, with log_snr in equal steps. At 12 its error is far smaller, and
+# at 4 greater.
 #
 # **Change** `even` to `cosine_schedule(1000)`, and run the cell again. Where is the error
 # greater than that of `normal_schedule`?
@@ -871,7 +871,7 @@ for name, side in (("ddpm-mnist", 28), ("ddpm-mnist-cpu", 28), ("ddpm-cifar10", 
 #
 # - **The encoder is noise**, fixed: (1) takes all steps at once, (2) one step back.
 # - **The bound** is a sum of squared errors, weighted by differences of the signal-to-noise
-#   ratio. A perfect network's bound has a gap that falls like $1/T$, mostly since (2) is too
+#   ratio. A perfect network's bound has a gap that falls like $1/T$: (2) is too
 #   narrow for a guess.
 # - **Three targets** say the same; $v$ divides by nothing. The simple loss is the bound with
 #   other weights on the noise levels.
