@@ -169,8 +169,8 @@ assert far < 0.8  # the bells lie at a distance of 2
 #
 # The first term has no network in it. The last is the *decoder*: if the noise begins small
 # enough, $x_1$ is so near to $x_0$ that it needs none either
-# ([`decoders.py`](../../gdm_course/diffusion/decoders.py)). In between stand two Gaussians with the same variance, whose means differ by
-# $r\alpha_s(x_0-\hat x_0)$. Their KL is the squared difference over twice the variance,
+# ([`decoders.py`](../../gdm_course/diffusion/decoders.py)). In between stand two Gaussians
+# with the same variance, whose means differ by $r\alpha_s(x_0-\hat x_0)$. Their KL is the squared difference over twice the variance,
 #
 # $$\frac{r^2\alpha_s^2\,|x_0-\hat x_0|^2}{2\,r\,\sigma_s^2}
 #   = \tfrac12\bigl(\mathrm{SNR}_s-\mathrm{SNR}_t\bigr)\,|x_0-\hat x_0|^2. \tag{4}$$
@@ -454,7 +454,7 @@ def bound_gaps(net, x, log_p, T):
 
 
 seed_everything(0)
-x = bells.sample(budget(10_000, 2000)).float()
+x = bells.sample(budget(6000, 2000)).float()
 width = bells.law.sigma[0].item()
 alone = MixtureDenoiser(torch.zeros(1, 2), width)  # one bell in the middle
 x_alone = width * torch.randn_like(x)
@@ -606,8 +606,8 @@ for name, chain in broken.items():
     seed_everything(0)
     perfect = DDPM(ideal, (2,), schedule=chain, target=Clean())
     drawn[name] = perfect.sample(4000)
-    true_start = q_sample(x_test[:4000], 100, torch.randn(4000, 2), chain)
-    from_true = ddim(perfect, 4000, 100, 1.0, start=true_start)  # the same 100 steps
+    true_start = q_sample(x_test[:2000], 100, torch.randn(2000, 2), chain)
+    from_true = ddim(perfect, 2000, 100, 1.0, start=true_start)  # the same 100 steps
     for found, x in ((right, drawn[name]), (mended, from_true)):
         found[name] = (x[:, 0] > 0.5).float().mean().item()
     prior = prior_kl(x_test, chain).mean().item() / 2
