@@ -323,11 +323,11 @@ nce_loss = close(
         ),
         Mistake(
             lambda *a: _one_sided(*a, data=0.0),
-            "log nu is missing in G of the data: G is the same function of both batches",
+            "log nu is only in G of the noise: G is the same function of both batches",
         ),
         Mistake(
             lambda *a: _one_sided(*a, noise=0.0),
-            "log nu is missing in G of the noise: G is the same function of both batches",
+            "log nu is only in G of the data: G is the same function of both batches",
         ),
         Mistake(
             lambda *a: _with(*a, share=-1.0),

@@ -143,8 +143,8 @@ d
 #   = \Bigl[s_d\,p\Bigr]_{-\infty}^{\infty} - \int p\,\partial_d s_d\;dx_d. \tag{3}$$
 #
 # The bracket is 0 if $s_d\,p$ vanishes far out. That is a condition; besides, $p$ and $s$ must
-# have derivatives, and the means in (2) be finite. Integrate over the other coordinates, sum over $d$, and put it into (2). The
-# sum $\sum_d\partial_d s_d$ is the **trace** of the Jacobian $\partial s/\partial x$, the
+# have derivatives, and the means in (2) be finite. Integrate over the other coordinates, sum
+# over $d$, and put it into (2). The sum $\sum_d\partial_d s_d$ is the **trace** of the Jacobian $\partial s/\partial x$, the
 # matrix of all derivatives of $s$ in $x$:
 #
 # $$L = \mathbb E_p\Bigl[\tfrac12|s|^2 + \mathrm{tr}\,\frac{\partial s}{\partial x}\Bigr]
@@ -258,7 +258,8 @@ class ScoreModel(nn.Module):
 
 # %% [markdown]
 # [`wave_net`](../../gdm_course/nets.py) is a perceptron that sees sines and cosines of its
-# input (Fourier features). `langevin` takes last unit's steps $x + \tfrac\epsilon2 s(x) + \sqrt\epsilon\,\xi$ with standard normal $\xi$. First a test: a
+# input (Fourier features). `langevin` takes last unit's steps
+# $x + \tfrac\epsilon2 s(x) + \sqrt\epsilon\,\xi$ with standard normal $\xi$. First a test: a
 # linear network, and the numbers from above.
 
 # %%
@@ -466,8 +467,8 @@ if full_run():
     assert parts["network"][0] > 20 * parts["network"][-1]
 
 # %% [markdown]
-# On the right the blur is nearly all of the error: the network does what it should, for the wrong
-# density. On the left the blur is nothing, and still the error grows. The target $-e/\sigma$
+# On the right the blur is nearly all of the error: the network does what it should, for the
+# wrong density. On the left the blur is nothing, and still the error grows. The target $-e/\sigma$
 # has the mean squared length $2/\sigma^2$, which is 5,000 at $\sigma=0.02$, and only its mean
 # given $\tilde x$ is wanted. The smaller the noise, the larger the variance of what is
 # learned from.
@@ -901,7 +902,7 @@ if full_run():
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# As wide as the data is best of the three. Radius 3 is five widths of a bell away from its
+# As wide as the data is best of the three, in this one run. Radius 3 is five widths of a bell away from its
 # middle, so hardly any data lie beyond. Narrow noise hardly comes there either: little tells
 # the energy to rise, and mass leaks. </details>
 #
@@ -951,8 +952,8 @@ assert swirl["explicit"] > 10 * max(swirl["truth"], swirl["energy (NCE)"])
 # %% [markdown]
 # The free field has a curl: along different ways it gives different $\log p$. The last column
 # shows how far off one is after a walk around the circle. What this does to samples we have
-# not measured. An energy is a gradient by construction; under the explicit loss it costs one derivative
-# more.
+# not measured. An energy is a gradient by construction; under the explicit loss it costs one
+# derivative more.
 
 # %% [markdown]
 # ## Further: contrastive divergence in one small step
