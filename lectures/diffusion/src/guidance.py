@@ -7,7 +7,7 @@
 # held against laws that are known exactly.
 
 # %% [markdown] tags=["nav"]
-# 52 minutes, and 10 further ·
+# 54 minutes, and 10 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
 # [exercise](../../exercises/diffusion/guidance.ipynb) ·
 # [solution](../../solutions/diffusion/guidance.ipynb)
@@ -551,6 +551,7 @@ def restore(
 # ## 7. Break it: one step
 #
 # `steps=1` asks the network once, about pure noise, and takes its answer for the picture.
+#
 # **Predict, before you run:** which colour do even digits get from one step?
 
 # %%
