@@ -170,7 +170,8 @@ assert far < 0.8  # the bells lie at a distance of 2
 # The first term has no network in it. The last is the *decoder*: if the noise begins small
 # enough, $x_1$ is so near to $x_0$ that it needs none either
 # ([`decoders.py`](../../gdm_course/diffusion/decoders.py)). In between stand two Gaussians
-# with the same variance, whose means differ by $r\alpha_s(x_0-\hat x_0)$. Their KL is the squared difference over twice the variance,
+# with the same variance, whose means differ by $r\alpha_s(x_0-\hat x_0)$. Their KL is the
+# squared difference over twice the variance,
 #
 # $$\frac{r^2\alpha_s^2\,|x_0-\hat x_0|^2}{2\,r\,\sigma_s^2}
 #   = \tfrac12\bigl(\mathrm{SNR}_s-\mathrm{SNR}_t\bigr)\,|x_0-\hat x_0|^2. \tag{4}$$
@@ -814,9 +815,10 @@ if full_run():
     assert here.value < 3.6
 
 # %% [markdown]
-# Ten seconds do not make a painter. The same class, trained for minutes by `gdm train`:
+# Ten seconds do not make a painter. The same class, trained for longer by `gdm train`:
 # samples with labels 0 to 9, by 30 jumps of DDIM; and a classifier of the scikit-learn kind
-# reads them. The bound gets tighter with more steps, as in section 5.
+# reads them. (Its share can be above that of real digits: it does not see variety.) The bound
+# gets tighter with more steps, as in section 5.
 
 
 # %%
