@@ -483,8 +483,8 @@ assert abs(lone[20][1]) < 0.1 and gaps[20][1] < gaps[20][0] / 10
 # most of the gap stays. The fault is the width. (2) is the step of somebody who knows $x_0$;
 # with a guess it has to be wider. If the variance grows by the mean squared error of the
 # step's mean, per dimension, a mean cost $C$ of (4) becomes $\frac D2\log(1+2C/D)$, in the
-# plane $\log(1+C)$. Then one bell has no gap, and eight have little: the price of a Gaussian
-# of one width. The remedy is a thousand steps, as here, or widths that are learned (Nichol and
+# plane $\log(1+C)$. Then one bell has no gap, up to the draws' noise, and eight have little: the
+# price of a Gaussian of one width. The remedy is a thousand steps, as here, or widths that are learned (Nichol and
 # Dhariwal).
 #
 # **Question.** How much longer does one training step take with $T = 1000$ than with 20?
