@@ -1185,8 +1185,8 @@ def auroc(model, x):
     return (model.energy(x)[:, None] > model.energy(x_held)).float().mean().item()
 
 
-judges = {"tilted": tilted, "its bowl": tilted.bowl}
-judges |= {"round": rounded, "bowl alone": rounded.bowl}
+judges = {"tilted": tilted, "fitted bowl": tilted.bowl}
+judges |= {"round": rounded, "round bowl": rounded.bowl}
 print(f"{'AUROC':20}" + "".join(f"{name:>12}" for name in judges))
 scores = {name: [auroc(E, x) for E in judges.values()] for name, x in strange.items()}
 for name, row in scores.items():

@@ -194,11 +194,13 @@ except NotImplementedError:
 #
 # $$\overline{E(x)} - \overline{E(\tilde x)} + \alpha\Bigl(\overline{E(x)^2} +
 #   \overline{E(\tilde x)^2}\Bigr).$$
+#
+# Training needs its slopes in both energies: leave the way back to them open.
 
 
 # %%
 def contrastive_loss(E_data, E_chains, alpha):
-    """Return the loss of a batch, which is to be differentiated.
+    """Return the loss of a batch; autograd is to differentiate it.
 
     Args:
         E_data: energies of the data (n,).
