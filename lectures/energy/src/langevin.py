@@ -627,9 +627,9 @@ if full_run():
 # 2. **Too high a rate:** the density ends far from the truth. The first repair is a lower
 #    rate.
 # 3. **MALA:** the energy under a chain is raised until it is so steep there that the
-#    proposal is thrown far away, from where the way back is all but impossible: $q(x|y)$ is
-#    tiny, the ball stays, and the energy under it is raised again. The next cell counts
-#    such chains and shows the medians of (5) over refused proposals.
+#    proposal is thrown far away. The energy there is lower, but the way back is all but
+#    impossible: $q(x|y)$ is tiny, the ball stays, and the energy under it is raised again.
+#    The next cell counts such chains; it shows the medians of (5) over refused proposals.
 # 4. **Cold:** training tuned 20 steps from the bowl to end near the data, and the loss is
 #    about that of the healthy buffer. But what such chains claim to draw from is a few
 #    needles.
