@@ -629,7 +629,7 @@ if full_run():
 # 3. **MALA:** the energy under a chain is raised until it is so steep there that the
 #    proposal is thrown far away. The energy there is lower, but the way back is all but
 #    impossible: $q(x|y)$ is tiny, the ball stays, and the energy under it is raised again.
-#    The next cell counts such chains; it shows the medians of (5) over refused proposals.
+#    The next cell counts such chains, and shows the medians of (5) over them (nan: none).
 # 4. **Cold:** training tuned 20 steps from the bowl to end near the data, and the loss is
 #    about that of the healthy buffer. But what such chains claim to draw from is a few
 #    needles.
@@ -642,7 +642,7 @@ if full_run():
 # %% tags=["fold"]
 # @title How many chains of each buffer are frozen, and what (5) says of them
 def stay(name, steps=10, eps=0.02):
-    """Print the share of chains that refuse so many MALA steps, and (5) where refused."""
+    """Print the share of chains that refuse so many MALA steps, and (5) for those."""
     model, _ = runs[name]
     x, still = model.places, torch.ones(len(model.places), dtype=torch.bool)
     for _ in range(steps):
@@ -652,7 +652,7 @@ def stay(name, steps=10, eps=0.02):
         x, moved = choose(x, y, E - E_y + ratio)
         still &= ~moved
     share = still.float().mean().item()
-    drop, back = (E - E_y)[~moved].median(), ratio[~moved].median()
+    drop, back = (E - E_y)[still].median(), ratio[still].median()
     print(f"{name:8}{share:10.0%}{drop:14.1f}{back:21.1f}")
     return share
 
