@@ -359,12 +359,8 @@ def _average(mean: Tensor, weights: Tensor, step: int, decay: float) -> Tensor:
 def _steps(low: int, high: int, *shape: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int, float]:
         step = torch.randint(low, high, (), generator=g).item()
-        return (
-            _normal(g, *shape),
-            _normal(g, *shape),
-            step,
-            0.99 - 0.09 * torch.rand((), generator=g).item(),
-        )
+        decay = 0.99 - 0.09 * torch.rand((), generator=g).item()
+        return _normal(g, *shape), _normal(g, *shape), step, decay
 
     return draw
 

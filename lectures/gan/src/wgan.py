@@ -131,7 +131,7 @@ play(draw_distances, d=(0.0, 8.0, 0.5, 3.0), s=(0.2, 1.4, 0.2))
 # and to find them one needs samples only. So prices are what a network can learn: it is
 # called a **critic**.
 #
-# `assignment` finds the cheapest plan of a few heaps, and $-v$, the best prices at the holes.
+# `assignment` finds the cheapest plan of a few heaps, and $-v$, best prices at the holes.
 # Between them the slope leaves a choice: prices may be as high as it allows, or as low.
 
 # %%
@@ -339,8 +339,9 @@ class WGANGP(WGAN):
 # %% [markdown]
 # **Layers that do not stretch.** Power iteration finds the largest singular value
 # $\sigma$: a vector $u$ (not the number in (4)) goes back and forth through the matrix, until
-# it points where $W$ stretches most. `SpectralLinear` (in [`spectral.py`](../../gdm_course/gan/spectral.py)) divides its
-# weight by $\sigma$ and keeps $u$, so that one iteration per step is enough.
+# it points where $W$ stretches most. `SpectralLinear` (in
+# [`spectral.py`](../../gdm_course/gan/spectral.py)) divides its weight by $\sigma$ and keeps
+# $u$, so that one iteration per step is enough.
 #
 # ReLU sets slopes to 0 where it cuts, so that a chain of such layers ends well below slope
 # 1. `GroupSort` sorts features in pairs instead. Every output is some input: here no slope is
@@ -563,7 +564,7 @@ if full_run():
 
 # %% [markdown] tags=["notes"]
 # 20 minutes for sections 4 to 6. Let the room bet on the table. The usual explanation of
-# the straight line ("a kink is forbidden") is wrong, and the control shows it: take the
+# the straight line ("a kink is forbidden") is wrong here, and the control shows it: take the
 # time. If late, leave out power iteration and show only the table.
 
 # %% [markdown]
@@ -619,10 +620,10 @@ for ax, gan in zip((middle, right), players.values()):
 
 # %% [markdown]
 # With the one-sided penalty both curves fall together, other than the losses of an ordinary
-# GAN: a measure of progress. It is no distance, for three steps do not find the best prices,
-# and the critic stays below. Nor can the exact curve fall to 0: two true samples of 200 points
-# are as far apart as the grey line. With penalty (4) the estimate jumps, even below 0, and the
-# generator ends farther away in as many steps.
+# GAN: a measure of progress. It is no distance: the critic stays below, as (2) says of all
+# prices but the best. And the exact curve cannot fall to 0: two true samples of 200 points
+# are as far apart as the grey line. With penalty (4) the estimate jumps, even below 0, and
+# the generator ends farther away in as many steps.
 
 # %% [markdown]
 # ## 8. Pictures, on demand
