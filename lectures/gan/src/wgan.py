@@ -218,7 +218,7 @@ _ = plot.scatter(holes, ax, frame, plot.ORANGE, size=40)
 #
 # No: elsewhere than on the plan's ways (3) asks for *at most* 1. It can be 1: the highest
 # prices have it nearly everywhere. Those halfway earn the same and are flatter in places.
-# Only (4) charges for that; the last cell of section 4 shows it.
+# Only (4) charges for that, a little; the last cell of section 4 shows it.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -514,12 +514,12 @@ bent = copy.deepcopy(one_sided)
 bent.one_sided = False
 fit_critic(bent, seed=1)
 straight = copy.deepcopy(critics["penalty (4)"])
-longer = fit_critic(copy.deepcopy(straight), seed=1, rounds=3)
+longer = fit_critic(copy.deepcopy(straight), seed=1, rounds=2)
 mended = copy.deepcopy(straight)
 mended.one_sided = True
 fit_critic(mended, seed=1)
 seed_everything(0)
-softer = fit_critic(WGANGP(1, depth=3, lam=1.0))
+low_wall = fit_critic(WGANGP(1, depth=3, lam=0.1))
 
 
 def whole_loss(gan, n=20_000):
@@ -530,7 +530,7 @@ def whole_loss(gan, n=20_000):
 
 rows = {
     "straight, from section 5": straight,
-    "the same, 4 times the steps": longer,
+    "the same, 3 times the steps": longer,
     "bent, then penalty (4)": bent,
 }
 for name, gan in rows.items():
@@ -538,13 +538,13 @@ for name, gan in rows.items():
 rows = {
     "one-sided (5), the same lam": one_sided,
     "straight, then one-sided (5)": mended,
-    "penalty (4) with lam=1": softer,
+    "penalty (4) with lam=0.1": low_wall,
 }
 for name, gan in rows.items():
     print(f"{name:30} {found(gan)[0] / w1:6.1%} of W1, slope {found(gan)[1]:6.2f}")
 if full_run():
     assert whole_loss(bent) < whole_loss(longer) - 1
-    assert found(softer)[0] > 0.4 * w1 and found(softer)[1] > 1.4
+    assert found(low_wall)[0] > 0.7 * found(low_wall)[1] * w1 > 2 * w1
     assert found(longer)[0] < 0.2 * w1 and found(bent)[0] > 0.85 * w1
     assert 0.85 < found(mended)[0] / w1 < 1.2
 
@@ -555,8 +555,8 @@ if full_run():
 # not what (4) asks for: it is a trap. At the start all slopes are near 0, which costs
 # $\lambda$, and a line is the simplest way to slope 1 everywhere. To bend, one half would
 # have to turn from $+1$ to $-1$ through slope 0, where it costs $\lambda$ again. If this is
-# the wall, then without it the line must bend, and with the one-sided penalty it does. A
-# lower wall, $\lambda = 1$, is climbed, but then the slope is no longer 1.
+# the wall, then without it the line must bend, and with the one-sided penalty it does. Over a
+# low wall, $\lambda = 0.1$, it bends, too, but then hardly anything holds the slope.
 # </details>
 #
 # Two laws on a line cannot tell how often this happens to pictures. That the figure of
@@ -775,6 +775,7 @@ print(
 print(f"{known(drawn):.1%} of the samples are what was asked for")
 if full_run():
     assert distance(drawn) < 1.8 and known(drawn) > 0.88
+    assert sum(few) / len(few) > 1.1 * distance(drawn)
     assert sum(curves["with average"][1:5]) < sum(curves["without"][1:5])
 
 # %% tags=["fold"]
@@ -794,8 +795,8 @@ _ = plot.image_grid((drawn[:60, 0] + 1) / 2, right, columns=10)
 # <details><summary>Answer</summary>
 #
 # No. It was asked 1,000 times where there are 256 test digits, and a Fréchet distance falls
-# with the number of samples: as few samples are farther away. (It was also trained to match
-# *these* training digits.) Compare equal numbers, and models with models.
+# with the number of samples: as few samples are no nearer, on average. (It was also trained
+# to match *these* training digits.) Compare equal numbers, and models with models.
 # </details>
 #
 # **Play: truncation.** Multiply $z$ by $\psi$. Small noise gives the typical digit again and
