@@ -263,20 +263,21 @@ def _share_of_modes(x, centres, sigma):
 
 
 def _points(K: int, full: int, D: int, width: float) -> Inputs:
-    """Modes with many points, with one, with strays only, and two at the edge of a tenth."""
+    """Modes with many points, with one, with strays only, and some near a tenth."""
 
     def around(g: torch.Generator, centre: Tensor, n: int, radius: float) -> Tensor:
         return centre + radius * torch.nn.functional.normalize(_normal(g, n, D), dim=1)
 
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
-        s, first = width * _between(g, 1, 1.2), 40 * torch.arange(K + 6)[:, None]
-        centres = first + _normal(g, K + 6, D)
+        s, first = width * _between(g, 1, 1.2), 40 * torch.arange(K + 7)[:, None]
+        centres = first + _normal(g, K + 7, D)
         groups = [(k, full + 9 * k, 1.0) for k in range(K)]
         groups += [(k, full // 2 + k, 2.5) for k in range(K)]
         groups += [(k, 20, 4.5) for k in range(K)]
-        groups += [(K, 1, 0.5), (K + 1, 1, 0.5), (K + 2, 30, 5.0), (K + 3, 60, 2.5)]
-        edge = sum(n for _, n, _ in groups) / (10 * (K + 6))  # a tenth, before these two
-        groups += [(K + 4, int(edge), 2.0), (K + 5, int(edge) + 2, 2.0)]
+        groups += [(K, 1, 0.5), (K + 1, 1, 0.5), (K + 2, 30, 5.0), (K + 3, 57, 2.5)]
+        edge = sum(n for _, n, _ in groups) / (10 * (K + 7))  # a tenth, before these
+        few = int(edge)
+        groups += [(K + 4, few, 2.0), (K + 5, few, 2.0), (K + 6, few + 2, 2.0)]
         x = torch.cat([around(g, centres[k], n, r * s) for k, n, r in groups])
         return x, centres, s
 
