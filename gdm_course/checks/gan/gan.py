@@ -20,9 +20,9 @@ def _between(g: torch.Generator, low: float, high: float) -> float:
 # 1. The best discriminator ----------------------------------------------------------------
 
 
-def _densities(B: int, far: float = 0.0) -> Inputs:
+def _densities(B: int, far: float = 0.0, apart: float = 2.0) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
-        return 2 * _normal(g, B) - far, 2 * _normal(g, B) - far
+        return 2 * _normal(g, B) - far, apart * _normal(g, B) - far
 
     return draw
 
@@ -30,7 +30,12 @@ def _densities(B: int, far: float = 0.0) -> Inputs:
 optimal_logit = close(
     "optimal_logit",
     lambda log_p, log_q: log_p - log_q,
-    {"": _densities(6), "one point": _densities(1), "tiny densities": _densities(4, 900)},
+    {
+        "": _densities(6),
+        "one point": _densities(1),
+        "tiny densities": _densities(4, 900),
+        "one much smaller": _densities(9, 900, 200),
+    },
     [
         Mistake(
             lambda log_p, log_q: log_q - log_p,
@@ -47,6 +52,10 @@ optimal_logit = close(
         Mistake(
             lambda log_p, log_q: torch.log(log_p.exp() / log_q.exp()),
             "e^-900 is 0, and 0 / 0 is no number: stay with logarithms",
+        ),
+        Mistake(
+            lambda log_p, log_q: torch.logit((log_p - log_q).sigmoid(), 1e-6),
+            "the logit of a probability near 0 or 1 loses its digits: stay with logarithms",
         ),
         Mistake(
             lambda log_p, log_q: (log_p - log_q) / 2,
@@ -243,24 +252,32 @@ def _anywhere(x, centres, sigma):
     return modes, _found(x, centres, sigma)[1]
 
 
+def _of_the_good(x, centres, sigma):
+    modes, quality = _found(x, centres, sigma)
+    return _found(x, centres, sigma, least=0.1 * quality.item())[0], quality
+
+
 def _share_of_modes(x, centres, sigma):
     modes, _ = _found(x, centres, sigma)
     return modes, modes.double() / len(centres)
 
 
 def _points(K: int, full: int, D: int, width: float) -> Inputs:
-    """Modes with many points, some with a single one, one with strays only, one far out."""
+    """Modes with many points, with one, with strays only, and some near a tenth."""
 
     def around(g: torch.Generator, centre: Tensor, n: int, radius: float) -> Tensor:
         return centre + radius * torch.nn.functional.normalize(_normal(g, n, D), dim=1)
 
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
-        s, first = width * _between(g, 1, 1.2), 40 * torch.arange(K + 4)[:, None]
-        centres = first + _normal(g, K + 4, D)
+        s, first = width * _between(g, 1, 1.2), 40 * torch.arange(K + 7)[:, None]
+        centres = first + _normal(g, K + 7, D)
         groups = [(k, full + 9 * k, 1.0) for k in range(K)]
         groups += [(k, full // 2 + k, 2.5) for k in range(K)]
         groups += [(k, 20, 4.5) for k in range(K)]
-        groups += [(K, 1, 0.5), (K + 1, 1, 0.5), (K + 2, 30, 5.0), (K + 3, 60, 2.5)]
+        groups += [(K, 1, 0.5), (K + 1, 1, 0.5), (K + 2, 30, 5.0), (K + 3, 57, 2.5)]
+        edge = sum(n for _, n, _ in groups) / (10 * (K + 7))  # a tenth, before these
+        few = int(edge)
+        groups += [(K + 4, few, 2.0), (K + 5, few, 2.0), (K + 6, few + 2, 2.0)]
         x = torch.cat([around(g, centres[k], n, r * s) for k, n, r in groups])
         return x, centres, s
 
@@ -279,6 +296,10 @@ modes_and_quality = close(
         Mistake(
             lambda x, centres, sigma: _found(x, centres, sigma, least=0.0),
             "a mode is counted from one sample: it needs a tenth of its fair share",
+        ),
+        Mistake(
+            _of_the_good,
+            "the fair share is that of all n samples, not of the good ones only",
         ),
         Mistake(
             _anywhere,

@@ -42,7 +42,8 @@ plot.style()
 # Data have the density $p$, fakes the density $q$, and both come equally often. At every
 # point the discriminator that is right most often says "data" with the probability
 # $p/(p+q)$, whose *logit* is asked for: the number $l$ with $\sigma(l) = p/(p+q)$ and
-# $\sigma(l) = 1/(1+e^{-l})$. You are given logarithms, of densities as small as $e^{-900}$.
+# $\sigma(l) = 1/(1+e^{-l})$. You are given logarithms, of densities as small as $e^{-900}$, and
+# one may be much smaller than the other.
 
 
 # %%
