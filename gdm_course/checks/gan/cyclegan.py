@@ -14,6 +14,14 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean()
 
 
+def _lengths(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).norm(dim=1).mean()
+
+
+def _pooled_mean(*pairs: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.cat([a - b for a, b in pairs]).abs().mean()
+
+
 # 1. There and back ------------------------------------------------------------------------
 
 
@@ -65,6 +73,14 @@ cycle_loss = close(
             ),
             "the mean runs over all numbers, over the D of a row, too",
         ),
+        Mistake(
+            lambda x, y, G, F: _lengths(x @ G @ F, x) + _lengths(y @ F @ G, y),
+            "of each number the absolute value, not of each row the length",
+        ),
+        Mistake(
+            lambda x, y, G, F: _pooled_mean((x @ G @ F, x), (y @ F @ G, y)),
+            "two means are added: one mean over both domains is another number",
+        ),
     ],
 )
 
@@ -104,6 +120,14 @@ identity_loss = close(
         Mistake(
             lambda x, y, G, F: (y @ G - y).abs().sum() + (x @ F - x).abs().sum(),
             "means are asked for, so that the price does not depend on the batch",
+        ),
+        Mistake(
+            lambda x, y, G, F: _lengths(y @ G, y) + _lengths(x @ F, x),
+            "of each number the absolute value, not of each row the length",
+        ),
+        Mistake(
+            lambda x, y, G, F: _pooled_mean((y @ G, y), (x @ F, x)),
+            "two means are added: one mean over both domains is another number",
         ),
     ],
 )
@@ -151,6 +175,20 @@ def _area(size: int, layers: Tensor) -> tuple[int, int]:
     return side**2, field**2
 
 
+def _clipped(size: int, layers: Tensor) -> tuple[int, int]:
+    side, field = _walk(size, layers)
+    return side, min(size, field)
+
+
+def _small(g: torch.Generator) -> tuple[int, Tensor]:
+    """A picture of 16 to 21 pixels, and a critic whose logits see 22 or more."""
+    size, kernel = (
+        torch.randint(16, 22, (), generator=g),
+        torch.randint(4, 6, (), generator=g),
+    )
+    return int(size), torch.tensor([(4, 2, 1), (4, 2, 1), (int(kernel), 2, 1)])
+
+
 def _critics(depth: int, first: tuple[int, int, int] = (4, 2, 1)) -> Inputs:
     """A critic's convolutions: the first halves, others as it comes."""
 
@@ -165,7 +203,12 @@ def _critics(depth: int, first: tuple[int, int, int] = (4, 2, 1)) -> Inputs:
 patches = close(
     "patches",
     _walk,
-    {"": _critics(2), "one layer more": _critics(3), "stride 3": _critics(1, (5, 3, 2))},
+    {
+        "": _critics(2),
+        "one layer more": _critics(3),
+        "stride 3": _critics(1, (5, 3, 2)),
+        "a small picture": _small,
+    },
     [
         Mistake(
             _no_jump,
@@ -182,12 +225,21 @@ patches = close(
         ),
         Mistake(_one_side, "the padding stands on both sides of a picture"),
         Mistake(_area, "sides are asked for: so many patches, so many pixels, in a row"),
+        Mistake(
+            _clipped,
+            "what a logit sees is counted as if the picture had no border: it may be wider "
+            "than the picture",
+        ),
+        Mistake(
+            lambda size, layers: _walk(size, layers.flip(0)),
+            "the layers come in their order: the first row is next to the picture",
+        ),
     ],
-    n=6,
+    n=8,
 )
 
 
-# 4. Another pair that no loss can tell ----------------------------------------------------
+# 4. Another pair of translators ----------------------------------------------------
 
 
 def _other(G: Tensor, F: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,6 +284,10 @@ other_pair = close(
         Mistake(
             lambda G, F, S: (G @ S, F @ torch.linalg.inv(S)),
             "the row y goes through what stands left first: S^-1, and then F",
+        ),
+        Mistake(
+            lambda G, F, S: (G @ S, torch.linalg.inv(G @ S)),
+            "round trips are to end where they did before; F need not be the inverse of G",
         ),
     ],
 )

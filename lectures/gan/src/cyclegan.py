@@ -7,7 +7,7 @@
 # in the plane and in pictures the right answer is known.
 
 # %% [markdown] tags=["nav"]
-# 57 minutes, and 6 further ·
+# 54 minutes, and 6 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
@@ -51,12 +51,11 @@ plot.style()
 # Domain A has points $x$, domain B has points $y$. We have a heap of each. Somewhere there is
 # a right translation $T$ from A to B, but no pair $(x, T(x))$ was ever seen.
 #
-# On the left, B is A turned by 90 degrees, so $T$ is known for every point. On the right, A are
-# blue shapes and B orange ones, drawn with other shapes, sizes and places; $T$ changes the
-# colour and nothing else.
+# On the left, B is A turned by 90 degrees, so $T$ is known. On the right, A are blue shapes and
+# B other shapes, orange; $T$ changes the colour and nothing else.
 #
-# A translator makes points of B, but it needs a point of A for it. It draws nothing from
-# noise. So what we build is no Sampler, no Trainable (it has two losses), and no Density.
+# A translator needs a point of A and draws nothing from noise. So what we build is no Sampler,
+# no Trainable (it has two losses), and no Density.
 
 
 # %%
@@ -95,16 +94,15 @@ for ax, x in ((c, blue), (d, orange)):
 # %% [markdown]
 # ## 3. The mathematics
 #
-# **Two games.** Let $p_A$ and $p_B$ be the laws of the domains. $G$ is to carry $p_A$ to
-# $p_B$: if $x$ is drawn from $p_A$, then $G(x)$ shall be distributed as $p_B$. A critic $D_B$
-# answers with a logit. It is shown a real $y$ and a translated $G(x)$, and says which one is
+# **Two games.** Let $p_A$ and $p_B$ be the laws of the domains. If $x$ is drawn from $p_A$,
+# then $G(x)$ shall be distributed as $p_B$. A critic $D_B$ answers with a logit. It is shown a real $y$ and a translated $G(x)$, and says which one is
 # real; $G$ wants it to be wrong. This is the relativistic game of the unit on GANs:
 #
 # $$\mathcal L_D = \mathbb E\,\mathrm{softplus}\bigl(D_B(G(x)) - D_B(y)\bigr), \qquad
 #   \mathcal L_G = \mathbb E\,\mathrm{softplus}\bigl(D_B(y) - D_B(G(x))\bigr). \tag{1}$$
 #
-# A critic that cannot tell says the same to both; each loss is then $\mathrm{softplus}(0) = \log 2$.
-# There is the same game in A, between $F$ and $D_A$.
+# A critic that cannot tell says the same to both; each loss is then $\mathrm{softplus}(0) =
+# \log 2$. There is the same game in A, between $F$ and $D_A$.
 #
 # **The round trips** cost the distance from the start; $|v|$ is the mean absolute value of
 # the numbers in $v$:
@@ -302,9 +300,8 @@ class PatchCritic(nn.Module):
 #
 # <details><summary>Answer</summary>
 #
-# It sees that threes are rarer in B and asks for fewer of them. $G$ can satisfy it only by
-# turning threes into eights. Demand (1) is about laws; where the laws differ in more than
-# style, it asks for changes of meaning.
+# It asks for fewer threes, and $G$ can satisfy it only by turning some into eights. Where the
+# laws differ in more than style, (1) asks for changes of meaning.
 # </details>
 #
 # The four networks, as perceptrons for points or with convolutions for pictures, and then the
@@ -430,8 +427,7 @@ assert abs(both[1] - 2 * math.log(2)) < 1e-5
 # ## 5. Train in the plane, beside the truth
 #
 # `train_gan` is the loop of the unit on GANs: a move of both critics, a move of both
-# translators. Each batch is a tuple, so many points of A and so many of B, drawn apart. (The
-# first CycleGAN showed its critics old fakes from a pool, too, lest they forget: exercise 5.)
+# translators. A batch is a tuple, points of A and points of B, drawn apart. (The first CycleGAN showed its critics old fakes from a pool, too, lest they forget: exercise 5.)
 #
 # The table holds two controls: the distance from the right turn *and half a turn more*, a
 # symmetry of two moons, and whether a matrix fitted to $G$ mirrors (a determinant below 0).
@@ -562,30 +558,22 @@ if full_run():
 # mirrored. "Cycle-consistent" is not "right". That the angles gather at multiples of 45 degrees
 # these short runs do not show, chance could place them so; put 1500 for 300 to see them close
 # in. What chooses is what the losses (1) and (2) leave out: the start, and the identity loss.
-# That one finds the angle from a random start, for among the sixteen the map that neither turns
+# That one finds the angle from a random start in both runs, for among the sixteen the map that neither turns
 # nor mirrors moves the points of B least. It has a price: the right map *does* move them, and
 # the larger the weight, the less $G$ enlarges.
-#
-# **Question.** A sketch is to become a photograph, or a horse a zebra. For which of the two
-# would you use the identity loss?
-#
-# <details><summary>Answer</summary>
-#
-# For the horse: most of the picture, meadow and sky, should stay, and a zebra given to $G$
-# should remain a zebra. A photograph given to the translator of sketches is nothing that it
-# will ever meet, and to leave it alone teaches the wrong thing.
-# </details>
 
 # %% [markdown] tags=["notes"]
-# 30 minutes for sections 4 to 6; if late, pass over `UnpairedPlayers`. Before the table let everybody bet on an angle. The wrong
-# answer to expect: "train longer, then it will be right". More steps sharpen the map that was
-# chosen, they do not choose again.
+# 30 minutes for sections 4 to 6; if late, pass over `UnpairedPlayers`. Before the table let
+# everybody bet on an angle. The wrong answer to expect: "train longer, then it will be right".
+# More steps sharpen the map that was chosen, they do not choose again. Ask then: a sketch to a
+# photograph, or a horse to a zebra, which of the two would use the identity loss? The horse:
+# most of its picture, meadow and sky, should stay, and a zebra remain a zebra.
 
 # %% [markdown]
 # ## 7. Break it: the same start elsewhere
 #
-# A start as a copy was the best choice for eight Gaussians. Take two moons turned by 90 degrees
-# again, and switch `copies` on.
+# A start as a copy was the best choice for eight Gaussians. Take it for the turned
+# moons, too.
 #
 # **Predict, before you run:** the critic sees at once that a copy is wrong. What will $G$ do?
 
@@ -620,12 +608,11 @@ if full_run():
 # pull is weaker than that.
 # </details>
 #
-# Look at the first row of the runs: a perfect round trip, and points that B has never seen. The
-# second one is the control: with a hundredth of the weight the same start moves, though
-# not far enough in these steps. **The repair** is the third row, a start that is not a copy;
-# its price was section 6. So: start as a copy where the domains are close. And do not take the
-# critics' loss for an alarm: in the second row it is at $2\log2$, as for the truth, and $G$ is
-# many nats off. It says only that *these* critics cannot tell.
+# The first row of the runs: a perfect round trip, and points that B has never seen. The second
+# is the control: with a hundredth of the weight the same start moves, though not far enough in
+# these steps. **The repair** is the third row, the start of section 5 that is not a copy; its
+# price was section 6. So start as a copy where the domains are close. The critics' loss is no
+# alarm: in the second row it is near $2\log2$, as for the truth, and $G$ is many nats off.
 #
 # ## 8. Break it again: a domain that holds less
 #
@@ -682,11 +669,10 @@ if full_run():
 # %% [markdown]
 # Without noise the height comes back with hardly an error, far below that of the reader who
 # knows the first coordinate alone. $G$ writes it into the second one, small enough to pass for
-# noise, and $F$ reads it. This is **steganography**, a message hidden in an innocent picture. It is found by
-# disturbing it.
+# noise, and $F$ reads it. This is **steganography**, a message hidden in an innocent picture.
+# It is found by disturbing it.
 #
-# **Play:** how much noise destroys the message? Then switch to the translator that was trained
-# with noise on the way.
+# **Play:** how much noise destroys the message? Then switch to the translator trained with noise.
 
 
 # %%
@@ -716,8 +702,7 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 #
 # <details><summary>Answer</summary>
 #
-# That the map holds the whole picture, roofs and trees too, although a map does not show them:
-# a message. Add noise to the map, or round its grey values, and look at what comes back.
+# That the map hides the whole picture, roofs and trees too: a message. Add noise to the map, or round its grey values, and look at what comes back.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -728,8 +713,8 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # ## 9. Scale: MNIST and USPS
 #
 # Two heaps of digits: MNIST, cut to its 20 x 20 middle and shrunk to 16 x 16, and USPS, digits
-# from envelopes, 16 x 16. Nobody paired them. To see whether meaning is kept we count: a
-# classifier that was trained on USPS reads translated MNIST digits. Was the label kept?
+# from envelopes, 16 x 16. A classifier that was trained on USPS reads translated MNIST digits.
+# Was the label kept?
 
 # %%
 name, judge, measured = "gan/cyclegan-mnist-usps", "evaluation/features-usps", {}
@@ -766,8 +751,7 @@ except Missing as missing:
 
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
-# Translated digits lie between the two: more than half of the gap is closed, without a pair
-# and without a label. The aim of the recipe, nine labels of ten, is *not* reached. Noise on the
+# Translated digits close more than half of the gap, without a pair or a label. The aim of the recipe, nine labels of ten, is *not* reached. Noise on the
 # way adds less than a third to the round trip: $F$ passes noise on, nothing breaks down. We see
 # no faint message here; USPS can hold all that a digit of MNIST shows.
 #
