@@ -239,7 +239,7 @@ patches = close(
 )
 
 
-# 4. Another pair of translators ----------------------------------------------------
+# 4. Another pair of translators -----------------------------------------------------------
 
 
 def _other(G: Tensor, F: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,9 @@
 #
 # Six short pieces of code: the price of a round trip, that of needless change, what one logit
 # of a critic sees, a second pair of translators that neither critics nor the round trip tell
-# from the first, a pool of old fakes, and a count of the labels that a translation kept. Under
-# each stands a check that runs *your* function on fresh inputs. A red line names the wrong property; a plausible
-# mistake gets a hint. Nothing depends on an unanswered question.
+# from the first, a pool of old fakes, and a count of the labels that a translation kept.
+# Under each stands a check that runs *your* function on fresh inputs. A red line names the
+# wrong property; a plausible mistake gets a hint. Nothing depends on an unanswered question.
 #
 # In exercises 1, 2 and 4 the translators are matrices: $G$ carries the row `x` of domain A to
 # `x @ G` in domain B, and $F$ carries the row `y` of B to `y @ F` in A.
