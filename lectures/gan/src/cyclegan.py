@@ -674,7 +674,8 @@ if full_run():
 # noise, and $F$ reads it. This is **steganography**, a message hidden in an innocent picture.
 # It is found by disturbing it.
 #
-# **Play:** how much noise destroys the message? Then switch to the translator trained with noise.
+# **Play:** how much noise destroys the message? Then switch to the translator trained with
+# noise.
 
 
 # %%
