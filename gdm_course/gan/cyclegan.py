@@ -43,8 +43,7 @@ class Translator(nn.Module):
 class PatchCritic(nn.Module):
     """Judge pieces of a picture, not the whole: a logit for every patch.
 
-    Two convolutions of 4 x 4 with stride 2, and one of 1 x 1: a logit sees 10 x 10 pixels,
-    and its neighbour as many, 4 further.
+    Two convolutions of 4 x 4 with stride 2, and one of 1 x 1: a logit sees 10 x 10 pixels.
 
     Args:
         C: channels of a picture.
@@ -78,14 +77,14 @@ def cycle_loss(x: Tensor, x_back: Tensor, y: Tensor, y_back: Tensor) -> Tensor:
 def critic_loss(
     critic: nn.Module, real: Tensor, fake: Tensor, r1: float = 0.0, r2: float = 0.0
 ) -> Tensor:
-    """Return softplus(D(fake) - D(real)), row by row and patch by patch, and penalties: ().
+    """Return softplus(critic(fake) - critic(real)), patch by patch, and penalties: ().
 
     Of a pair the critic says which one is real. Surplus rows have no partner.
 
     Args:
-        critic: D, (B, *D) -> logits (B, P) of P patches.
+        critic: (B, *D) -> logits (B, P) of P patches.
         real, fake: points (B, *D) of one domain.
-        r1, r2: weights of |d sum D / dx|^2 / 2 on real and on fake points.
+        r1, r2: weights of half the mean squared slope on real and on fake points.
     """
     d_real, price_real = judged(critic, real, r1)
     d_fake, price_fake = judged(critic, fake, r2)
@@ -94,7 +93,7 @@ def critic_loss(
 
 
 def fooling_loss(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """Return what a translator minimises against a critic: softplus(D(real) - D(fake))."""
+    """Return what a translator minimises: softplus(critic(real) - critic(fake))."""
     d_real, d_fake = precise(critic(real)).detach(), precise(critic(fake))
     n = min(len(real), len(fake))
     return softplus(d_real[:n] - d_fake[:n]).mean()

@@ -1,5 +1,7 @@
 """Questions of the unit gan/cyclegan. A translator is a matrix here: x goes to x G."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,33 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs().mean()
 
 
+def _prices(pairs: Callable) -> list[Mistake]:
+    """Other prices of the same pairs of ends and starts."""
+    of = lambda each: lambda *given: sum(each(a - b) for a, b in pairs(*given))  # noqa: E731
+    return [
+        Mistake(
+            of(lambda d: d.square().mean()),
+            "the price is the absolute difference, not its square",
+        ),
+        Mistake(
+            of(lambda d: d.abs().sum()),
+            "means are asked for, so that the price does not depend on the batch",
+        ),
+        Mistake(
+            of(lambda d: d.abs().sum(1).mean()),
+            "the mean runs over all numbers, over the D of a row, too",
+        ),
+        Mistake(
+            of(lambda d: d.norm(dim=1).mean()),
+            "of each number the absolute value, not of each row the length",
+        ),
+        Mistake(
+            lambda *given: torch.cat([a - b for a, b in pairs(*given)]).abs().mean(),
+            "two means are added: one mean over both domains is another number",
+        ),
+    ]
+
+
 # 1. There and back ------------------------------------------------------------------------
 
 
@@ -21,7 +50,7 @@ def _cycle(x: Tensor, y: Tensor, G: Tensor, F: Tensor) -> Tensor:
     return _apart(x @ G @ F, x) + _apart(y @ F @ G, y)
 
 
-def _domains(n: int, m: int, D: int) -> Inputs:
+def _rows(n: int, m: int, D: int) -> Inputs:
     """Points of two domains, and two matrices that nearly undo each other."""
 
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -35,11 +64,7 @@ def _domains(n: int, m: int, D: int) -> Inputs:
 cycle_loss = close(
     "cycle_loss",
     _cycle,
-    {
-        "": _domains(5, 5, 3),
-        "unequal rows": _domains(7, 4, 2),
-        "one row": _domains(1, 3, 4),
-    },
+    {"": _rows(5, 5, 3), "unequal rows": _rows(7, 4, 2), "one row": _rows(1, 3, 4)},
     [
         Mistake(
             lambda x, y, G, F: _apart(x @ G @ F, x),
@@ -49,22 +74,7 @@ cycle_loss = close(
             lambda x, y, G, F: _apart(x @ F @ G, x) + _apart(y @ G @ F, y),
             "the translators are exchanged: x is a point of A, so G carries it first",
         ),
-        Mistake(
-            lambda x, y, G, F: (
-                (x @ G @ F - x).square().mean() + (y @ F @ G - y).square().mean()
-            ),
-            "the price is the absolute difference, not its square",
-        ),
-        Mistake(
-            lambda x, y, G, F: (x @ G @ F - x).abs().sum() + (y @ F @ G - y).abs().sum(),
-            "means are asked for, so that the price does not depend on the batch",
-        ),
-        Mistake(
-            lambda x, y, G, F: (
-                (x @ G @ F - x).abs().sum(1).mean() + (y @ F @ G - y).abs().sum(1).mean()
-            ),
-            "the mean runs over all numbers, over the D of a row, too",
-        ),
+        *_prices(lambda x, y, G, F: ((x @ G @ F, x), (y @ F @ G, y))),
     ],
 )
 
@@ -79,11 +89,7 @@ def _identity(x: Tensor, y: Tensor, G: Tensor, F: Tensor) -> Tensor:
 identity_loss = close(
     "identity_loss",
     _identity,
-    {
-        "": _domains(5, 5, 3),
-        "unequal rows": _domains(4, 6, 2),
-        "one row": _domains(1, 3, 4),
-    },
+    {"": _rows(5, 5, 3), "unequal rows": _rows(4, 6, 2), "one row": _rows(1, 3, 4)},
     [
         Mistake(
             lambda x, y, G, F: _apart(x @ G, x) + _apart(y @ F, y),
@@ -94,17 +100,10 @@ identity_loss = close(
             "F has a domain in which it is to do nothing, too: A",
         ),
         Mistake(
-            lambda x, y, G, F: (y @ G - y).square().mean() + (x @ F - x).square().mean(),
-            "the price is the absolute difference, not its square",
-        ),
-        Mistake(
             lambda x, y, G, F: _apart(y @ G, y) + _apart(x @ G, x),
             "x is in A already, and what leads to A is F",
         ),
-        Mistake(
-            lambda x, y, G, F: (y @ G - y).abs().sum() + (x @ F - x).abs().sum(),
-            "means are asked for, so that the price does not depend on the batch",
-        ),
+        *_prices(lambda x, y, G, F: ((y @ G, y), (x @ F, x))),
     ],
 )
 
@@ -151,6 +150,17 @@ def _area(size: int, layers: Tensor) -> tuple[int, int]:
     return side**2, field**2
 
 
+def _clipped(size: int, layers: Tensor) -> tuple[int, int]:
+    side, field = _walk(size, layers)
+    return side, min(size, field)
+
+
+def _small(g: torch.Generator) -> tuple[int, Tensor]:
+    """A picture of 16 to 21 pixels, and a critic whose logits see 22 or more."""
+    pick = lambda low, high: int(torch.randint(low, high, (), generator=g))  # noqa: E731
+    return pick(16, 22), torch.tensor([(4, 2, 1), (4, 2, 1), (pick(4, 6), 2, 1)])
+
+
 def _critics(depth: int, first: tuple[int, int, int] = (4, 2, 1)) -> Inputs:
     """A critic's convolutions: the first halves, others as it comes."""
 
@@ -165,7 +175,12 @@ def _critics(depth: int, first: tuple[int, int, int] = (4, 2, 1)) -> Inputs:
 patches = close(
     "patches",
     _walk,
-    {"": _critics(2), "one layer more": _critics(3), "stride 3": _critics(1, (5, 3, 2))},
+    {
+        "": _critics(2),
+        "one layer more": _critics(3),
+        "stride 3": _critics(1, (5, 3, 2)),
+        "a small picture": _small,
+    },
     [
         Mistake(
             _no_jump,
@@ -182,19 +197,24 @@ patches = close(
         ),
         Mistake(_one_side, "the padding stands on both sides of a picture"),
         Mistake(_area, "sides are asked for: so many patches, so many pixels, in a row"),
+        Mistake(_clipped, "what a logit sees is counted as if there were no border"),
+        Mistake(
+            lambda size, layers: _walk(size, layers.flip(0)),
+            "the layers come in their order: the first row is next to the picture",
+        ),
     ],
-    n=6,
+    n=8,
 )
 
 
-# 4. Another pair that no loss can tell ----------------------------------------------------
+# 4. Another pair of translators -----------------------------------------------------------
 
 
 def _other(G: Tensor, F: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
     return G @ S, torch.linalg.inv(S) @ F
 
 
-def _symmetric(D: int) -> Inputs:
+def _maps(D: int) -> Inputs:
     """Two translators, and a map of B: neither of them turns only."""
 
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,11 +227,7 @@ def _symmetric(D: int) -> Inputs:
 other_pair = close(
     "other_pair",
     _other,
-    {
-        "": _symmetric(2),
-        "three dimensions": _symmetric(3),
-        "five dimensions": _symmetric(5),
-    },
+    {"": _maps(2), "three dimensions": _maps(3), "five dimensions": _maps(5)},
     [
         Mistake(
             lambda G, F, S: (G @ S, F),
@@ -232,6 +248,10 @@ other_pair = close(
         Mistake(
             lambda G, F, S: (G @ S, F @ torch.linalg.inv(S)),
             "the row y goes through what stands left first: S^-1, and then F",
+        ),
+        Mistake(
+            lambda G, F, S: (G @ S, torch.linalg.inv(G @ S)),
+            "round trips are to end where they did before; F need not be the inverse of G",
         ),
     ],
 )

@@ -2,10 +2,10 @@
 # # Exercises: there and back without pairs
 #
 # Six short pieces of code: the price of a round trip, that of needless change, what one logit
-# of a critic sees, a second pair of translators that no loss tells from the first, a pool of
-# old fakes, and a count of the labels that a translation kept. Under each stands a check that
-# runs *your* function on fresh inputs. A red line names the wrong property; a plausible
-# mistake gets a hint. Nothing depends on an unanswered question.
+# of a critic sees, a second pair of translators that neither critics nor the round trip tell
+# from the first, a pool of old fakes, and a count of the labels that a translation kept.
+# Under each stands a check that runs *your* function on fresh inputs. A red line names the
+# wrong property; a plausible mistake gets a hint. Nothing depends on an unanswered question.
 #
 # In exercises 1, 2 and 4 the translators are matrices: $G$ carries the row `x` of domain A to
 # `x @ G` in domain B, and $F$ carries the row `y` of B to `y @ F` in A.
@@ -161,17 +161,18 @@ except NotImplementedError:
     print("(write patches first)")
 
 # %% [markdown]
-# ## 4. Another pair that no loss can tell
+# ## 4. Another pair of translators
 #
 # $S$ is a matrix that maps the law of domain B to itself: B has that symmetry. It is
 # invertible, but it need not be a rotation. $S$ acts in B. From the translators $G$ and $F$
 # make the pair that sends every point of A to where $S$ moves its old translation, and for
-# which every round trip ends where it did before.
+# which every round trip from A ends where it did before. (From B it does so, too, if $G$ and
+# $F$ undo each other.)
 
 
 # %%
 def other_pair(G, F, S):
-    """Return two translators with the same losses.
+    """Return another pair, with the same round trips from A.
 
     Args:
         G, F: translators (D, D): rows go x @ G and y @ F.
@@ -190,7 +191,8 @@ check.other_pair(other_pair)
 
 # %% [markdown]
 # Eight Gaussians on a circle keep their law when they are turned by 45 degrees. The right
-# translation is a copy; eight turns of it, and eight mirrored ones, have the same losses.
+# translation is a copy; it is one of eight turns, and eight mirror images, that neither the
+# critics nor the round trips tell apart. The identity loss could.
 
 # %%
 law, eye = toy.get("eight_gaussians"), torch.eye(2)

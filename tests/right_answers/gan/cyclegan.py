@@ -171,10 +171,11 @@ DEMANDS = {
         "how many logits stand in a row": "sides are asked for",
         "on both sides": "the padding stands",
         "how many pixels in a row one of them sees": "after a stride of 2",
+        "had no border": "what a logit sees is counted",
     },
     "other_pair": {
         "need not be a rotation": "S.T is the inverse",
-        "every round trip ends where it did": "F has to undo S first",
+        "every round trip from A ends where it did": "F has to undo S first",
         "$S$ acts in B": "S acts in B",
     },
     "from_pool": {
