@@ -111,8 +111,7 @@ class UNet(nn.Module):
         C_condition: channels of a picture that is given as a condition.
         body: more about the way down and up, see `Hourglass`: mult, attention, ...
 
-    Beyond about 1e19 a hidden number has no square in float32, and the answer is nan. Only
-    pictures of 1e15 through weights thirty times too large came so far.
+    Hidden numbers beyond 1e19 have no square in float32: then the answer is nan.
     """
 
     def __init__(

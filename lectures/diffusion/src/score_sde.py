@@ -99,8 +99,8 @@ _ = plot.scatter(x_test, ax, bounds)
 # On the left, points near two values get a little noise at every instant, and forget where
 # they came from. On the right, points from the same two heaps move without any noise, each
 # along a smooth line, and at every time their density is the same: compare the shares of 2,000
-# points between $-0.5$ and $0.5$, each $\pm0.01$ by chance. The first can be run backwards as a new random process, the
-# second simply by going back.
+# points between $-0.5$ and $0.5$, each $\pm0.01$ by chance. The first can be run backwards as
+# a new random process, the second simply by going back.
 
 # %% tags=["fold"]
 # @title Twelve paths of a stream of noise, and twelve of the ODE with the same densities
