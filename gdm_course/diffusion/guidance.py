@@ -31,7 +31,7 @@ def guided(conditional: Tensor, free: Tensor, w: float) -> Tensor:
         free + (1 + w) (conditional - free): w = 0 is the conditional answer itself.
 
     The factors 1 + w and -w add to 1, so clean data, noise, velocity and score are all
-    guided alike. Libraries write s = 1 + w.
+    guided alike. The guidance scale of libraries is 1 + w.
 
     Args:
         conditional, free: answers with and without the label (B, *D).

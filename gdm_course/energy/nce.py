@@ -89,7 +89,7 @@ class NCE(nn.Module):
         return -self.energy(x) - self.noise.log_prob(x) - self.shift
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the mean over the data of -log sig(G) - nu E_noise[log sig(-G)]: ()."""
+        """Return mean of softplus(-G) over data + nu mean of softplus(G) over noise: ()."""
         data = self.logit(x)
         with torch.no_grad():
             drawn = self.noise.sample(self.nu * len(x)).to(x)

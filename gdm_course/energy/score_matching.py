@@ -160,8 +160,8 @@ class NoiseConditionalModel(nn.Module):
     def score(self, x: Tensor, sigma: Tensor | float | None = None) -> Tensor:
         """Return the score of p blurred by sigma, one for all or (B, 1): (B, D) -> (B, D).
 
-        net(x / sqrt(1 + sigma^2), log sigma) / sigma, so that the network's own size is the
-        same at every sigma. Without sigma, by the narrowest noise.
+        net(x / sqrt(1 + sigma^2), log sigma) / sigma, so that the network's own answer is
+        of order 1 at most, whatever sigma. Without sigma, by the narrowest noise.
         """
         x = validate.points(x, self.D, self, least=0)
         sigma = self.sigmas[-1] if sigma is None else torch.as_tensor(sigma).to(x)

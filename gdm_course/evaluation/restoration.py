@@ -1,8 +1,9 @@
 """Whether restored data differ from draw to draw as much as they should.
 
-Draws from the true conditional law, whose variance is V, and the truth itself are alike:
-a single draw is wrong by 2 V, the mean of K draws by (1 + 1/K) V. So the ratio of the two
-mean squared errors is 2 K / (K + 1), whatever V is. A model that is too sure has less.
+Draws from the true conditional law, whose variance is V, and the truth itself are alike
+and, given what is seen, independent: a single draw is wrong by 2 V, the mean of K draws by
+(1 + 1/K) V. So the ratio of the two mean squared errors is 2 K / (K + 1), whatever V is. It
+is less if the draws are too much alike, and also if their mean is off.
 """
 
 import math

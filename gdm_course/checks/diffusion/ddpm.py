@@ -253,7 +253,7 @@ clean_from_velocity = close(
     _from_velocity,
     {
         "": _velocities(5, 3, 0.4, 0.7),
-        "hardly any signal": _velocities(4, 2, 1.5, 1.55),
+        "hardly any signal": _velocities(4, 2, 1.5707, 1.57075),
         "hardly any noise": _velocities(3, 4, 0.02, 0.1),
     },
     [

@@ -41,7 +41,7 @@ guided = close(
     [
         Mistake(
             lambda c, u, w: u + w * (c - u),
-            "this is the other convention, s = 1 + w: here w = 0 is the conditional answer",
+            "this is the other convention, scale = 1 + w: at w = 0 it is the free one",
         ),
         Mistake(
             lambda c, u, w: c + (1 + w) * (u - c),
@@ -93,15 +93,8 @@ def _classified(B: int, D: int, K: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple:
         y = torch.randint(K, (B,), generator=g)
         sigma, scale = _between(g, 0.2, 0.9, B), _between(g, 1.5, 4).item()
-        return (
-            _normal(g, B, D),
-            _normal(g, B, D),
-            _normal(g, D, K),
-            _normal(g, K),
-            y,
-            sigma,
-            scale,
-        )
+        eps, x, W = _normal(g, B, D), _normal(g, B, D), _normal(g, D, K)
+        return eps, x, W, _normal(g, K), y, sigma, scale
 
     return draw
 
@@ -147,15 +140,15 @@ classifier_noise = close(
 # 3. What is promised, what is drawn -------------------------------------------------------
 
 
-def _widths(s: Tensor, S: Tensor, w: float) -> tuple[Tensor, Tensor]:
-    return ((1 + w) / s**2 - w / S**2) ** -0.5, s * (s / S) ** w
+def _widths(a: Tensor, A: Tensor, w: float) -> tuple[Tensor, Tensor]:
+    return ((1 + w) / a**2 - w / A**2) ** -0.5, a * (a / A) ** w
 
 
 def _classes(B: int, w: float | None = None) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
-        s = _between(g, 0.4, 1.2, B)
+        a = _between(g, 0.4, 1.2, B)
         weight = _between(g, 0.5, 3).item() if w is None else w
-        return s, s * _between(g, 1.3, 2.5, B), weight
+        return a, a * _between(g, 1.3, 2.5, B), weight
 
     return draw
 
@@ -166,24 +159,24 @@ two_widths = close(
     {"": _classes(5), "w = 0": _classes(3, 0.0), "one class": _classes(1)},
     [
         Mistake(
-            lambda s, S, w: _widths(s, S, w)[::-1],
+            lambda a, A, w: _widths(a, A, w)[::-1],
             "the two are exchanged: first the width that is promised, then the drawn one",
         ),
         Mistake(
-            lambda s, S, w: (_widths(s, S, w)[0],) * 2,
+            lambda a, A, w: (_widths(a, A, w)[0],) * 2,
             "the sampler does not draw the sharpened density, so its width is another one",
         ),
         Mistake(
-            lambda s, S, w: tuple(t**2 for t in _widths(s, S, w)),
+            lambda a, A, w: tuple(t**2 for t in _widths(a, A, w)),
             "these are variances: a width is a standard deviation",
         ),
         Mistake(
-            lambda s, S, w: ((w / s**2 + (1 - w) / S**2).abs() ** -0.5, s * (s / S) ** w),
+            lambda a, A, w: ((w / a**2 + (1 - w) / A**2).abs() ** -0.5, a * (a / A) ** w),
             "this is p(x)^(1 - w) p(x|c)^w: with 1 + w, w = 0 is the class itself",
         ),
         Mistake(
-            lambda s, S, w: (((1 + w) / s - w / S).abs() ** -1, s * (s / S) ** w),
-            "precisions add, 1 / s^2, not the inverses of widths",
+            lambda a, A, w: (((1 + w) / a - w / A).abs() ** -1, a * (a / A) ** w),
+            "precisions add, 1 / a^2, not the inverses of widths",
         ),
     ],
 )
@@ -303,6 +296,7 @@ def _states(B: int, D: int, last: bool = False) -> Inputs:
         x_t, x0_hat, seen, eps, xi = (_normal(g, B, D) for _ in range(5))
         known = (torch.rand(B, D, generator=g) < 0.5).float()
         known[:, 0], known[:, 1] = 1, 0
+        seen[::2, 0] = 0  # known, and 0: the mask says what is known, not the value
         ab_t = _between(g, 0.1, 0.5)
         ab_s = torch.ones(()) if last else _between(g, 0.6, 0.9)
         return x_t, x0_hat, known * seen, known, eps, xi, ab_s, ab_t
@@ -328,6 +322,12 @@ repaint_step = close(
                 x_t, x0_hat, seen, 1 - known, *rest
             ),
             "the mask is inverted: known numbers come from `seen`, others from the step",
+        ),
+        Mistake(
+            lambda x_t, x0_hat, seen, known, *rest: _repainted(
+                x_t, x0_hat, seen, (seen != 0).float(), *rest
+            ),
+            "a known number may be 0: `known` says what is known, not the value in `seen`",
         ),
         Mistake(
             _drawn_by(

@@ -71,7 +71,6 @@ best_bell = close(
             "this P points away from m: the score is -P (x - m)",
         ),
     ],
-    rtol=1e-3,
 )
 
 
@@ -250,6 +249,10 @@ tweedie = close(
             "this is the drift of a Langevin step with eps = sigma^2: no half here",
         ),
         Mistake(
+            lambda x, s, sigma: x + 2 * sigma**2 * s,
+            "this goes twice as far: sigma^2 s is -(x~ - x) on average, the whole way back",
+        ),
+        Mistake(
             lambda x, s, sigma: sigma**2 * s,
             "this is the way to the clean point, not the clean point: add x",
         ),
@@ -276,6 +279,13 @@ def _with(E, log_n, E_noise, log_n_noise, c, sign=1.0, share=1.0, weight=None):
     data = _logits(sign * E, log_n, c, nu**share)
     noise = _logits(sign * E_noise, log_n_noise, c, nu**share)
     return F.softplus(-data).mean() + (weight or nu) * F.softplus(noise).mean()
+
+
+def _one_sided(E, log_n, E_noise, log_n_noise, c, data=1.0, noise=1.0):
+    """The loss with log nu in one of the two batches only."""
+    nu = len(E_noise) / len(E)
+    G, G_noise = _logits(E, log_n, c, nu**data), _logits(E_noise, log_n_noise, c, nu**noise)
+    return F.softplus(-G).mean() + nu * F.softplus(G_noise).mean()
 
 
 def _plain_logs(E, log_n, E_noise, log_n_noise, c):
@@ -310,6 +320,14 @@ nce_loss = close(
             lambda *a: _with(*a, share=0.0),
             "log nu is missing in G: with nu noise points a point, data are rarer from the "
             "start, and c would settle log nu too high",
+        ),
+        Mistake(
+            lambda *a: _one_sided(*a, data=0.0),
+            "log nu is only in G of the noise: G is the same function of both batches",
+        ),
+        Mistake(
+            lambda *a: _one_sided(*a, noise=0.0),
+            "log nu is only in G of the data: G is the same function of both batches",
         ),
         Mistake(
             lambda *a: _with(*a, share=-1.0),

@@ -445,13 +445,13 @@ schematics.vae(good, x_train[:16])
 
 # %%
 batch = x_train[:16]
-torch.manual_seed(7)
+seed_everything(7)
 mu, log_sigma = good.encoder(batch).chunk(2, dim=-1)  # (16, 8) each
 z_drawn = mu + log_sigma.exp() * torch.randn_like(mu)  # (3)
 logits = good.decoder(z_drawn)[:, 0]  # (16, 64)
 log_p = -F.binary_cross_entropy_with_logits(logits, batch, reduction="none").sum(-1)
 by_hand = log_p - gaussian_kl(mu, log_sigma).sum(-1)  # (2), one draw
-torch.manual_seed(7)  # the same noise
+seed_everything(7)  # the same noise
 assert torch.allclose(by_hand, good.elbo(batch), atol=1e-4)
 print(
     f"log p(x | z) {log_p.mean():.2f}, minus KL: ELBO {by_hand.mean():.2f} nats, untrained"

@@ -62,19 +62,23 @@ check.guided(guided)
 
 # %% [markdown]
 # Papers and libraries disagree about the name of the weight. Which $w$ is the "guidance
-# scale 7.5" of a library in which 1 means no guidance?
+# scale 7.5" of a library that goes 7.5 times the way, so that its 1 means no guidance? Say it
+# first, then find it in the table.
 
 # %%
 try:
     c, u = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    print("w = 6.5 goes this far:", guided(c, u, 6.5))
+    for w in (5.5, 6.5, 7.5, 8.5):
+        print(f"w = {w} goes this far: {guided(c, u, w)[0, 0]:.1f}")
 except NotImplementedError:
     print("(write guided first)")
 
 # %% [markdown]
 # ## 2. A classifier steers
 #
-# Without such a network a classifier of noisy points will do. Bayes' rule says that the
+# Without such a network a classifier of noisy points will do. Equations (1) and (2) of the
+# lecture are all that is needed; its section "Further: a classifier steers" shows the same
+# for the clean guess, but need not be read. Bayes' rule says that the
 # score of a class is the free score plus $\nabla_x\log p(y\,|\,x)$, and the noise is
 # $\hat\epsilon = -\sigma$ times the score, so
 #
@@ -114,33 +118,33 @@ check.classifier_noise(classifier_noise)
 # %% [markdown]
 # ## 3. What is promised, what is drawn
 #
-# The class is $p(x\,|\,c) = \mathcal N(0, s^2)$ and all data are $p(x) = \mathcal N(0, S^2)$,
-# with $S > s$. Guidance *promises* the density $\propto p(x\,|\,c)^{1+w}/p(x)^w$, which is a
-# Gaussian. The sampler with exact scores, in clean units (noise of standard deviation $n$ on
-# top of $x$), follows
+# The class is $p(x\,|\,c) = \mathcal N(0, a^2)$ and all data are $p(x) = \mathcal N(0, A^2)$,
+# with $A > a$. Guidance *promises* the density $\propto p(x\,|\,c)^{1+w}/p(x)^w$, which is a
+# Gaussian. The sampler with exact scores, in clean units (noise of standard deviation $\nu$
+# on top of $x_0$, together $z$), follows
 #
-# $$\frac{dx}{dn} = n\,\Bigl(\frac{1+w}{s^2+n^2} - \frac{w}{S^2+n^2}\Bigr)\,x$$
+# $$\frac{dz}{d\nu} = \nu\,\Bigl(\frac{1+w}{a^2+\nu^2} - \frac{w}{A^2+\nu^2}\Bigr)\,z$$
 #
-# from a very large $n$, where $x$ has the standard deviation $n$, down to $n = 0$. Return
-# both standard deviations: first the promised one, then the drawn one. *Hint:*
-# $n/(s^2+n^2)$ is the derivative of $\frac12\log(s^2+n^2)$.
+# from a very large $\nu$, where $z$ has the standard deviation $\nu$, down to $\nu = 0$.
+# Return both standard deviations: first the promised one, then the drawn one. *Hint:*
+# $\nu/(a^2+\nu^2)$ is the derivative of $\frac12\log(a^2+\nu^2)$.
 
 
 # %%
-def two_widths(s, S, w):
+def two_widths(a, A, w):
     """Return the standard deviations of the promised and of the drawn density.
 
     Args:
-        s: standard deviations of classes (B,).
-        S: those of all data (B,), larger.
+        a: standard deviations of classes (B,).
+        A: those of all data (B,), larger.
         w: weight of the guidance, a number.
 
     Returns:
         promised (B,) and drawn (B,).
     """
     ### BEGIN SOLUTION
-    promised = ((1 + w) / s**2 - w / S**2) ** -0.5
-    drawn = s * (s / S) ** w
+    promised = ((1 + w) / a**2 - w / A**2) ** -0.5
+    drawn = a * (a / A) ** w
     return promised, drawn
     ### END SOLUTION
 
@@ -149,21 +153,21 @@ def two_widths(s, S, w):
 check.two_widths(two_widths)
 
 # %% [markdown]
-# Steps from $n = 100$ to 0 draw what you computed, or they do not:
+# Steps from $\nu = 100$ to 0 draw what you computed, or they do not:
 
 # %%
-s, S, n_steps = torch.tensor([1.0]), torch.tensor([2.0]), 2000
-noise = torch.logspace(2, -3, n_steps)
+a, A = torch.tensor([1.0]), torch.tensor([2.0])
+noise = torch.logspace(2, -3, 2000)
 try:
     for w in (0.0, 1.0, 3.0):
-        x = noise[0].clone()
-        for n, lower in pairwise(noise):
-            half = (n + lower) / 2  # the middle of the step
-            slope = half * ((1 + w) / (s**2 + half**2) - w / (S**2 + half**2))
-            x = x * torch.exp(slope * (lower - n))
-        promised, drawn = two_widths(s, S, w)
+        z = noise[0].clone()
+        for nu, lower in pairwise(noise):
+            half = (nu + lower) / 2  # the middle of the step
+            slope = half * ((1 + w) / (a**2 + half**2) - w / (A**2 + half**2))
+            z = z * torch.exp(slope * (lower - nu))
+        promised, drawn = two_widths(a, A, w)
         print(
-            f"w = {w}: steps {x.item():.4f}, drawn {drawn.item():.4f}, "
+            f"w = {w}: steps {z.item():.4f}, drawn {drawn.item():.4f}, "
             f"promised {promised.item():.4f}"
         )
 except NotImplementedError:
@@ -212,7 +216,9 @@ check.palette_loss(palette_loss)
 #   \sqrt{\bar\alpha_t/\bar\alpha_s}\,(1-\bar\alpha_s)\,x_t}{1-\bar\alpha_t},\
 #   \tfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,(1-\tfrac{\bar\alpha_t}{\bar\alpha_s})\Bigr),$$
 #
-# with the noise $\xi$. Known numbers come from `seen`, with the noise $\epsilon$ of the
+# with the noise $\xi$. (In the letters of the lecture on DDPM, $\alpha_s^2 = \bar\alpha_s$ and
+# $r = (1-\bar\alpha_t/\bar\alpha_s)/(1-\bar\alpha_t)$.) Which numbers are known, `known` says
+# alone: a known number may be 0. Known numbers come from `seen`, with the noise $\epsilon$ of the
 # level at which the step arrives.
 
 
@@ -274,9 +280,10 @@ def calibration_ratio(draws, x):
 check.calibration_ratio(calibration_ratio)
 
 # %% [markdown]
-# If the draws come from the true conditional law with the variance $V$, a single one is
-# wrong by $2V$ and the mean of $K$ by $(1 + 1/K)\,V$. So the ratio is $2K/(K+1)$: 1.78 for
-# eight draws. What is it when the draws are too much alike, and when they differ too much?
+# If the draws come from the true conditional law with the variance $V$, independent of the
+# truth given what is seen, a single one is wrong by $2V$ and the mean of $K$ by
+# $(1 + 1/K)\,V$. So the ratio is $2K/(K+1)$: 1.78 for eight draws. What is it when the draws
+# lie around the right mean, but are too much alike, or differ too much?
 
 # %%
 seed_everything(0)
@@ -292,9 +299,9 @@ except NotImplementedError:
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **An interval in closed form.** In exercise 3, guide only where $n$ lies between $a$ and
-#    $b$. The integral of the slope is known; how wide is what is drawn? Choose $a$ and $b$
-#    such that at $w = 3$ the promised width comes out, for $s = 1$ and $S = 2$.
+# 1. **An interval in closed form.** In exercise 3, guide only where $\nu$ lies between $\nu_1$
+#    and $\nu_2$. The integral of the slope is known; how wide is what is drawn? Choose both
+#    such that at $w = 3$ the promised width comes out, for $a = 1$ and $A = 2$.
 # 2. **Correctors.** Add Langevin steps with the guided score at every level, ever more of
 #    them. Towards which density do they lead at the last level, and is it the promised one?
 # 3. **One mask, two ways.** Fill the same half of digits by Palette and by RePaint with the

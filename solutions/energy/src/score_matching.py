@@ -41,7 +41,7 @@ plot.style()
 # The score of a Gaussian is linear: $s(x) = -P(x - m)$, where $P$ is the matrix that stands
 # in its exponent. Put this $s$ into the explicit loss
 #
-# $$J(m, P) = \mathbb E\Bigl[\tfrac12|P(x-m)|^2 - \mathrm{tr}\,P\Bigr]$$
+# $$L(m, P) = \mathbb E\Bigl[\tfrac12|P(x-m)|^2 - \mathrm{tr}\,P\Bigr]$$
 #
 # and set the derivatives in $m$ and in $P$ to 0, with $\mathbb E$ the means over all $N$
 # points. Which mean and which $P$ come out? The answer holds the second moments of the
@@ -53,7 +53,7 @@ def best_bell(x):
     """Return the m and P that make the explicit loss of s(x) = -P (x - m) lowest.
 
     Args:
-        x: points (N, D), more of them than dimensions.
+        x: points (N, D), more of them than dimensions; D may be 1.
 
     Returns:
         m (D,) and P (D, D).
@@ -109,8 +109,8 @@ check.trace_of_jacobian(trace_of_jacobian)
 # %% [markdown]
 # ## 3. Along one direction
 #
-# Hutchinson replaces the trace by $v^\top J v$ with random signs $v$. You are given $s$, the
-# product $Jv$ of the Jacobian with $v$, and $v$ itself. Return the sliced loss: the mean over
+# Hutchinson replaces the trace of the Jacobian $J = \partial s/\partial x$ by $v^\top J v$ with
+# random signs $v$. You are given $s$, the product $Jv$, and $v$ itself. Return the sliced loss: the mean over
 # the rows of half of $|s|^2$ and the slope along $v$. Take $|s|^2/2$ as it is: we know it, so
 # nothing there has to be estimated with $v$.
 
@@ -237,14 +237,16 @@ for ax, points in zip(plot.panels(*drawn), drawn.values()):
 #
 # ## 6. Data or noise?
 #
-# An energy $E$ and a number $c$ claim that $\log p(x) = -E(x) - c$. Mix data with points from
+# This is equation (7) of the lecture. An energy $E$ and a number $c$ claim that
+# $\log p(x) = -E(x) - c$. Mix data with points from
 # a known noise $p_n$, $\nu$ of them for each of the data; $\nu$ is told by the lengths of the
 # two batches. The log-odds that a point is from the data are
 #
 # $$G(x) = -E(x) - c - \log p_n(x) - \log\nu.$$
 #
 # Return the mean over the data of $-\log\mathrm{sig}(G)$, plus $\nu$ times the mean over the
-# noise of $-\log\mathrm{sig}(-G)$. The check comes with log-odds of 300 on the wrong side.
+# noise of $-\log\mathrm{sig}(-G)$, where $\mathrm{sig}(G) = 1/(1+e^{-G})$. For each of the two
+# batches you get $E$ and $\log p_n$ at its points. The check comes with log-odds of 300 on the wrong side.
 
 
 # %%
@@ -273,7 +275,7 @@ check.nce_loss(nce_loss)
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **Flat noise.** Derive the minimiser of the NCE loss in $G$ at one point $x$, with $p(x)$
+# 1. **The best classifier.** Derive the minimiser of the NCE loss in $G$ at one point $x$, with $p(x)$
 #    and $p_n(x)$ given. Where $p_n(x) = 0$, what does the loss say about $G(x)$?
 # 2. **Another trace.** Draw $v$ on the unit sphere instead of signs. By which factor is the
 #    trace wrong, and does the trained score show it?

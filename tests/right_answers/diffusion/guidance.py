@@ -174,6 +174,7 @@ DEMANDS = {
         "of the level at which the step arrives": "the known part has the noise of",
         "with the noise $\\xi$": "the noise xi of the step",
         "Known numbers come from `seen`": "the mask is inverted",
+        "a known number may be 0": "a known number may be 0",
     },
     "calibration_ratio": {
         "one division at the end": "a ratio of means",
