@@ -2,7 +2,8 @@
 
 The gradient of -log p(x) is grad E(x) - E_model[grad E], and chains stand for the model:
     loss = mean E(data) - mean E(chains),
-whose value means nothing, and whose gradient is right if the chains are.
+whose gradient is right if the chains are. Its value is no likelihood: far below 0 it is an
+alarm, near 0 it proves nothing.
 
 References:
     Hinton (2002). Training products of experts by minimizing contrastive divergence.

@@ -1,7 +1,9 @@
 """Recipes of the unit gan/wgan: pictures by two players.
 
 Figures are Frechet distances in features of the course's own classifier, whose sha256 is in
-the card: they compare with each other, not with figures in features of Inception.
+the card: they compare with each other, not with figures in features of Inception. Those are
+divided by one number, see `evaluation.features`: of MNIST 4,000 training pictures are 0.35
+from the test set, `vae/vqvae-mnist-cpu` 2.77, `vae/vae-mnist-cpu` 4.85, uniform noise 94.
 
 Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
@@ -58,7 +60,7 @@ RECIPES = (
         ema=0.998,
         every=2000,
         metrics=(FRECHET, SCORE),
-        goal=20.0,
+        goal=2.8,  # as good as our VQ-VAE
         minutes=6,
         **PLAYERS,
     ),

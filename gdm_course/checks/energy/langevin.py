@@ -118,6 +118,18 @@ mala_log_accept = close(
             lambda E_x, E_y, x, *rest: E_x - E_y + _ratio(x, *rest) / x.shape[1],
             "the densities of D independent kicks multiply: sum over D, do not average",
         ),
+        Mistake(
+            lambda *all_of_it: _log_accept(*all_of_it).clamp(max=0),
+            "log a is cut at 0: that is the log of min(1, a), and a itself is asked for",
+        ),
+        Mistake(
+            lambda *all_of_it: _log_accept(*all_of_it).exp(),
+            "this is a; its logarithm is asked for",
+        ),
+        Mistake(
+            lambda *all_of_it: _log_accept(*all_of_it).clamp(max=0).exp(),
+            "this is min(1, a), the probability; log a is asked for, and not cut",
+        ),
     ],
 )
 
@@ -240,7 +252,18 @@ contrastive_loss = close(
             lambda E, F, alpha: E.sum() - F.sum() + alpha * ((E**2).sum() + (F**2).sum()),
             "an expectation is a mean over the rows, not a sum",
         ),
+        Mistake(
+            lambda E, F, alpha: _contrast(E, F, alpha).detach(),
+            "the value is right, but it has no slope in the energies: nothing is learned; "
+            "do not detach it",
+        ),
+        Mistake(
+            lambda E, F, alpha: _contrast(E, F.detach(), alpha),
+            "the chains' energies are detached: then nothing raises them; it is the places "
+            "of the chains that carry no gradient",
+        ),
     ],
+    slopes=(0, 1),
 )
 
 
@@ -332,7 +355,7 @@ mixture_energy = close(
             lambda E, log_z, w: (
                 -torch.log((w[:, None] * torch.exp(-E - log_z[:, None])).sum(0))
             ),
-            "e^-900 is 0 in float32: add in the log domain, with torch.logsumexp",
+            "e^-900 is 0 in floating point: add in the log domain, with torch.logsumexp",
         ),
     ],
 )

@@ -11,10 +11,6 @@ def _normal(g: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=g)
 
 
-def _between(g: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=g).item()
-
-
 # 1. What a critic proves ------------------------------------------------------------------
 
 
@@ -38,6 +34,13 @@ def _clouds(n: int, m: int, D: int, steep: float = 3.0, shift: float = 2.0) -> I
     return draw
 
 
+def _side_by_side(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The steepest way of all leads from one data point to another, and does not count."""
+    x, y = _normal(g, 5, 2), 3 + _normal(g, 4, 2)
+    x[1] = x[0] + 0.001
+    return 2 + _normal(g, 5), _normal(g, 4), x, y
+
+
 certified_w1 = close(
     "certified_w1",
     _certified,
@@ -46,6 +49,7 @@ certified_w1 = close(
         "samples of unequal size": _clouds(4, 9, 3),
         "a flat critic": _clouds(6, 5, 2, 0.01),
         "a critic that prefers fakes": _clouds(6, 8, 1, 2.0, -9.0),
+        "two data points side by side": _side_by_side,
     },
     [
         Mistake(
@@ -64,7 +68,7 @@ certified_w1 = close(
                 (f_x.mean() - f_y.mean())
                 / ((f_x[:, None] - f_y) / (x[:, None] - y).norm(dim=2)).max()
             ),
-            "a slope downwards counts as much as one upwards: take absolute values",
+            "L has absolute values: a slope downwards is a slope, too",
         ),
         Mistake(
             lambda f_x, f_y, x, y: (
@@ -298,7 +302,7 @@ def _logits(B: int, size: float = 2.0) -> Inputs:
 relativistic_losses = close(
     "relativistic_losses",
     _relativistic,
-    {"": _logits(6), "one pair": _logits(1), "logits in the hundreds": _logits(7, 400.0)},
+    {"": _logits(6), "one pair": _logits(1), "logits in the thousands": _logits(9, 3000.0)},
     [
         Mistake(
             lambda r, f: _relativistic(f, r),
@@ -355,7 +359,8 @@ def _average(mean: Tensor, weights: Tensor, step: int, decay: float) -> Tensor:
 def _steps(low: int, high: int, *shape: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int, float]:
         step = torch.randint(low, high, (), generator=g).item()
-        return _normal(g, *shape), _normal(g, *shape), step, _between(g, 0.9, 0.99)
+        decay = 0.99 - 0.09 * torch.rand((), generator=g).item()
+        return _normal(g, *shape), _normal(g, *shape), step, decay
 
     return draw
 
@@ -364,7 +369,8 @@ average_step = close(
     "average_step",
     _average,
     {
-        "one of the first steps": _steps(1, 20, 3, 4),
+        "one of the first steps": _steps(1, 9, 3, 4),
+        "step 10 or a little later": _steps(10, 30, 5),
         "a late step": _steps(2000, 5000, 6),
         "": _steps(80, 300, 2, 2),
     },

@@ -5,7 +5,9 @@
 # friction, the loss of a deep energy, the temperature of a step, and energies in the place
 # of a mixture. Under each stands a check that runs *your* function on fresh inputs. A red
 # line names the wrong property; a plausible mistake gets a hint. Nothing depends on an
-# unanswered question: later cells use the course's own code.
+# unanswered question: later cells use the course's own code. Numbers 3 and 6 belong to the
+# Further sections of the lecture (Hamiltonian Monte Carlo, energies add); they can be
+# solved from what is said here. The squares in 4 are new.
 
 # %% [markdown] tags=["nav"]
 # before this: [Likely is what lies low: Boltzmann machines](../../lectures/energy/boltzmann.ipynb), [Change of variables: planar and radial flows](../../lectures/flows/planar.ipynb) ·
@@ -177,9 +179,9 @@ check.leapfrog(leapfrog)
 A, x, p = torch.diag(torch.tensor([1.0, 9.0])), torch.ones(1, 2), torch.zeros(1, 2)
 total = lambda x, p: ((x @ A * x).sum() + p.square().sum()).item() / 2
 try:
-    y, q = leapfrog(x, p, A, 0.1, 200)
-    back, _ = leapfrog(y, -q, A, 0.1, 200)
-    print(f"total energy {total(x, p):.3f} -> {total(y, q):.3f}; back by {back - x}")
+    y, p_end = leapfrog(x, p, A, 0.1, 200)
+    back, _ = leapfrog(y, -p_end, A, 0.1, 200)
+    print(f"total energy {total(x, p):.3f} -> {total(y, p_end):.3f}; off by {back - x}")
 except NotImplementedError:
     print("(write leapfrog first)")
 
@@ -192,11 +194,13 @@ except NotImplementedError:
 #
 # $$\overline{E(x)} - \overline{E(\tilde x)} + \alpha\Bigl(\overline{E(x)^2} +
 #   \overline{E(\tilde x)^2}\Bigr).$$
+#
+# Training needs its slopes in both energies: leave the way back to them open.
 
 
 # %%
 def contrastive_loss(E_data, E_chains, alpha):
-    """Return the loss of a batch.
+    """Return the loss of a batch; autograd is to differentiate it.
 
     Args:
         E_data: energies of the data (n,).
@@ -240,7 +244,9 @@ except NotImplementedError:
 # A paper writes $x' = x - \text{step}\cdot\nabla E(x) + \text{noise}\cdot\xi$ and chooses the
 # two freely; the noise has the standard deviation `noise`. For small steps such a chain
 # samples at the temperature $T$, the density $\propto e^{-E(x)/T}$. Compare with exercise 1
-# for the energy $E/T$: which $T$ is it?
+# for the energy $E/T$: which $T$ is it? (Small means: small for the narrowest valley. In a
+# parabola of width $s$ a chain explodes unless the step is below $2s^2$, however small the
+# noise is.)
 
 
 # %%
@@ -263,13 +269,20 @@ def temperature_of(step, noise):
 check.temperature_of(temperature_of)
 
 # %% [markdown]
-# A setting that is often copied is a step of 10 with a noise of 0.005. How cold is that?
+# A setting that is often copied is a step of 10 with a noise of 0.005. How cold is that,
+# where valleys are so wide that 10 is a small step? And what happens on $E = x^2/2$, where
+# it is not?
 
 # %%
 try:
     print(f"T = {temperature_of(torch.tensor([10.0]), torch.tensor([0.005])).item():.3g}")
 except NotImplementedError:
     print("(write temperature_of first)")
+x = torch.ones(1)
+for _ in range(10):
+    x = x - 10 * x + 0.005 * torch.randn(1)
+print(f"on x^2 / 2 ten such steps lead from 1 to {x.item():.2g}")
+assert x.abs() > 1e8
 
 # %% [markdown]
 # ## 6. One or the other

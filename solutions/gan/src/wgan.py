@@ -73,7 +73,7 @@ def certified_w1(f_x, f_y, x, y):
 check.certified_w1(certified_w1)
 
 # %% [markdown]
-# Three critics of one pair of samples, two of them untrained. What does each prove, and
+# Three critics of one pair of samples, none of them trained. What does each prove, and
 # how far is it really?
 
 # %%
@@ -235,7 +235,7 @@ for name, act in (("ReLU", nn.ReLU()), ("GroupSort", GroupSort())):
 # the logit of "the first is data" is $D(x) - D(y)$. Its loss is
 # $-\log\operatorname{sigmoid}(D(x) - D(y))$, a mean over the pairs; the generator's is
 # $-\log\operatorname{sigmoid}(D(y) - D(x))$. Data and fakes are paired row by row. The
-# check asks for logits in the hundreds, too.
+# check asks for logits in the thousands, too.
 
 
 # %%

@@ -79,7 +79,7 @@ def leapfrog_numpy(x, p, A, h, steps):
 
 def contrastive_loss_loop(E_data, E_chains, alpha):
     total = 0.0
-    for sign, energies in ((1, E_data.tolist()), (-1, E_chains.tolist())):
+    for sign, energies in ((1, E_data), (-1, E_chains)):
         for E in energies:
             total += (sign * E + alpha * E * E) / len(energies)
     return total
@@ -91,8 +91,11 @@ def contrastive_loss_torch(E_data, E_chains, alpha):
 
 
 def contrastive_loss_numpy(E_data, E_chains, alpha):
-    E, F = E_data.double().numpy(), E_chains.double().numpy()
-    return np.mean(E + alpha * E**2) - np.mean(F - alpha * F**2)
+    """Not with numpy: the loss is differentiated."""
+    signs = torch.cat([torch.ones_like(E_data), -torch.ones_like(E_chains)])
+    shares = torch.cat([signs[signs > 0] / len(E_data), -signs[signs < 0] / len(E_chains)])
+    E = torch.cat([E_data, E_chains])
+    return torch.einsum("i,i,i->", shares, E, signs + alpha * E)
 
 
 def temperature_of_loop(step, noise):

@@ -145,6 +145,18 @@ def underflowing(d_real, d_fake):
     )
 
 
+def in_double(d_real, d_fake):
+    """Right, but for logits whose sigmoid float64 does not hold either."""
+    gap = d_real.double() - d_fake.double()
+    return -gap.sigmoid().log().mean(), -(-gap).sigmoid().log().mean()
+
+
+def late_start(mean, weights, step, decay):
+    """The first steps keep nothing."""
+    now = min(decay, step / (step + 10)) if step >= 10 else 0.0
+    return now * mean + (1 - now) * weights
+
+
 DEMANDS = {
     "certified_w1": {
         "from a data point to a fake": pairs_within,
@@ -168,11 +180,13 @@ DEMANDS = {
     },
     "relativistic_losses": {
         "row by row": "x_i is paired with y_i",
-        "in the hundreds": underflowing,
+        "in the thousands": underflowing,
+        "logits in the thousands": in_double,
         "a mean over the pairs": "the mean comes last",
     },
     "average_step": {
         "whichever is smaller": "take the smaller of the two",
         "step / (step + 10)": "the start is missing",
+        "at step $s = 1, 2": late_start,
     },
 }
