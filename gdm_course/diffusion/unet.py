@@ -110,6 +110,8 @@ class UNet(nn.Module):
         classes: number of labels; label number `classes`, or none at all, says nothing.
         C_condition: channels of a picture that is given as a condition.
         body: more about the way down and up, see `Hourglass`: mult, attention, ...
+
+    Hidden numbers beyond 1e19 have no square in float32: then the answer is nan.
     """
 
     def __init__(

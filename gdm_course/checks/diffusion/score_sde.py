@@ -108,6 +108,10 @@ reverse_step = close(
             "half of g^2 is the ODE's, which has no noise; with noise it is all of it",
         ),
         Mistake(
+            lambda x, score, f, g, h, xi: x - h * (f - g * g * score) - g * h**0.5 * xi,
+            "the noise has the other sign: of the same law, but xi is to be added here",
+        ),
+        Mistake(
             lambda x, score, f, g, h, xi: x - h * (f - g * g * score),
             "the new noise is missing: without it the score counts half",
         ),

@@ -83,7 +83,7 @@ except NotImplementedError:
 #
 # A stream $dx=f\,dt+g\,dw$ is reversed by the drift $f-g^2\,\nabla\log p_t$ and noise of the
 # same size. Time falls by $h>0$. Take one step of Euler and Maruyama: against the drift,
-# with all of $g^2$, and with fresh noise $\xi$ whose standard deviation grows with
+# with all of $g^2$, and add fresh noise, $\xi$ times a standard deviation that grows with
 # $\sqrt h$.
 
 
