@@ -253,7 +253,7 @@ def _anywhere(x, centres, sigma):
 
 
 def _of_the_good(x, centres, sigma):
-    modes, quality = _found(x, centres, sigma)
+    _, quality = _found(x, centres, sigma)
     return _found(x, centres, sigma, least=0.1 * quality.item())[0], quality
 
 
