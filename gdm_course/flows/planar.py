@@ -87,7 +87,7 @@ def newton(y: Tensor, g: Tensor, most: int = 60) -> Tensor:
 
 
 class Root(torch.autograd.Function):
-    """`newton` with the derivatives of the root, (10), however many steps it took.
+    """`newton` with the derivatives of the root, (11), however many steps it took.
 
     From a + (g - 1) tanh(a) = y:  da/dy = 1 / slope,  da/dg = -tanh(a) / slope,
     slope = tanh(a)^2 + g (1 - tanh(a)^2).
@@ -102,7 +102,7 @@ class Root(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply (10), itself differentiable: grad (B,) -> gradients of y (B,) and g ()."""
+        """Apply (11), itself differentiable: grad (B,) -> gradients of y (B,) and g ()."""
         a, g = ctx.saved_tensors
         t = a.tanh()
         grad = grad / (t * t + g * (1 - t * t))

@@ -30,9 +30,9 @@ from torch.autograd.functional import jacobian
 from gdm_course import plotting as plot
 from gdm_course.checks.flows import planar as check
 from gdm_course.data import energies
+from gdm_course.flows import radial
 from gdm_course.flows.flow import ReverseKL
 from gdm_course.flows.planar import PlanarFlow
-from gdm_course.flows.radial import Radial
 from gdm_course.training import budget, seed_everything, train
 
 plot.style()
@@ -334,7 +334,7 @@ check.radial_log_det(radial_log_det)
 # %%
 axes = plot.panels("push: beta > 0", "pull: beta < 0", width=3.6)
 for ax, free in zip(axes, (3.0, -3.0)):
-    step = Radial(2)
+    step = radial.Radial(2)
     step.c.data, step.free.data = torch.zeros(2), torch.tensor(free)
     with torch.no_grad():
         log_det = step.inverse(plot.mesh(((-4.0, 4.0), (-4.0, 4.0)), 120))[1].view(120, 120)
