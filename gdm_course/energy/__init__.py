@@ -45,7 +45,7 @@ def models() -> dict[str, Example]:
         **bits_and_experts(),
         **beliefs(),
         **chains(),
-        **pictures(),
+        **of_pictures(),
         **scores(),
     }
 
@@ -105,7 +105,7 @@ def chains() -> dict[str, Example]:
     }
 
 
-def pictures() -> dict[str, Example]:
+def of_pictures() -> dict[str, Example]:
     """Return the deep energy of pictures."""
     from gdm_course.energy.pictures import ConvEnergyModel
 

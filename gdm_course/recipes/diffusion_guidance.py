@@ -83,7 +83,7 @@ RECIPES = (
         aim=1,
         device="gpu",
         minutes=4,
-        priority=17,
+        priority=19,
         keep=False,
     ),
 )

@@ -63,7 +63,7 @@ RECIPES = (
         ),
         device="gpu",
         minutes=4,
-        priority=16,
+        priority=18,
         keep=False,
     ),
 )

@@ -693,15 +693,15 @@ if full_run():
 
 # %% tags=["fold"]
 # @title Claimed against counted, five seeds each, and one sheet of each kind
-dots, truth_ax, *sheets = plot.panels(
+compared, truth_ax, *sheets = plot.panels(
     "KL(q || p), nats", "truth", *(f"{name}, seed 0" for name in runs), width=3.0
 )
 for (name, five), colour in zip(runs.items(), (plot.ORANGE, plot.BLUE)):
-    dots.plot([r[2] for r in five], [r[3] for r in five], "o", color=colour, label=name)
-ends = [min(0.0, *dots.get_xlim()), max(dots.get_ylim())]
-dots.plot(ends, ends, color=plot.GREY, linewidth=0.8)
-dots.set(xlabel="claimed", ylabel="counted")
-dots.legend(fontsize=8)
+    compared.plot([r[2] for r in five], [r[3] for r in five], "o", color=colour, label=name)
+ends = [min(0.0, *compared.get_xlim()), max(compared.get_ylim())]
+compared.plot(ends, ends, color=plot.GREY, linewidth=0.8)
+compared.set(xlabel="claimed", ylabel="counted")
+compared.legend(fontsize=8)
 plot.density(fork.log_prob, fork.bounds, truth_ax)
 for ax, five in zip(sheets, runs.values()):
     draw_sheet(five[0][0], ax)
@@ -846,9 +846,9 @@ y_0, nine = torch.tensor([9.0], dtype=torch.float64), torch.tensor(9.0, dtype=to
 left.plot(a, a + 8 * a.tanh(), label="a + 8 tanh a")
 left.axhline(9, color=plot.GREY, linewidth=0.8)
 for most in range(3):
-    now, after = (newton(y_0, nine, k).item() for k in (most, most + 1))
+    now, later = (newton(y_0, nine, k).item() for k in (most, most + 1))
     height = now + 8 * math.tanh(now)
-    left.plot([now, now, after], [9, height, 9], "o-", color=plot.ORANGE, markersize=4)
+    left.plot([now, now, later], [9, height, 9], "o-", color=plot.ORANGE, markersize=4)
 left.set(xlabel="a", ylabel="left side of (9)", xlim=(0.8, 2), ylim=(6, 10))
 y = torch.linspace(0, 30, 3001, dtype=torch.float64)
 for g_0 in (1e-4, 0.01, 0.3, 3.0, 20.0):
