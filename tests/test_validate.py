@@ -24,6 +24,7 @@ from gdm_course.flows.ode import Fixed
 from gdm_course.flows.planar import Affine, Planar, PlanarFlow
 from gdm_course.flows.radial import Radial, RadialFlow
 from gdm_course.flows.realnvp import ActNorm
+from gdm_course.gan.unrolled import UnrolledGAN
 from gdm_course.nets import conv_net, mlp
 from gdm_course.vae.beta_vae import log_aggregate
 from gdm_course.vae.decoders import DiscretisedLogistic, GaussianPixels, LogisticPixels
@@ -175,7 +176,8 @@ def test_sizes_that_no_model_can_have_are_refused(cls, bound, argument):
     given = bound.arguments[argument]
     for wrong in (0, -3, 2.5):
         gaussian = cls in (PlanarFlow, RadialFlow) and argument == "layers"
-        if wrong or not (gaussian or argument in MAY_BE_0):
+        plain = cls is UnrolledGAN and argument == "k"  # 0 steps: a plain GAN
+        if wrong or not (gaussian or plain or argument in MAY_BE_0):
             changed = (*given[:-1], wrong) if isinstance(given, tuple) else wrong
             bound.arguments[argument] = changed
             with pytest.raises(ValueError, match=f"is {wrong}: expected a whole number"):
