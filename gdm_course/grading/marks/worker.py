@@ -37,7 +37,12 @@ def work(pipe: Connection, parents: Connection, parent: int) -> None:
         if work is None:
             return
         call, args, kwargs = work
-        answer = _unless_stopped(call, *args, **kwargs)
+        try:
+            answer = _unless_stopped(call, *args, **kwargs)
+        except Stopped:  # the signal came at its door, before or after its own `try`
+            if _ending:
+                _end()
+            answer = None, ToldToStop("told to stop")
         try:
             pipe.send(answer)
         except Exception as error:  # it cannot travel, but its name can
