@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from waiting import until
+from waiting import alone, until
 
 from gdm_course.authoring.course import load
 from gdm_course.grading.box import ladder, rungs, watch
@@ -256,7 +256,8 @@ def test_a_nursery_that_dies_is_replaced():
 
 @boxed
 def test_every_promise_is_tried_and_held():
-    found = [*live.probe(BEST)]
+    with alone("usr"):  # another test puts solutions there, to see that they are found
+        found = [*live.probe(BEST)]
     assert len(found) >= 16
     assert [f for f in found if not f.held] == []
 

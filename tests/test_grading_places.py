@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import alone
 
 from gdm_course.authoring.course import load
 from gdm_course.grading.box import container, ladder, places, rungs
@@ -245,12 +246,13 @@ def test_an_image_that_holds_the_course_is_refused(tmp_path, monkeypatch, code, 
 def below_usr():
     """A folder below one that every box reads."""
     place = Path("/usr/local/src") / f"gdm-test-{os.getpid()}"
-    try:
-        place.mkdir(parents=True)
-    except OSError as error:
-        pytest.skip(f"needs a folder below /usr: {error}")
-    yield place
-    shutil.rmtree(place)
+    with alone("usr"):
+        try:
+            place.mkdir(parents=True)
+        except OSError as error:
+            pytest.skip(f"needs a folder below /usr: {error}")
+        yield place
+        shutil.rmtree(place)
 
 
 COPIES = """
