@@ -1182,7 +1182,8 @@ assert abs(small_cheat.log_prob(states).exp().sum().item() - 1) < 1e-5
 seed_everything(0)
 deep = fit(MADE(D, hidden=(500, 500), dropout=0.3), x_train, budget(1200, 20), lr=3e-3)
 for name, model in {"MADE 500": made, "MADE 500, 500": deep}.items():
-    print(f"{name:14s} {nll_estimate(model, x_test)} nats per test digit")
+    nats, error = nll_estimate(model, x_test)
+    print(f"{name:14s} {nats:.2f} +- {error:.2f} nats per test digit")
 
 # %% [markdown]
 # After this training the second layer changes little. With four times the steps the deep model

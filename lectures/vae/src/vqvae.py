@@ -7,7 +7,7 @@
 # are made this way.
 
 # %% [markdown] tags=["nav"]
-# 57 minutes, and 18 further ·
+# 58 minutes, and 18 further ·
 # before this: [What you do not see: the variational autoencoder](vae.ipynb), [Images by convolution: PixelCNN](../autoregressive/pixelcnn.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb) ·
 # [exercise](../../exercises/vae/vqvae.ipynb) ·
 # [solution](../../solutions/vae/vqvae.ipynb)
@@ -683,7 +683,8 @@ reader = GPT(K, 16, layers=2, heads=2, width=48, dropout=0.1)
 prior = fit(Arranged(reader, (16,), vqvae.grid), codes, budget(400, 10))
 uniform = UniformCodes(vqvae.grid, K)
 for name, p_c in {"uniform": uniform, "GPT": prior}.items():
-    print(f"{name:8s} {estimate(-log_probs(p_c, test_codes))} nats per grid of 16 words")
+    nats, error = estimate(-log_probs(p_c, test_codes))
+    print(f"{name:8s} {nats:.2f} +- {error:.2f} nats per grid of 16 words")
 
 seed_everything(0)
 axes = plot.panels("uniform prior", "GPT prior", width=4.2, height=2.6)
@@ -993,7 +994,8 @@ rates = {
     "GPT": log_probs(prior, test_told),
 }
 for name, log_p in rates.items():
-    print(f"{name:27s} {estimate(-log_p)} nats per grid")
+    nats, error = estimate(-log_p)
+    print(f"{name:27s} {nats:6.2f} +- {error:.2f} nats per grid")
 
 
 # %% [markdown]
