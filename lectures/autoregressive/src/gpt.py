@@ -51,7 +51,7 @@ from gdm_course.autoregressive.gpt import initialise  # small random weights
 from gdm_course.data import download, images, text
 from gdm_course.evaluation.likelihood import block_nll, nll_estimate
 from gdm_course.learning import evaluating
-from gdm_course.muon import muon
+from gdm_course.optimisers.muon import muon
 from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, full_run, seed_everything, train
 from gdm_course.widgets import play, progress, watch
@@ -525,7 +525,7 @@ _ = ax.text(5, truth + 0.4, "truth", size=9)
 # Embeddings, norms and biases stay with Adam.
 
 
-# %% tags=["from:muon.orthogonalise"]
+# %% tags=["from:optimisers.muon.orthogonalise"]
 def orthogonalise(G: Tensor, steps: int = 5) -> Tensor:
     """Bring all singular values of a matrix near 1, keeping its directions: U S V' -> U V'.
 
