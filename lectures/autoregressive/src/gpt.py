@@ -51,8 +51,8 @@ from gdm_course.autoregressive.gpt import initialise  # small random weights
 from gdm_course.data import download, images, text
 from gdm_course.evaluation.likelihood import block_nll, nll_estimate
 from gdm_course.learning import evaluating
-from gdm_course.optimisers.muon import muon
 from gdm_course.nets import precise  # float32, where a GPU used less
+from gdm_course.optimisers.muon import muon
 from gdm_course.training import budget, forever, full_run, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
