@@ -33,20 +33,14 @@ def today() -> int:
         return 0
 
 
-def in_turn(units: Iterable[str], day: int, one_of: int = 0) -> set[str]:
-    """Which units have their turn on a day: one of each family, or one of so many."""
-    units, found = [*units], set()
-    if one_of:
-        return {*units[day % one_of :: one_of]}
-    for family in dict.fromkeys(unit.split("/")[0] for unit in units):
-        own = [unit for unit in units if unit.startswith(f"{family}/")]
-        found.add(own[day % len(own)])
-    return found
+def in_turn(units: Iterable[str], one_of: int, day: int) -> set[str]:
+    """Which units have their turn on a day: one of so many."""
+    return {*[*units][day % one_of :: one_of]}
 
 
-def by_turns(values: dict[str, object], one_of: int = 0) -> list:
+def by_turns(values: dict[str, object], one_of: int) -> list:
     """Parameters of a test, by unit: those that are not in turn wait for a full run."""
-    now = in_turn(values, today(), one_of) | touched()
+    now = in_turn(values, one_of, today()) | touched()
     return [
         pytest.param(value, id=unit, marks=[] if unit in now else pytest.mark.full)
         for unit, value in values.items()
