@@ -232,8 +232,18 @@ def test_changing_the_inputs_in_place_does_not_help():
 def test_an_ask_seeds_the_call_and_can_differentiate_it():
     noisy = Ask(args=(torch.zeros(2),), seed=3)
     assert torch.equal(*(run(noisy, lambda x: x + torch.randn(2))[0] for _ in range(2)))
+    (seen,) = run(noisy, lambda x: torch.randn(2))
+    assert torch.equal(seen, torch.randn(2, generator=torch.Generator().manual_seed(3)))
     square = Ask(args=(torch.tensor([1.0, 2.0]),), jacobian=True)
     assert torch.equal(run(square, lambda x: x**2)[0], torch.diag(torch.tensor([2.0, 4.0])))
+
+
+def test_an_ask_seeds_a_device_as_well(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: "cuda")
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    run(Ask(seed=7), lambda: torch.zeros(()))
+    assert seeds == [7]
 
 
 def test_answers_of_many_kinds_become_tensors():
