@@ -38,10 +38,16 @@ def in_turn(units: Iterable[str], one_of: int, day: int) -> set[str]:
     return {*[*units][day % one_of :: one_of]}
 
 
+def now(units: Iterable[str], one_of: int) -> set[str]:
+    """Which units are tested at this commit."""
+    units = [*units]
+    return in_turn(units, one_of, today()) | (touched() & {*units})
+
+
 def by_turns(values: dict[str, object], one_of: int) -> list:
     """Parameters of a test, by unit: those that are not in turn wait for a full run."""
-    now = in_turn(values, one_of, today()) | touched()
+    chosen = now(values, one_of)
     return [
-        pytest.param(value, id=unit, marks=[] if unit in now else pytest.mark.full)
+        pytest.param(value, id=unit, marks=[] if unit in chosen else pytest.mark.full)
         for unit, value in values.items()
     ]
