@@ -21,7 +21,7 @@ import torch
 from gdm_course.checks.controls import careless, controls
 from gdm_course.checks.question import Ask, Question, close, run, to_arrays, wrong_with
 from gdm_course.grading.judge.judge import asks_of
-from tests.turns import by_turns
+from tests.turns import now
 
 CHECKS = Path(__file__).parent.parent / "gdm_course" / "checks"
 UNITS = sorted(
@@ -45,12 +45,9 @@ CASES = [(unit, name) for unit in UNITS for name in questions(unit)]
 
 def by_seeds() -> list:
     """Every question, on all seeds or on a few; the rest waits for a full run."""
-    found, now = (
-        [],
-        {param.id for param in by_turns(dict.fromkeys(UNITS), 3) if not param.marks},
-    )
+    found, chosen = [], now(UNITS, one_of=3)
     for unit, name in CASES:
-        turn = unit in now
+        turn = unit in chosen
         marks = [] if turn else [pytest.mark.full]
         found.append(pytest.param(unit, name, ALL, id=f"{unit}-{name}-all", marks=marks))
         if not turn:
