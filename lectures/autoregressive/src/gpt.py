@@ -57,8 +57,8 @@ from gdm_course.autoregressive.gpt import initialise  # small random weights
 from gdm_course.data import download, images, text
 from gdm_course.evaluation.likelihood import block_nll, nll_estimate
 from gdm_course.learning import evaluating
-from gdm_course.muon import muon
 from gdm_course.nets import precise  # float32, where a GPU used less
+from gdm_course.optimisers.muon import muon
 from gdm_course.training import budget, forever, full_run, seed_everything, train
 from gdm_course.widgets import play, progress, watch
 
@@ -769,7 +769,7 @@ for name in ("autoregressive/gpt-shakespeare", "autoregressive/gpt-shakespeare-c
 # Anything near 1 will do. Embeddings, norms and biases stay with Adam.
 
 
-# %% tags=["from:muon.orthogonalise"]
+# %% tags=["from:optimisers.muon.orthogonalise"]
 def orthogonalise(G: Tensor, steps: int = 5) -> Tensor:
     """Bring all singular values of a matrix near 1, keeping its directions: U S V' -> U V'.
 
