@@ -14,6 +14,7 @@ from gdm_course.diffusion.masked import (
     all_chains,
     chain,
     few_step_law,
+    fill,
     hide,
     mask_tokens,
     opening_steps,
@@ -192,7 +193,7 @@ def test_one_by_one_takes_one_question_for_every_hidden_token():
     assert len(asked) <= 3 + 2
     hidden = torch.tensor([[True, False, False]])
     asked.clear()
-    model.fill(torch.tensor([[0, 1, 2]]), hidden)
+    fill(model, torch.tensor([[0, 1, 2]]), hidden)
     assert len(asked) == 1
 
 
@@ -200,7 +201,7 @@ def test_filling_keeps_what_is_seen_and_draws_from_the_posterior():
     p = law()
     torch.manual_seed(0)
     x = torch.tensor([[2, 1, 0]]).expand(20_000, -1)
-    drawn = exact(p).fill(x, torch.tensor([[True, False, True]]).expand(20_000, -1))
+    drawn = fill(exact(p), x, torch.tensor([[True, False, True]]).expand(20_000, -1))
     assert (drawn[:, 1] == 1).all()
     given = p[:, 1] / p[:, 1].sum()
     assert abs(misfit(drawn[:, [0, 2]], given)) < 5
@@ -218,7 +219,7 @@ def test_a_chain_in_one_order_is_the_chain_rule():
 @pytest.mark.parametrize("bad", [torch.ones(2, 3), torch.ones(1, 3, dtype=torch.bool)])
 def test_fill_refuses_a_mask_that_does_not_fit(bad):
     with pytest.raises(ValueError, match="true or false for every token"):
-        exact(law()).fill(torch.zeros(2, 3, dtype=torch.int64), bad)
+        fill(exact(law()), torch.zeros(2, 3, dtype=torch.int64), bad)
 
 
 def test_refusals():

@@ -50,20 +50,8 @@ def hide(x: Tensor, m: Tensor, K: int) -> Tensor:
     return torch.where(place < m[:, None], K, x)
 
 
-def opening_steps(hidden: Tensor, steps: int | None = None) -> Tensor:
-    """Say in which step, 0, 1, ..., every hidden token is opened: (B, T) -> (B, T).
-
-    In `steps` equal steps of time each has a step of its own, all alike, so that some open
-    together. None stands for steps without end: one token after the other, in any order.
-    """
-    if steps is not None:
-        return torch.randint(steps, hidden.shape, device=hidden.device)
-    key = torch.rand(hidden.shape, device=hidden.device)
-    return key.masked_fill(~hidden, 2.0).argsort(1).argsort(1)  # what is visible comes last
-
-
-class MaskedDiffusion(nn.Module):
-    """Absorbing diffusion of T tokens with K values: guess what is hidden.
+class Guesser(nn.Module):
+    """T tokens with K values, and a network that guesses those that are hidden.
 
     Args:
         net: from codes 0..K, of which K is hidden, (B, T), to logits (B, T, K).
@@ -85,10 +73,14 @@ class MaskedDiffusion(nn.Module):
         nll = -self.guesses(x_t).log_prob(x)
         return torch.where(x_t == self.K, nll, 0.0)
 
+
+class MaskedDiffusion(Guesser):
+    """Absorbing diffusion: guess what is hidden. Arguments as of `Guesser`."""
+
     def elbo(self, x: Tensor) -> Tensor:
         """Return a draw's estimate of the bound (4) on log p in nats: (B, T) -> (B,)."""
         x = validate.codes(x, self.K, self.T)
-        m = spread_steps(len(x), 1, self.T, x.device)  # each number hidden alike
+        m = spread_steps(len(x), 1, self.T, x.device)  # each number 1..T alike
         nll = self.surprise(x, hide(x, m, self.K)).sum(1)
         return -self.T / m * nll
 
@@ -96,47 +88,66 @@ class MaskedDiffusion(nn.Module):
         """Return the mean of -elbo(x) per token, in nats: ()."""
         return -self.elbo(x).mean() / self.T
 
-    @torch.no_grad()
-    def fill(self, x: Tensor, hidden: Tensor, steps: int | None = None) -> Tensor:
-        """Draw what is hidden, given what is not: (B, T), hidden (B, T) -> codes (B, T).
-
-        Args:
-            x: codes; what stands under `hidden` is not looked at.
-            hidden: True where a token is to be drawn.
-            steps: see `opening_steps`; all that opens in one step is drawn independently.
-        """
-        hidden = self.fits(x, hidden, steps)
-        x = torch.where(hidden, self.K, validate.codes(x, self.K, self.T, least=0))
-        when = opening_steps(hidden, steps)
-        with evaluating(self):
-            for step in when[hidden].unique():
-                now = hidden & (when == step)
-                rows = now.any(1)  # nobody else has to be asked
-                guess = self.guesses(x[rows]).sample()
-                x[rows] = torch.where(now[rows], guess, x[rows])
-        return x
-
     def sample(self, n: int, steps: int | None = None) -> Tensor:
         """Draw n times T tokens, all hidden at first: codes (n, T)."""
-        where = next((t.device for t in self.net.state_dict().values()), None)
-        x = torch.zeros(validate.count(n), self.T, dtype=torch.int64, device=where)
-        return self.fill(x, torch.ones_like(x, dtype=torch.bool), steps)
+        x = torch.zeros(validate.count(n), self.T, dtype=torch.int64, device=place(self))
+        return fill(self, x, torch.ones_like(x, dtype=torch.bool), steps)
 
-    def fits(self, x: Tensor, hidden: Tensor, steps: int | None) -> Tensor:
-        """Return hidden if it is as large as x and true or false; steps are 1 or more."""
-        if steps is not None:
-            validate.count(steps, "steps", 1)
-        validate.shaped(hidden, self.T, "hidden", least=0)
-        if hidden.dtype != torch.bool or hidden.shape != x.shape:
-            raise ValueError(
-                f"hidden is {hidden.dtype} of shape {tuple(hidden.shape)}: expected true "
-                f"or false for every token of x, {tuple(x.shape)}; give hidden.bool()"
-            )
-        return hidden
+
+def opening_steps(hidden: Tensor, steps: int | None = None) -> Tensor:
+    """Say in which step, 0, 1, ..., every hidden token opens: (B, T) -> (B, T).
+
+    In `steps` equal steps each token has a step of its own, all alike, so that some open
+    together. None stands for steps without end: one token after the other, in any order.
+    """
+    if steps is not None:
+        return torch.randint(steps, hidden.shape, device=hidden.device)
+    key = torch.rand(hidden.shape, device=hidden.device)
+    return key.masked_fill(~hidden, 2.0).argsort(1).argsort(1)  # what is visible comes last
 
 
 @torch.no_grad()
-def chain(model: MaskedDiffusion, x: Tensor, order: Tensor) -> Tensor:
+def fill(model: Guesser, x: Tensor, hidden: Tensor, steps: int | None = None) -> Tensor:
+    """Draw what is hidden, given what is not; what opens in one step, independently.
+
+    Args:
+        model: guesses.
+        x: codes (B, T); what stands under `hidden` is not looked at.
+        hidden: True where a token is to be drawn (B, T).
+        steps: see `opening_steps`.
+    """
+    check_fill(x, hidden, steps)
+    x = torch.where(hidden, model.K, validate.codes(x, model.K, model.T, least=0))
+    when = opening_steps(hidden, steps)
+    with evaluating(model):
+        for step in when[hidden].unique():
+            now = hidden & (when == step)
+            rows = now.any(1)  # nobody else has to be asked
+            guess = model.guesses(x[rows]).sample()
+            x[rows] = torch.where(now[rows], guess, x[rows])
+    return x
+
+
+def check_fill(x: Tensor, hidden: Tensor, steps: int | None) -> None:
+    """Refuse a mask that is not true or false for every token, and 0 steps."""
+    if steps is not None:
+        validate.count(steps, "steps", 1)
+    validate.shaped(x, "T", least=0)
+    validate.shaped(hidden, "T", "hidden", least=0)
+    if hidden.dtype != torch.bool or hidden.shape != x.shape:
+        raise ValueError(
+            f"hidden is {hidden.dtype} of shape {tuple(hidden.shape)}: expected true or "
+            f"false for every token of x, {tuple(x.shape)}; give hidden.bool()"
+        )
+
+
+def place(model: nn.Module) -> torch.device | None:
+    """Return where a model lives; a table has no parameters, but buffers."""
+    return next((t.device for t in model.state_dict().values()), None)
+
+
+@torch.no_grad()
+def chain(model: Guesser, x: Tensor, order: Tensor) -> Tensor:
     """Return log p(x) in nats if the tokens open in that order, by the chain rule: (B,).
 
     Args:
@@ -152,7 +163,7 @@ def chain(model: MaskedDiffusion, x: Tensor, order: Tensor) -> Tensor:
     return log_p
 
 
-def all_chains(model: MaskedDiffusion, x: Tensor) -> Tensor:
+def all_chains(model: Guesser, x: Tensor) -> Tensor:
     """Return `chain` for every one of the T! orders, for very few tokens: (T!, B)."""
     if model.T > 5:
         raise ValueError(f"{model.T} tokens have {math.factorial(model.T):.0e} orders: few")
