@@ -7,8 +7,18 @@
 # mistake gets a hint. Nothing depends on an unanswered question.
 
 # %% [markdown] tags=["nav"]
+# before this: [One dimension at a time: NADE, RNADE and MADE](../../lectures/autoregressive/nade.ipynb), [One token at a time: GPT](../../lectures/autoregressive/gpt.ipynb), [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb) ·
+# [lecture](../../lectures/diffusion/masked.ipynb) ·
+# [exercise](../../exercises/diffusion/masked.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import torch
