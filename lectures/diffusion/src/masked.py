@@ -625,7 +625,7 @@ for name, v in draws.items():
     print(
         f"{name:16s} mean {v.mean():.3f} +- {error:.3f}, deviation of a draw {v.std():.2f}"
     )
-in_theory = (one_hidden * 2 + costs[0, 1]) / 3  # weights 1/(T+1) for every count
+in_theory = (one_hidden + costs[0, 1]) / 3  # every count, 0 to 2, weighs 1/3
 print(f"entropy {entropy:.3f} nats; without 1/t by integration {in_theory:.3f}")
 assert abs(draws["(3) without 1/t"].mean() - in_theory) < 0.05
 assert in_theory < 0.6 * entropy
