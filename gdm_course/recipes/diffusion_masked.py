@@ -67,7 +67,7 @@ RECIPES = (
         minutes=4,
         **TEXT,
     ),
-    # The size and the steps of autoregressive/gpt-shakespeare: a bound beside an exact value.
+    # Size and steps of autoregressive/gpt-shakespeare: a bound beside an exact value.
     Recipe(
         name="diffusion/masked-shakespeare-gpu",
         args=(65, 256),
