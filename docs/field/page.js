@@ -62,8 +62,8 @@ function draw() {
       }
     }
   }
-  state.samples.forEach((x) => disc(x, 4, ORANGE));
-  state.points.forEach((x) => disc(x, 5, BLUE));
+  state.points.forEach((x) => disc(x, 6, BLUE));
+  state.samples.forEach((x) => disc(x, 3.5, ORANGE));
   if (state.cursor) disc(state.cursor, 9, BLACK, true);
   $("level-says").textContent =
     `log_snr ${logSnr.toFixed(1)}: signal ${alpha.toFixed(2)}, noise ${sigma.toFixed(2)}`;
