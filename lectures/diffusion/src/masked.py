@@ -7,7 +7,7 @@
 # a GPT cannot do.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes, and 5 further ·
+# 56 minutes, and 5 further ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
 # [exercise](../../exercises/diffusion/masked.ipynb) ·
 # [solution](../../solutions/diffusion/masked.ipynb)
@@ -403,7 +403,7 @@ def draw_steps(steps):
     x = quick.sample(4000, steps)
     seen = (32 * x[:, 0] + x[:, 1]).bincount(minlength=1024).view(32, 32) / 4000
     kl = (p * (p / law).log()).sum()
-    titles = (f"drawn in {steps} steps", f"(6): KL {kl:.4f} nats")
+    titles = (f"drawn, steps = {steps}", f"(6): KL {kl:.4f} nats")
     for ax, q in zip(plot.panels(*titles, width=3.6), (seen, law)):
         ax.imshow(q.T, origin="lower", cmap="Blues", vmax=p.max().item())
 
@@ -517,7 +517,7 @@ block = d.network(net.blocks, f"{len(net.blocks)} blocks, open attention", (4, 0
 end = d.network(net.norm, "norm", (5, 0))
 read = d.box("compare with\nevery token", (6, 0), "operation")
 d.arrow(codes, token)
-d.arrow(codes, start)
+d.arrow(codes, start, via=[(0, 1)])
 d.arrow(token, add)
 d.arrow(start, add)
 d.arrow(add, block, "$h$", seen.first("embed").result)
@@ -577,8 +577,8 @@ if full_run():
 
 # %% [markdown]
 # The exact value lies between both others at every step, and above the entropy: no model can be
-# better than the truth. The bound comes down to the exact value as the two orders
-# learn to agree.
+# better than the truth. The bound stays close to it; it is furthest away where the two
+# orders disagree most.
 #
 # **Question.** A GPT reports 1.50 nats per character, a masked diffusion 1.60 on the same
 # text. Is the GPT the better model of the text?
@@ -613,7 +613,7 @@ def reported(model, x, weighted=True):
 
 
 seed_everything(0)
-rows = Categorical(p.flatten()).sample((200_000,))
+rows = Categorical(p.flatten()).sample((20_000,))
 with torch.no_grad():
     draws = {
         "(3) without 1/t": reported(truth, pairs[rows], weighted=False),
@@ -627,7 +627,7 @@ for name, v in draws.items():
     )
 in_theory = (one_hidden + costs[0, 1]) / 3  # every count, 0 to 2, weighs 1/3
 print(f"entropy {entropy:.3f} nats; without 1/t by integration {in_theory:.3f}")
-assert abs(draws["(3) without 1/t"].mean() - in_theory) < 0.05
+assert abs(draws["(3) without 1/t"].mean() - in_theory) < 0.15
 assert in_theory < 0.6 * entropy
 assert draws["(4), as in elbo"].std() < draws["(3)"].std()
 
@@ -642,7 +642,7 @@ assert draws["(4), as in elbo"].std() < draws["(3)"].std()
 # repair is the weight. It has a price: for small $t$ it is huge, so that draws of (3) vary
 # more. Counting, as in (4), integrates the time away, and the deviation falls.
 #
-# **Change** `200_000` to `200` and run the cell again, a few times. Which of the two right
+# **Change** `20_000` to `200` and run the cell again, a few times. Which of the two right
 # figures would you trust?
 #
 # <details><summary>Answer</summary>
@@ -732,7 +732,14 @@ here = bound_nats(painter, x_test, budget(3000, 300))
 print(f"bound on test digits {here.value:.1f} +- {here.error:.1f} nats;", end=" ")
 print(f"uniform guess {64 * math.log(17):.1f}")
 if full_run():
-    assert here.value < 150
+    assert here.value < 130
+if checkpoints.available("diffusion/ddpm-digits"):
+    bits = next(f for f in checkpoints.card("diffusion/ddpm-digits")["figures"])
+    print(
+        f"DDPM's checkpoint: {bits['value'] * 64 * math.log(2):.1f} nats (bound), of ",
+        end="",
+    )
+    print(f"{bits['value']:.2f} bits/dim")
 for name, kind in (
     ("diffusion/masked-binarized-mnist", "bound"),
     ("autoregressive/made-mnist-cpu", "exact"),
@@ -742,7 +749,7 @@ for name, kind in (
         print_card(name, kind)
 
 # %% tags=["fold"]
-# @title Upper halves of test digits, and three ways to go on; samples in 1, 4 and all steps
+# @title Upper halves of test digits, three ways to go on; samples in 1, 4 and all steps
 name = "diffusion/masked-digits"
 if checkpoints.available(name):
     painter = checkpoints.load(name)
@@ -804,7 +811,7 @@ for ax, rows in zip(plot.panels(*titles, width=5, height=2.6), (tiles, drawn)):
 # The sampler's exact probability is a mean over orders. The mean of $k$ random orders, in
 # the logarithm, is again a bound, and a tighter one (as with the importance weights of an
 # autoencoder). Six orders of three tokens are all there are, so the end is known. The
-# network here has random weights: its orders disagree as much as they can.
+# network here has random weights, so that its orders disagree.
 
 # %%
 seed_everything(4)
@@ -825,8 +832,8 @@ for k in (1, 2, 4, 16, 64):
 assert all(a > b for a, b in pairwise(gaps))
 
 # %% [markdown]
-# The gap falls about like $1/k$ once $k$ is large. A bound of one order is cheap, one of 64
-# orders costs 64 times as many questions.
+# The gap falls towards 0. A bound of one order is cheap, one of 64 orders costs 64 times as
+# many questions.
 
 # %% [markdown]
 # ## Further: surest first
