@@ -54,10 +54,9 @@ def table() -> Iterator[str]:
         speed = x.numel() / (time.process_time() - start)
         with torch.no_grad():
             judged = -gpt.log_prob(x).mean().item() / T
-        yield (
-            f"{name:22s} {speed:8.0f} tokens per CPU second; the GPT says {judged:.2f} nats "
-            f"per character; entropy of characters {spread(x):.2f}"
-        )
+        judge = f"the GPT says {judged:.2f} nats per character"
+        variety = f"entropy of characters {spread(x):.2f}"
+        yield f"{name:22s} {speed:6.0f} tokens per CPU second; {judge}; {variety}"
 
 
 if __name__ == "__main__":
