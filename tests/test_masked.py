@@ -21,6 +21,8 @@ from gdm_course.diffusion.masked import (
 )
 from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText
 from gdm_course.diffusion.masked_nets import BidirectionalGPT, OpenAttention, TrueGuesses
+from gdm_course.evaluation.chains import bound_nats, bound_per_token
+from gdm_course.scale.data import image_codes, pixel_codes
 
 
 def law(K: int = 3, T: int = 3, seed: int = 0) -> Tensor:
@@ -115,6 +117,26 @@ def test_the_data_in_grid_have_the_entropy_that_the_bound_says():
     assert abs((p.flatten() * bound).sum() - entropy) < 1e-6
     free = by_counts(model, x, lambda m: 1 / 3)  # E_t of the sum, 1 / t forgotten
     assert (p.flatten() * free).sum() < 0.6 * entropy
+
+
+def test_figures_are_in_nats_of_an_example_and_of_a_token():
+    p = law()
+    rows = torch.multinomial(
+        p.flatten(), 4000, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
+    torch.manual_seed(0)
+    whole = bound_nats(exact(p), every(3, 3)[rows], 8000)
+    entropy = -(p * p.log()).sum()
+    assert abs(whole.value - entropy) < 5 * whole.error < 0.2
+    torch.manual_seed(0)
+    token = bound_per_token(exact(p), every(3, 3)[rows], 8000)
+    assert token == pytest.approx((whole.value / 3, whole.error / 3))
+
+
+def test_pixels_are_the_pictures_row_by_row():
+    flat, pictures = pixel_codes("digits"), image_codes("digits")
+    assert torch.equal(flat.test[:, 8:16], pictures.test[:, 0, 1])
+    assert flat.source == pictures.source
 
 
 # Hiding -----------------------------------------------------------------------------------

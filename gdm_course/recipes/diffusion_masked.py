@@ -83,7 +83,6 @@ RECIPES = (
         public=Public("1.4697", "nanoGPT, no diffusion; 3 min of an A100"),
         device="gpu",
         minutes=2,
-        priority=24,
         keep=False,
         **TEXT,
     ),
