@@ -36,7 +36,7 @@ RECIPES = (
         steps=1500,
         batch=128,
         every=500,
-        goal=110,
+        goal=85,
         minutes=3,
         **PIXELS,
     ),
