@@ -639,8 +639,9 @@ assert draws["(4), as in elbo"].std() < draws["(3)"].std()
 #
 # The best network is the same for both: each guess is judged by its own cross-entropy,
 # whatever its weight. So samples look fine, and nothing warns the reader of the table. The
-# repair is the weight. It has a price: for small $t$ it is huge, so that draws of (3) vary
-# more. Counting, as in (4), integrates the time away, and the deviation falls.
+# repair is the weight. It has a price: for small $t$ it is huge. The square of $1/t$, times
+# the chance $t$ that a token is hidden, is $1/t$, and its integral is infinite: so is the variance of
+# (3). Counting, as in (4), integrates the time away, and the deviation falls.
 #
 # **Change** `20_000` to `200` and run the cell again, a few times. Which of the two right
 # figures would you trust?
@@ -708,8 +709,9 @@ else:
 
 # %% [markdown]
 # The figures of the two models are of different kinds, as the brackets say, and the sizes
-# differ, too. Nothing was trained for the gap: a masked diffusion is trained on all gaps
-# there are.
+# differ, too. After so few minutes the masked one is far behind: its fillings show that it
+# has hardly learned words. How much of the distance is the bound's, the figures cannot tell. Nothing was trained
+# for the gap: a masked diffusion is trained on all gaps there are.
 
 # %% [markdown]
 # ## 9. Pixels
