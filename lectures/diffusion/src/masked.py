@@ -687,7 +687,7 @@ if checkpoints.available(bard) and download.here("shakespeare"):
     print_card(gpt, "exact")
     print_card(bard, "bound")
     writer, plays = checkpoints.load(bard), text.shakespeare()
-    x = plays.encode(plays.test)[: 128 * 200].view(200, 128)[: budget(200, 4)]
+    x = plays.encode(plays.test)[: 128 * 100].view(100, 128)[: budget(100, 4)]
     gap, seen = range(58, 70), torch.ones(128, dtype=torch.bool)
     seen[58:70] = False
     with torch.no_grad(), evaluating(writer):
