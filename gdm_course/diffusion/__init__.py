@@ -32,7 +32,7 @@ def models() -> dict[str, Example]:
         **streams(),
         **steered(),
         **palettes(),
-        **masked(),
+        **tokens(),
     }
 
 
@@ -123,7 +123,7 @@ def streams() -> dict[str, Example]:
     }
 
 
-def masked() -> dict[str, Example]:
+def tokens() -> dict[str, Example]:
     """Return the models of the unit masked."""
     from gdm_course.diffusion.masked import MaskedDiffusion
     from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText
