@@ -80,6 +80,7 @@ def course(tmp_path_factory, root):
     (mini / "docs").mkdir()
     for name in ("conf.py", "site.css"):
         shutil.copy(root / "docs" / name, mini / "docs")
+    shutil.copytree(root / "docs" / "field", mini / "docs" / "field")
     return mini
 
 
@@ -201,6 +202,12 @@ def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(built):
             target = link["href"].partition("#")[0]
             if target and "://" not in target:
                 assert (path.parent / target).is_file(), link
+
+
+def test_the_front_page_leads_to_the_page_on_which_readers_draw(built):
+    assert page("index.html").select_one('a[href="_static/field.html"]')
+    for name in ("field.html", "field.js", "page.js"):
+        assert (site.SITE / "_static" / name).is_file()
 
 
 def test_the_plain_notebook_can_be_downloaded_or_opened_in_colab(built, course):

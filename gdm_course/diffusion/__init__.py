@@ -32,6 +32,7 @@ def models() -> dict[str, Example]:
         **streams(),
         **steered(),
         **palettes(),
+        **tokens(),
     }
 
 
@@ -119,4 +120,18 @@ def streams() -> dict[str, Example]:
         "EDM": Example(partial(plane, EDM, solver=quick), (3,), draw=few),
         "PlaneSDE": Example(moved, (3,), draw=few),
         "ImageEDM": Example(partial(ImageEDM, shape, 5, width=4), shape, K=5, draw=few),
+    }
+
+
+def tokens() -> dict[str, Example]:
+    """Return the models of the unit masked."""
+    from gdm_course.diffusion.masked import MaskedDiffusion
+    from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText
+
+    few = {"layers": 1, "heads": 2, "width": 8, "dropout": 0.2}
+    table = lambda: MaskedDiffusion(nn.Embedding(4, 3), 2, 3)  # noqa: E731
+    return {
+        "MaskedDiffusion": Example(table, (2,), K=3),
+        "MaskedText": Example(partial(MaskedText, 5, 6, **few), (6,), K=5),
+        "MaskedPixels": Example(partial(MaskedPixels, (4, 4), 5, width=4), (16,), K=5),
     }

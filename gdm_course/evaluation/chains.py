@@ -57,3 +57,21 @@ def moons_excess(model: nn.Module, known: tuple[Tensor, Tensor]) -> Estimate:
 def bells_excess(model: nn.Module, known: tuple[Tensor, Tensor]) -> Estimate:
     """`excess` on the eight bells; of pairs of points and log p, the points count."""
     return excess(model, known[0], "eight_gaussians")
+
+
+def bound_nats(model: nn.Module, x: Tensor, least: int = 10_000) -> Estimate:
+    """Return the mean of -elbo in nats per example, drawn `least` times over all of them.
+
+    Args:
+        model: anything with `elbo(x) -> (B,)`.
+        x: examples (N, *D).
+        least: draws over all examples, at least.
+    """
+    times = -(-least // len(columns(x)[0]))
+    return estimate(-torch.stack([elbos(model, x, 100) for _ in range(times)]).mean(0))
+
+
+def bound_per_token(model: nn.Module, x: Tensor, least: int = 4000) -> Estimate:
+    """Return `bound_nats` of sequences (N, T) divided by T: nats per token."""
+    value, error = bound_nats(model, x, least)
+    return Estimate(value / x.shape[1], error / x.shape[1])

@@ -31,6 +31,8 @@ from gdm_course.source import ROOT
 SOURCE = BUILD / "site-source"
 SITE = BUILD / "site"
 LIMIT = 8e6  # bytes of a page with its pictures
+FIELD = """<a href="_static/field.html">Draw a cloud of points</a>, see the best denoiser's
+field at every noise level, and run samples through it."""
 THEME = 3e5  # bytes of a page that are not of its notebook, at most
 
 
@@ -45,6 +47,8 @@ def index(course: Course) -> str:
     parts = [f"# {course.title}", subtitle]
     if (ROOT / "docs" / "gallery.png").is_file():
         parts.append("![one data set, every family](_static/gallery.png)")
+    if (ROOT / "docs" / "field").is_dir():
+        parts.append(FIELD)
     parts.append(pages.toctree(["lectures/index"], ":maxdepth: 1"))
     for family, name in course.families.items():
         units = [f"lectures/{u.key}" for u in course.written() if u.family == family]
@@ -61,6 +65,8 @@ def lay_out(course: Course, smoke: bool) -> list[Run]:
     for name in ("site.css", "gallery.png"):
         if (ROOT / "docs" / name).is_file():
             shutil.copy(ROOT / "docs" / name, static)
+    if (ROOT / "docs" / "field").is_dir():  # needs no network
+        shutil.copytree(ROOT / "docs" / "field", static, dirs_exist_ok=True)
     solutions = with_solutions()
     first = nbformat.read(ROOT / "lectures" / "index.ipynb", as_version=4)
     _put(pages.front(first, solutions), "lectures/index.ipynb")

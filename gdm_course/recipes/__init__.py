@@ -8,6 +8,7 @@ from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
     diffusion_guidance,
+    diffusion_masked,
     diffusion_score_sde,
     energy_boltzmann,
     energy_langevin,
@@ -55,6 +56,7 @@ RECIPES = (  # in the course's order
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
     *diffusion_guidance.RECIPES,
+    *diffusion_masked.RECIPES,
     *features.RECIPES,
 )
 

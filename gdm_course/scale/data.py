@@ -50,6 +50,12 @@ def image_codes(name: str) -> Splits:
     return Splits(data.x_train, data.x_valid, data.x_test, data.source)
 
 
+def pixel_codes(name: str) -> Splits:
+    """Load images as vectors of codes, 0 to levels - 1, uint8 (N, D)."""
+    data = image_codes(name)
+    return Splits(*(x.flatten(1) for x in (data.train, data.valid, data.test)), data.source)
+
+
 def text_windows(name: str, T: int) -> Splits:
     """Load a text by the name of its function in `data.text`, as windows of T characters.
 

@@ -18,6 +18,7 @@ from tests.benchmarks import (
     energy,
     gan,
     gpt,
+    masked,
     pixelcnn,
     planar,
     quantisers,
@@ -193,6 +194,7 @@ def ratios() -> Iterator[Ratio]:
     yield from nade()
     yield from pixelcnn.ratios()
     yield from gpt.ratios()
+    yield from masked.ratios()
     yield from sound.ratios()
     yield from planar.ratios()
     yield from energy.ratios()

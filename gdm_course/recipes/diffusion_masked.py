@@ -1,0 +1,89 @@
+"""Recipes of the unit diffusion/masked. The bound is an upper one for -log p.
+
+Times of recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
+"""
+
+from gdm_course.recipes.settings import Metric, Public, Recipe
+
+BOUND = Metric("bound", "evaluation.chains.bound_nats", "nats")
+PER_TOKEN = Metric("bound", "evaluation.chains.bound_per_token", "nats per character")
+PIXELS = {
+    "unit": "diffusion/masked",
+    "model": "diffusion.masked_models.MaskedPixels",
+    "metrics": (BOUND,),
+    "lr": 3e-3,
+    "warmup": 50,
+    "clip": 1.0,
+    "ema": 0.99,
+}
+TEXT = {
+    "unit": "diffusion/masked",
+    "model": "diffusion.masked_models.MaskedText",
+    "data": "scale.data.text_windows",
+    "metrics": (PER_TOKEN,),
+    "optimizer": "muon.muon",
+    "weight_decay": 0.1,
+    "warmup": 100,
+}
+
+RECIPES = (
+    Recipe(
+        name="diffusion/masked-digits",
+        args=((8, 8), 17),
+        kwargs={"width": 10, "dropout": 0.1},
+        data="scale.data.pixel_codes",
+        data_args=("digits",),
+        steps=1500,
+        batch=128,
+        every=500,
+        goal=85,
+        minutes=3,
+        **PIXELS,
+    ),
+    Recipe(
+        name="diffusion/masked-binarized-mnist",
+        args=((28, 28), 2),
+        kwargs={"width": 8, "mult": (1, 2, 2)},
+        data="scale.data.binary_images",
+        data_args=("binarized_mnist",),
+        steps=800,
+        batch=64,
+        every=400,
+        goal=100,
+        minutes=4,
+        **PIXELS,
+    ),
+    # A third of the weights of our GPT, so that the file is small enough.
+    Recipe(
+        name="diffusion/masked-shakespeare",
+        args=(65, 128),
+        kwargs={"layers": 4, "heads": 4, "width": 72},
+        data_args=("shakespeare", 128),
+        steps=2000,
+        batch=16,
+        lr=1e-2,
+        every=400,
+        goal=1.75,
+        minutes=4,
+        **TEXT,
+    ),
+    # Size and steps of autoregressive/gpt-shakespeare: a bound beside an exact value.
+    Recipe(
+        name="diffusion/masked-shakespeare-gpu",
+        args=(65, 256),
+        kwargs={"layers": 6, "heads": 6, "width": 384, "dropout": 0.1},
+        data_args=("shakespeare", 256),
+        steps=3000,
+        batch=64,
+        lr=5e-3,
+        every=500,
+        precision="bf16-mixed",
+        goal=1.67,
+        stretch=1.57,
+        public=Public("1.4697", "nanoGPT, no diffusion; 3 min of an A100"),
+        device="gpu",
+        minutes=2,
+        keep=False,
+        **TEXT,
+    ),
+)

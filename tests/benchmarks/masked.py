@@ -1,0 +1,63 @@
+"""Masked diffusion against a GPT's cached generation: tokens per second, and nats.
+
+`python -m tests.benchmarks.masked` prints the table of both checkpoints. What a judge says
+of samples is no likelihood of the model: few steps can look likely and be monotonous.
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gdm_course import checkpoints
+from gdm_course.autoregressive.gpt import GPT
+from gdm_course.diffusion.masked_models import MaskedText
+from tests.benchmarks.harness import Ratio, compare
+
+K, T, N = 65, 128, 16
+SHAPE = {"layers": 4, "heads": 4, "width": 128}
+STEPS = (8, 32, None)  # None: one by one
+
+
+def ratios() -> Iterator[Ratio]:
+    """Equal networks, equal length: how many times as fast masked sampling is."""
+    torch.manual_seed(0)
+    gpt, masked = GPT(K, T, **SHAPE).eval(), MaskedText(K, T, **SHAPE).eval()
+    for steps in STEPS:
+        yield compare(
+            f"masked diffusion, {N} x {T} tokens, {steps or T} steps",
+            lambda steps=steps: masked.sample(N, steps),
+            lambda: gpt.sample(N),
+            "GPT of the same size, with its cache",
+            repeat=3,
+        )
+
+
+def spread(x: Tensor) -> float:
+    """Entropy of the single tokens in nats: low where samples are monotonous."""
+    p = x.flatten().bincount(minlength=K) / x.numel()
+    return -torch.special.xlogy(p, p).sum().item()
+
+
+def table() -> Iterator[str]:
+    """One line for each way to sample from the checkpoints."""
+    gpt = checkpoints.load("autoregressive/gpt-shakespeare-cpu").eval()
+    masked = checkpoints.load("diffusion/masked-shakespeare").eval()
+    ways = {"GPT, with its cache": lambda: gpt.sample(N, length=T)}
+    for steps in STEPS:
+        ways[f"masked, {steps or T} steps"] = lambda s=steps: masked.sample(N, s)
+    for name, draw in ways.items():
+        torch.manual_seed(0)
+        start = time.process_time()
+        x = draw()
+        speed = x.numel() / (time.process_time() - start)
+        with torch.no_grad():
+            judged = -gpt.log_prob(x).mean().item() / T
+        judge = f"the GPT says {judged:.2f} nats per character"
+        variety = f"entropy of characters {spread(x):.2f}"
+        yield f"{name:22s} {speed:6.0f} tokens per CPU second; {judge}; {variety}"
+
+
+if __name__ == "__main__":
+    print("\n".join(table()))
