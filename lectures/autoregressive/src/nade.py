@@ -45,12 +45,12 @@ from gdm_course import (
     validate,  # refuses, in one sentence, what does not fit
 )
 from gdm_course import plotting as plot
+from gdm_course.autoregressive import made as masking
 from gdm_course.autoregressive.made import (
     an_order,
     as_bits,
     draw_bit,
     draw_orders,
-    fill,
 )
 from gdm_course.autoregressive.nade import RNADE
 from gdm_course.data import images, toy
@@ -60,6 +60,7 @@ from gdm_course.training import budget, forever, full_run, generator, seed_every
 from gdm_course.widgets import play, watch
 
 plot.style()
+fill = masking.fill  # draws with every hidden unit computed once; shown after the summary
 
 # %% [markdown]
 # ## 1. The question
@@ -714,7 +715,7 @@ def complete(model, digit, given, n=8):
         bit = next(known, None)
         return draw_bit(logits) if bit is None else torch.full((n,), bit)
 
-    return fill(model.net, degrees(order, model.net.hidden), n, draw)
+    return masking.fill(model.net, degrees(order, model.net.hidden), n, draw)
 
 
 seed_everything(0)
