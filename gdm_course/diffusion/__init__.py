@@ -32,6 +32,7 @@ def models() -> dict[str, Example]:
         **streams(),
         **steered(),
         **palettes(),
+        **matched(),
     }
 
 
@@ -119,4 +120,24 @@ def streams() -> dict[str, Example]:
         "EDM": Example(partial(plane, EDM, solver=quick), (3,), draw=few),
         "PlaneSDE": Example(moved, (3,), draw=few),
         "ImageEDM": Example(partial(ImageEDM, shape, 5, width=4), shape, K=5, draw=few),
+    }
+
+
+def matched() -> dict[str, Example]:
+    """Return the models of the unit flow_matching."""
+    from gdm_course.diffusion import flow_matching
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.flows.ode import Fixed, rk4_step
+
+    few, quick = {"steps": 3}, Fixed(rk4_step, 4)
+
+    def plane(kind: type, **more) -> nn.Module:
+        return kind(Denoiser(3, hidden=8, depth=1), (3,), solver=quick, **more)
+
+    flow, source = flow_matching.FlowMatching, flow_matching.NormalSource
+    pairs = partial(plane, flow, coupling=flow_matching.optimal)
+    return {
+        "NormalSource": Example(partial(source, (3,)), (3,)),
+        "FlowMatching": Example(partial(plane, flow), (3,), draw=few),
+        "FlowMatching of the nearest": Example(pairs, (3,), draw=few),
     }
