@@ -23,6 +23,7 @@ from gdm_course.diffusion.schedule import noise_like, rowwise
 from gdm_course.diffusion.score_sde import standard_normal, strata
 from gdm_course.flows.continuous import NeuralODE, unit_vectors
 from gdm_course.flows.ode import Fixed, Solver, rk4_step
+from gdm_course.flows.solver_error import accountable
 from gdm_course.learning import evaluating
 from gdm_course.nets import precise
 
@@ -80,6 +81,7 @@ class NormalSource(nn.Module):
         return standard_normal(validate.points(z, self.mean.shape, self.mean, name="z"))
 
 
+@accountable
 class FlowMatching(nn.Module):
     """A velocity that carries data to a source and back: Trainable, Sampler and Density.
 
@@ -123,10 +125,12 @@ class FlowMatching(nn.Module):
         t = self.times(len(x0)).to(x0)
         return (self.velocity(between(x0, x1, t), t) - (x1 - x0)).square().mean()
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Draw a partner from the source for every row, and `match` them: ()."""
+    def loss(self, x: Tensor, x1: Tensor | None = None) -> Tensor:
+        """Draw a partner for every row, unless all are given, and `match` them: ()."""
         x = validate.points(x, self.shape, self)
-        return self.match(x, self.coupling(x, self.draw(len(x))))
+        if x1 is None:
+            x1 = self.coupling(x, self.draw(len(x)))
+        return self.match(x, validate.points(x1, self.shape, self, name="x1"))
 
     def draw(self, n: int) -> Tensor:
         """Draw n points of the source, as the model's numbers are: (n, *D)."""
