@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gdm_course.chance import own_chance
 from gdm_course.flows.ode import DormandPrince, Fixed, Solver
+from gdm_course.learning import taught
 
 TOLERANCE = 0.02  # of log p in nats per dimension, or 2 % of it where it is large
 ROWS = 32
@@ -82,14 +83,14 @@ def solver_error(model: nn.Module, x: Tensor) -> Tensor | None:
 def accountable(cls: type) -> type:
     """Make `log_prob` of a class say so if its solver's error is beyond `TOLERANCE`.
 
-    It is looked at where somebody measures, not in every step of training.
+    It is looked at where somebody measures, not in the loss of a step of training.
     """
     log_prob: LogProb = cls.log_prob
 
     @wraps(log_prob)
     def told(self: nn.Module, x: Tensor) -> Tensor:
         log_p = log_prob(self, x)
-        if not (self.training and torch.is_grad_enabled()):
+        if not taught(self):
             warn(self, compared(log_prob, self, x), log_p.detach(), x[0].numel())
         return log_p
 
