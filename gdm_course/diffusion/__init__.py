@@ -128,7 +128,7 @@ def matched() -> dict[str, Example]:
     from gdm_course.diffusion import flow_matching
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.dit import PictureFlow
-    from gdm_course.diffusion.latent_flow import LatentFlow
+    from gdm_course.diffusion.latent_flow import FlowPrior, LatentFlow
     from gdm_course.diffusion.reflow import PlaneFlow
     from gdm_course.vae.vae import VAE
 
@@ -137,6 +137,9 @@ def matched() -> dict[str, Example]:
 
     def plane(D: int = 3, **more) -> nn.Module:
         return flow(Denoiser(D, **small), (D,), **more)
+
+    def bare() -> nn.Module:
+        return flow_matching.VelocityNetwork(Denoiser(3, **small), (3,))
 
     def latent() -> nn.Module:
         return LatentFlow(VAE(4, latent=2, hidden=(6,)), plane(2), 0.1, 1.5)
@@ -147,9 +150,11 @@ def matched() -> dict[str, Example]:
     scaled = partial(PlaneFlow, 3, shift=0.5, scale=2.0, **small)
     return {
         "NormalSource": Example(partial(source, (3,)), (3,)),
+        "VelocityNetwork": Example(bare, (3,)),
         "FlowMatching": Example(plane, (3,), draw=few),
         "FlowMatching of the nearest": Example(pairs, (3,), draw=few),
         "PlaneFlow": Example(scaled, (3,), draw=few),
+        "FlowPrior": Example(lambda: FlowPrior(plane(2), 0.1, 1.5), (2,), draw=few),
         "LatentFlow": Example(latent, (4,), K=2, draw=few),
         "PictureFlow": Example(pictures, shape, K=5, classes=3, draw=few),
     }

@@ -54,6 +54,15 @@ class AdaBlock(nn.Module):
         return h + open_c * self.think(self.norm(h) * (1 + c) + d)
 
 
+def divided(shape: Sequence[int], patch: int) -> tuple[int, int, int]:
+    """Return (C, H, W) if patches of this side fill it."""
+    validate.at_least(1, shape=tuple(shape), patch=patch)
+    C, H, W = shape
+    if H % patch or W % patch:
+        raise ValueError(f"patch is {patch}: expected a divisor of both {H} and {W}")
+    return C, H, W
+
+
 class DiT(nn.Module):
     """Diffusion transformer of pictures: (x, log_snr, y) -> (B, C, H, W).
 
@@ -68,12 +77,10 @@ class DiT(nn.Module):
         self, shape: Sequence[int], *, patch=4, width=128, depth=6, heads=4, classes=0
     ):
         super().__init__()
-        validate.at_least(1, shape=tuple(shape), patch=patch, width=width, depth=depth)
+        C, H, W = divided(shape, patch)
+        validate.at_least(1, width=width, depth=depth)
         validate.at_least(0, classes=classes)
-        C, H, W = shape
-        if H % patch or W % patch:
-            raise ValueError(f"patch is {patch}: expected a divisor of both {H} and {W}")
-        self.patch, self.classes, self.shape = patch, classes, tuple(shape)
+        self.patch, self.classes, self.shape = patch, classes, (C, H, W)
         self.cut = nn.Conv2d(C, width, patch, patch)
         self.place = nn.Parameter(torch.randn(H * W // patch**2, width) / math.sqrt(width))
         self.time = nn.Sequential(Waves(8), mlp((16, width, width)))
@@ -117,8 +124,7 @@ class PictureFlow(nn.Module):
 
     Args:
         shape: of a picture (C, H, W); K: number of values of a pixel.
-        drop: share of labels that training hides.
-        steps: of Runge-Kutta, for the bound.
+        drop: share of labels that training hides; steps: of Runge-Kutta, for the bound.
         net: more about the network, see `DiT`: patch, width, depth, heads, classes.
     """
 
@@ -129,14 +135,13 @@ class PictureFlow(nn.Module):
 
     def flow(self, y: Tensor | None = None) -> FlowMatching:
         """Return the flow of pictures with the labels y (B,), or of all pictures."""
-        how = {"probes": rademacher, "solver": Fixed(rk4_step, self.steps)}
-        flow = FlowMatching(Labelled(self.net, y), self.shape, **how)
-        return flow.to(next(self.parameters())).train(self.training)
+        net, solver = Labelled(self.net, y), Fixed(rk4_step, self.steps)
+        flow = FlowMatching(net, self.shape, probes=rademacher, solver=solver)
+        return flow.to(self.net.place).train(self.training)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the levels of codes, in the model's dtype: (B, C, H, W)."""
-        seen = self.decoder.embed(validate.shaped(x, self.shape))
-        return seen.to(validate.dtype_of(self))
+        return self.decoder.embed(validate.shaped(x, self.shape)).to(self.net.place)
 
     def loss(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the flow's loss, some labels hidden: (B, C, H, W), (B,) -> ()."""
@@ -144,8 +149,7 @@ class PictureFlow(nn.Module):
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return a draw's estimate of the bound without labels, in nats: (B,)."""
-        bin_ = 2 / (len(self.decoder.levels) - 1)
-        level = self.embed(x)
+        level, bin_ = self.embed(x), 2 / (len(self.decoder.levels) - 1)
         noisy = level + (torch.rand(x.shape).to(level) - 0.5) * bin_
         return self.flow().log_prob(noisy) + x[0].numel() * math.log(bin_)
 

@@ -26,53 +26,66 @@ def latent_scale(vae: LatentModel, x: Tensor) -> tuple[Tensor, Tensor]:
     return z.mean(0), z.std(0)
 
 
-class LatentFlow(nn.Module):
-    """A trained VAE whose prior is a flow: Trainable (the flow alone), Sampler, a bound.
+class FlowPrior(nn.Module):
+    """A flow of u = (z - shift) / scale as a density of z: a Density and a Sampler.
 
-    The flow sees u = (z - shift) / scale, so that
-        log p(z) = log p_flow(u) - sum_k log scale_k.
+    log p(z) = log p_flow(u) - sum_k log scale_k.
 
     Args:
-        vae: keeps its weights as they are.
         flow: of u, shape (K,).
         shift, scale: of z, (K,) or numbers; see `latent_scale`.
     """
 
-    def __init__(
-        self,
-        vae: LatentModel,
-        flow: FlowMatching,
-        shift: Tensor | float = 0.0,
-        scale: Tensor | float = 1.0,
-    ):
+    def __init__(self, flow: FlowMatching, shift: Tensor | float, scale: Tensor | float):
         super().__init__()
-        self.vae, self.flow = vae.requires_grad_(False), flow
-        self.shape, (K,) = vae.shape, flow.shape
+        (K,), self.flow = flow.shape, flow
         self.register_buffer("shift", torch.as_tensor(shift).float().expand(K).clone())
         self.register_buffer("scale", torch.as_tensor(scale).float().expand(K).clone())
         if not (self.scale > 0).all():
             raise ValueError("scale has numbers that are not above 0: expected deviations")
 
+    def inside(self, z: Tensor) -> Tensor:
+        """Return u of z: (B, K) -> (B, K)."""
+        z = validate.points(z, self.flow.shape, self.shift, name="z")
+        return (z - self.shift) / self.scale
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z) in nats: (B, K) -> (B,)."""
+        return self.flow.log_prob(self.inside(z)) - self.scale.log().sum()
+
+    def sample(self, n: int, steps: int = 50) -> Tensor:
+        """Draw z (n, K)."""
+        return self.flow.sample(n, steps) * self.scale + self.shift
+
+
+class LatentFlow(nn.Module):
+    """A trained VAE whose prior is a flow: Trainable (the flow alone), Sampler, a bound.
+
+    Args:
+        vae: keeps its weights as they are.
+        flow, shift, scale: of the prior, see `FlowPrior`.
+    """
+
+    def __init__(self, vae: LatentModel, flow: FlowMatching, shift=0.0, scale=1.0):
+        super().__init__()
+        self.vae, self.shape = vae.requires_grad_(False), vae.shape
+        self.prior = FlowPrior(flow, shift, scale)
+
     def loss(self, x: Tensor) -> Tensor:
         """Return the flow's loss on one z ~ q(z | x) of every x: (B, *shape) -> ()."""
         with torch.no_grad(), evaluating(self.vae):
             z = self.vae.encode(x).sample()
-        return self.flow.loss((z - self.shift) / self.scale)
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        """Return log p(z) in nats: (B, K) -> (B,)."""
-        z = validate.points(z, self.flow.shape, self.shift, name="z")
-        return self.flow.log_prob((z - self.shift) / self.scale) - self.scale.log().sum()
+        return self.prior.flow.loss(self.prior.inside(z))
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return log p(x | z) + log p(z) - log q(z | x), z ~ q, a draw of (7): (B,)."""
         q = self.vae.encode(x)
         z = q.rsample()
-        return self.vae.log_likelihood(x, z) + self.log_prior(z) - q.log_prob(z)
+        return self.vae.log_likelihood(x, z) + self.prior.log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 50) -> Tensor:
         """Draw z by the flow, then x from p(x | z): (n, *shape)."""
-        z = self.flow.sample(n, steps) * self.scale + self.shift
+        z = self.prior.sample(n, steps)
         with evaluating(self.vae):
             return self.vae.decode(z).sample()
