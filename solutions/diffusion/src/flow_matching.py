@@ -8,6 +8,9 @@
 # depends on an unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb), [Flowing in time: continuous flows](../../lectures/flows/continuous.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb) ·
+# [lecture](../../lectures/diffusion/flow_matching.ipynb) ·
+# [exercise](../../exercises/diffusion/flow_matching.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
