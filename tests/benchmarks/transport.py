@@ -32,7 +32,7 @@ def couplings() -> Iterator[Ratio]:
         print(
             f"B = {B}: ours {length(x0, best):.4f}, torchcfm's draw {length(*theirs):.4f}"
         )
-        work = (lambda: optimal(x0, x1)), (lambda: plan.sample_plan(x0, x1))
+        work = partial(optimal, x0, x1), partial(plan.sample_plan, x0, x1)
         yield compare(f"optimal pairs, B = {B}", *work, "torchcfm with POT", goal=1)
 
 

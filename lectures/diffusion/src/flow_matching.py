@@ -690,18 +690,20 @@ prior = checkpoints.load("diffusion/latent-mnist")
 prior.probes = rademacher  # the trace, estimated: 32 times cheaper
 digits = images.load("binarized_mnist").x_test.flatten(1).float()
 digits = digits[torch.randperm(len(digits), generator=generator(8))[: budget(2000, 100)]]
-latent = LatentFlow(vae, prior)
 seed_everything(7)
 with torch.no_grad():
     codes = vae.encode(digits).sample()
-    gain = latent.elbo(digits) - vae.elbo(digits)
+    gain = prior.log_prob(codes) - vae.prior.log_prob(codes)  # only this differs in (7)
+    bound = LatentFlow(vae, prior).elbo(digits).mean().item()
 n = len(codes)
 draws = {"N(0, I)": torch.randn(n, 32), "flow": prior.sample(n, 40)}
 told = {name: classifier_two_sample(codes, z).share for name, z in draws.items()}
 for name, share in told.items():
     print(f"codes or {name}: {share:.3f} right")
 more, spread_of = gain.mean().item(), gain.std().item() / len(gain) ** 0.5
-print(f"the bound rises by {more:.2f} ± {spread_of:.2f} nats with the flow as the prior")
+print(
+    f"bound with the flow: {bound:.1f} nats, {more:.2f} ± {spread_of:.2f} more than without"
+)
 if full_run():
     assert more > 3 * spread_of and told["N(0, I)"] > told["flow"]
 
