@@ -418,15 +418,17 @@ ddpm = checkpoints.load("diffusion/eight-gaussians")  # it sees x / 1.4
 seed_everything(2)
 other = FlowMatching(DenoiserVelocity(ddpm.denoise), (2,))
 drawn = ddpm.decoder.show(other.sample(4000, 50)) / rms
-for name, x in {"DDPM as a flow": drawn, "our flow": flow.sample(4000, 50)}.items():
+clouds = {"DDPM as a flow": drawn, "our flow": flow.sample(4000, 50)}
+clouds["more of the truth"] = law.sample(4000, generator(11)).float()
+for name, x in clouds.items():
     energy = 1000 * energy_distance(x, x_test).item()
     print(f"{name}: energy distance {energy:.1f} / 1000")
-    assert energy < 25 or not full_run()
+    assert energy < 15 or not full_run()
 
 # %% [markdown]
 # The **energy distance** of two samples is $2\,\mathbb E|x-y|-\mathbb E|x-x'|-\mathbb
-# E|y-y'|$: 0 for equal laws alone. Times 1,000, two samples of 4,000 true points differ by less
-# than about 1.
+# E|y-y'|$: 0 for equal laws alone. Our estimate of it from samples has no bias, so it may be a
+# little below 0; the last line says how large chance is. All three are the same by this measure.
 #
 # **Any source.** Diffusion needs Gaussian noise. Flow matching needs samples: here two moons
 # are carried to the bells and back.
@@ -528,11 +530,8 @@ assert ways[256][0] < ways[16][0] < ways[1][0] and ways[256][1] < ways[1][1] / 1
 # compromise: the best partners within a group are not those of the whole density, and in many
 # dimensions random points are nearly equally far, so that little is gained.
 #
-# **Break it.** Now take few steps: the switch is `steps`.
-#
-# **Predict:** where does a *single* step (4) of our first flow lead, from $t=1$?
-#
-# How bent paths are has a number:
+# **Break it.** Sampling costs one evaluation a step, so take few: the switch is `steps`. Long
+# steps are wrong where paths bend. How bent paths are has a number:
 #
 # $$S=\frac{\int_0^1\mathbb E\,|\dot x_t-(x_1-x_0)|^2\,dt}{\mathbb E\,|x_1-x_0|^2}, \tag{6}$$
 #
@@ -577,6 +576,9 @@ def some_pairs(B, g):
 second, steps = fit(2000, draw=some_pairs)
 for _ in progress(steps, budget(2000, 5), "reflow"):
     pass
+
+# %% [markdown]
+# **Predict:** where does a *single* step (4) of the first flow lead, from $t=1$?
 
 # %%
 counts, models = (1, 2, 4, 10, 50), {"random": flow, "optimal": near, "reflow": second}
@@ -790,7 +792,7 @@ right = law.log_prob(sure).mean().item()
 print(f"exact: {right:.2f} nats")
 for k in (1, 2, 4, 8, 16, 64):
     solver = Fixed(rk4_step, k)
-    perfect = FlowMatching(DenoiserVelocity(best), (2,), solver=solver)
+    perfect = FlowMatching(DenoiserVelocity(best), (2,), solver=solver).double()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         said = perfect.log_prob(sure)
@@ -844,7 +846,7 @@ class AdaBlock(nn.Module):
 small = images.load("digits")
 seed_everything(9)
 how = {"patch": 2, "width": 64, "depth": 3, "heads": 4, "classes": 10}
-dit, n = PictureFlow((1, 8, 8), 17, **how), budget(700, 3)
+dit, n = PictureFlow((1, 8, 8), 17, **how), budget(400, 3)
 g = generator(10)
 rows = (torch.randint(len(small.x_train), (64,), generator=g) for _ in range(n))
 labelled = ((small.x_train[i], small.y_train[i]) for i in rows)
