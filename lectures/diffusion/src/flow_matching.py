@@ -358,14 +358,14 @@ d = schematics.Drawing(
     "log_snr, and its answer is compared with the direction of the line.",
     100,
 )
-x0, x1 = d.box("$x_0$", (0, 0), of=some), d.box("$x_1$", (0, 1), of=some)
-line = d.box("$(1-t)x_0+t\\,x_1$", (1, 0), "operation")
-way = d.box("$x_1-x_0$", (1, 1), "operation")
+pair, snr = d.box("$x_0,\\ x_1$", (0, 1), of=some), d.box("log_snr", (1, 0), of=level)
+line = d.box("$(1-t)x_0+t\\,x_1$", (1, 1), "operation")
+way = d.box("$x_1-x_0$", (1, 2), "operation")
 net, loss = (
-    d.network(shown, "Denoiser", (2, 0)),
-    d.box("squared error", (3, 0), "operation"),
+    d.network(shown, "Denoiser", (2, 1)),
+    d.box("squared error", (3, 1), "operation"),
 )
-d.arrow(x0, line, ""), d.arrow(x1, line, ""), d.arrow(x0, way, ""), d.arrow(x1, way, "")
+d.arrow(pair, line, ""), d.arrow(pair, way, ""), d.arrow(snr, net, "")
 d.arrow(line, net, "$z_t$", some), d.arrow(net, loss, "$v$", seen.first(shown).result)
 d.arrow(way, loss, "")
 d
@@ -832,7 +832,7 @@ class AdaBlock(nn.Module):
         super().__init__()
         self.told = zero_last(nn.Sequential(nn.SiLU(), nn.Linear(E, 6 * width)))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.attention = EveryWay(width, heads=heads)
+        self.attention = EveryWay(width, heads)
         self.think = mlp((width, 4 * width, width), nn.GELU)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
