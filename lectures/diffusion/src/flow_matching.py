@@ -360,7 +360,7 @@ d = schematics.Drawing(
 )
 pair, snr = d.box("$x_0,\\ x_1$", (0, 1), of=some), d.box("log_snr", (1, 0), of=level)
 line = d.box("$(1-t)x_0+t\\,x_1$", (1, 1), "operation")
-way = d.box("$x_1-x_0$", (1, 2), "operation")
+way = d.box("$x_1-x_0$", (0, 2), "operation")
 net, loss = (
     d.network(shown, "Denoiser", (2, 1)),
     d.box("squared error", (3, 1), "operation"),
