@@ -6,7 +6,7 @@
 # density, and can be straightened until one step is enough.
 
 # %% [markdown] tags=["nav"]
-# 53 minutes, and 8 further ·
+# 54 minutes, and 8 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb), [Flowing in time: continuous flows](../flows/continuous.ipynb), [What you do not see: the variational autoencoder](../vae/vae.ipynb) ·
 # [exercise](../../exercises/diffusion/flow_matching.ipynb) ·
 # [solution](../../solutions/diffusion/flow_matching.ipynb)
@@ -590,6 +590,8 @@ for name, model in models.items():
     table[name] = [1000 * energy_distance(x, x_test).item() for x in clouds]
     bends[name] = straightness(model.path(model.draw(2000), 50)).item()
     print(f"{name:8}", *(f"{e:7.1f}" for e in table[name]), f"  {bends[name]:.4f}")
+    astray = [(law.log_prob(x.double()) < -8).double().mean() for x in clouds]
+    print(f"{'  astray':8}", *(f"{share:7.1%}" for share in astray))
 if full_run():
     assert table["random"][0] > 500 and table["reflow"][0] < 25 and table["optimal"][0] < 60
     assert bends["random"] > 1 > 0.1 > bends["optimal"] and bends["reflow"] < 0.1
@@ -606,6 +608,9 @@ for ax, model in zip(plot.panels(*models, width=3), models.values()):
 # To the mean of all data, into the hole in the middle. At $t=1$ the place says nothing about
 # $x_0$, so that (5) is $z-\mathbb E[x_0]$ for every $z$. A path has to bend, for its first
 # direction is the same for all bells. </details>
+#
+# The energy distance is nearly blind to thin bridges between the bells. *Astray* counts points
+# where the truth has $\log p<-8$, so as good as none: one step still has more of them.
 #
 # The course's longer run of this, `diffusion/reflow-eight-gaussians`, learns from the pairs of
 # a diffusion (the table at the end has its figure). Reflow cannot be better than
@@ -683,8 +688,8 @@ class LatentFlow(nn.Module):
 
 # %% [markdown]
 # Both models are checkpoints: the VAE of the unit on VAEs, and a flow of its codes, a
-# perceptron. Can a classifier tell codes from draws of either prior? One half is what it gets
-# by guessing.
+# perceptron. Can a small classifier tell codes from draws of either prior? One half is what it
+# gets by guessing. And by how much does the flow raise the bound?
 
 # %%
 vae = checkpoints.load("vae/vae-mnist-cpu")
@@ -707,7 +712,7 @@ print(
     f"bound with the flow: {bound:.1f} nats, {more:.2f} ± {spread_of:.2f} more than without"
 )
 if full_run():
-    assert more > 3 * spread_of and told["N(0, I)"] > told["flow"]
+    assert more > 5 * spread_of and max(told.values()) < 0.6
 
 # %% tags=["fold"]
 # @title What the decoder makes of both priors
@@ -718,6 +723,10 @@ for ax, x in zip(plot.panels("z from N(0, I)", "z from the flow", width=4), pict
     plot.image_grid(x, ax, columns=8)
 
 # %% [markdown]
+# The classifier hardly can, and the pictures look alike: the codes of this VAE are *nearly*
+# $\mathcal N(0,I)$. The bound sees the difference at once, for it compares log densities of the
+# same codes.
+#
 # **Question.** By how much can a better prior raise the bound at most?
 #
 # <details><summary>Answer</summary>
@@ -732,7 +741,8 @@ for ax, x in zip(plot.panels("z from N(0, I)", "z from the flow", width=4), pict
 #   by regression, and the loss has a floor.
 # - With Gaussian noise as the source it is diffusion, rescaled; any other source will do.
 # - Partners may be chosen: optimal pairs in a batch make lines short and paths straight.
-# - Reflow trains on the ends of its own paths. Then one step is nearly as good as fifty.
+# - Reflow trains on the ends of its own paths. Then one step is nearly as good as fifty,
+#   by the energy distance.
 # - As the prior of a VAE a flow learns which codes are used, and the bound says by how much
 #   that helps.
 
