@@ -3,8 +3,6 @@
 References:
     Chen, Rubanova, Bettencourt, Duvenaud (2018). Neural ordinary differential equations.
         arXiv:1806.07366.
-    Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD: free-form continuous
-        dynamics for scalable reversible generative models. arXiv:1810.01367.
     Hutchinson (1990). A stochastic estimator of the trace of the influence matrix for
         Laplacian smoothing splines. Communications in Statistics.
 """
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.flows.ode import DormandPrince, Fixed, Solver, rk4_step
+from gdm_course.flows.solver_error import accountable
 from gdm_course.nets import mlp, zero_last
 
 
@@ -156,8 +155,7 @@ class ContinuousFlow(Flow):
 
     References:
         Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD: free-form
-            continuous dynamics for scalable reversible generative models.
-            arXiv:1810.01367.
+            continuous dynamics for scalable reversible generative models. arXiv:1810.01367.
     """
 
     def __init__(
@@ -217,3 +215,6 @@ class FFJORD(ContinuousFlow):
         self.ode.solver = Fixed(rk4_step, self.steps) if mode else exact
         self.ode.probes = rademacher if mode else unit_vectors
         return super().train(mode)
+
+
+accountable(ContinuousFlow)

@@ -7,6 +7,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
+    diffusion_flow_matching,
     diffusion_guidance,
     diffusion_masked,
     diffusion_score_sde,
@@ -55,6 +56,7 @@ RECIPES = (  # in the course's order
     *gan_cyclegan.RECIPES,
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
+    *diffusion_flow_matching.RECIPES,
     *diffusion_guidance.RECIPES,
     *diffusion_masked.RECIPES,
     *features.RECIPES,

@@ -14,7 +14,7 @@
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Diffusion without Gaussians: guess what is hidden](masked.ipynb)
+# next: [Straight to the point: flow matching](flow_matching.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

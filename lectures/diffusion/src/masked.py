@@ -12,7 +12,7 @@
 # [exercise](../../exercises/diffusion/masked.ipynb) ·
 # [solution](../../solutions/diffusion/masked.ipynb)
 #
-# previous: [Steering: guidance, Palette and RePaint](guidance.ipynb) ·
+# previous: [Straight to the point: flow matching](flow_matching.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]
