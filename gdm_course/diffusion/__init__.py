@@ -32,6 +32,7 @@ def models() -> dict[str, Example]:
         **streams(),
         **steered(),
         **palettes(),
+        **leaps(),
         **matched(),
     }
 
@@ -140,4 +141,27 @@ def matched() -> dict[str, Example]:
         "NormalSource": Example(partial(source, (3,)), (3,)),
         "FlowMatching": Example(partial(plane, flow), (3,), draw=few),
         "FlowMatching of the nearest": Example(pairs, (3,), draw=few),
+    }
+
+
+def leaps() -> dict[str, Example]:
+    """Return the models of the unit few_step."""
+    from gdm_course.diffusion.consistency import ConsistencyModel
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.mean_velocity import JumpNet
+    from gdm_course.diffusion.meanflow import ImprovedMeanFlow, MeanFlow
+    from gdm_course.diffusion.moment_matching import MomentMatching
+    from gdm_course.diffusion.shortcut import Shortcut
+
+    def plane(kind: type, **more) -> nn.Module:
+        return kind(JumpNet(3, hidden=8, depth=1), (3,), **more)
+
+    return {
+        "ConsistencyModel": Example(
+            lambda: ConsistencyModel(Denoiser(3, hidden=8, depth=1), N=5), (3,)
+        ),
+        "Shortcut": Example(partial(plane, Shortcut, K=3), (3,)),
+        "MeanFlow": Example(partial(plane, MeanFlow), (3,)),
+        "ImprovedMeanFlow": Example(partial(plane, ImprovedMeanFlow), (3,)),
+        "MomentMatching": Example(partial(plane, MomentMatching, M=2), (3,)),
     }

@@ -56,20 +56,17 @@ def pseudo_huber(a: Tensor, b: Tensor, c: float = 0.03) -> Tensor:
     return ((a - b).flatten(1).square().sum(1) + c * c).sqrt() - c
 
 
-class ConsistencyModel(nn.Module):
+class ConsistencyFunction(nn.Module):
     """A network that says where the ODE through a noisy point ends: one step is enough.
 
     f(z, s) = c_skip z - c_out net(c_in z, log_snr), as EDM's denoiser but for the boundary
-    f(z, low) = z. Trained without any ODE: two points with the same data and the same
-    noise, at neighbouring levels, are to end at the same place, equation (4).
+    f(z, low) = z.
 
     Args:
         net: (x, log_snr (B,), y=None) -> as x.
         shape: of one example; (net.D,) if None.
         sigma_data: standard deviation of the data.
         low, high: least and most noise.
-        N: number of levels; more of them are more exact, and train more slowly.
-        stop: False lets the gradient through the teacher, to see what stopping is for.
     """
 
     def __init__(
@@ -80,28 +77,49 @@ class ConsistencyModel(nn.Module):
         sigma_data: float = 1.0,
         low: float = 0.01,
         high: float = 20.0,
-        N: int = 40,
-        stop: bool = True,
     ):
         super().__init__()
         self.shape = (net.D,) if shape is None else tuple(shape)
-        validate.at_least(1, shape=self.shape), validate.at_least(2, N=N)
+        validate.at_least(1, shape=self.shape)
         if not (0 < low < high and sigma_data > 0):
             raise ValueError(
                 f"low={low}, high={high}, sigma_data={sigma_data}: expected 0 < low < high "
                 "and sigma_data > 0"
             )
-        self.net, self.sigma_data, self.N, self.stop = net, sigma_data, N, stop
-        self.low, self.high = low, high
+        self.net, self.sigma_data, self.low, self.high = net, sigma_data, low, high
 
     def forward(self, z: Tensor, s: Tensor | float, y: Tensor | None = None) -> Tensor:
-        """Return the end of the path through z: (B, *D), at the level s, a number or (B,)."""
+        """Return the end of the path through z at the level s, one or (B,): (B, *D)."""
         z = validate.points(z, self.shape, self, name="z", least=0)
         s = time_like(s, z)
         c_skip, c_out = boundary(s, self.low, self.sigma_data)
         log_snr = 2 * (self.sigma_data / s).log().flatten().expand(len(z))
         c_in = 1 / (s.square() + self.sigma_data**2).sqrt()
         return c_skip * z - c_out * precise(self.net(c_in * z, log_snr, y))
+
+
+class ConsistencyModel(ConsistencyFunction):
+    """Trained without any ODE: neighbours on one line of data and noise are to agree.
+
+    Args:
+        net, shape: as of `ConsistencyFunction`.
+        N: number of levels; more of them are more exact, and train more slowly.
+        stop: False lets the gradient through the teacher, to see what stopping is for.
+        more: sigma_data, low, high.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: Sequence[int] | None = None,
+        *,
+        N: int = 40,
+        stop: bool = True,
+        **more: float,
+    ):
+        super().__init__(net, shape, **more)
+        validate.at_least(2, N=N)
+        self.N, self.stop = N, stop
 
     def loss(self, x: Tensor) -> Tensor:
         """Return how far neighbours disagree, per difference of level: (B, *D) -> ()."""
@@ -117,9 +135,8 @@ class ConsistencyModel(nn.Module):
     def sample(self, n: int, steps: int = 1) -> Tensor:
         """Jump from noise to data, then so many times back to less noise: (n, *D)."""
         z = self.high * noise_for(self, n, self.shape)
-        first, *rest = karras_sigmas(
-            validate.count(steps, "steps", 1) + 1, self.low, self.high, math.inf
-        )[:-2]
+        n = validate.count(steps, "steps", 1) + 1
+        first, *rest = karras_sigmas(n, self.low, self.high, math.inf)[:-2]
         with evaluating(self):
             x = self(z, first)
             for s in rest:

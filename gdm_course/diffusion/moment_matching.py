@@ -60,6 +60,6 @@ def energy(a: Tensor, b: Tensor) -> Tensor:
 
 
 def spread(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean distance over all pairs, smooth at 0: (G, M, D), (G, M, D) -> (G,)."""
+    """Return the mean distance of all pairs, smooth at 0: (G, M, D), (G, M, D) -> (G,)."""
     gaps = (a[:, :, None] - b[:, None]).square().sum(-1)
     return (gaps + 1e-6).sqrt().mean((1, 2))
