@@ -29,7 +29,7 @@ class JumpNet(nn.Module):
     """
 
     def __init__(
-        self, D: int, *, hidden: int = 128, depth: int = 3, waves: int = 32, rate=4.0
+        self, D: int, *, hidden: int = 128, depth: int = 3, waves: int = 32, rate=2.0
     ):
         super().__init__()
         validate.at_least(1, D=D, hidden=hidden, depth=depth)

@@ -37,11 +37,12 @@ class MeanFlow(MeanVelocity):
         net: (z, t, r) -> u, see `MeanVelocity`.
         shape: of one example.
         same: share of a batch with r = t, where (8) is flow matching.
-        power: errors e are weighted by 1 / (|e|^2 + 0.01)^power: 0 is least squares.
+        power: errors e are weighted by 1 / (|e|^2 + 0.01)^power, as the
+            paper has it; 0 is least squares.
     """
 
     def __init__(
-        self, net: nn.Module, shape: Sequence[int], *, same: float = 0.5, power=0.0
+        self, net: nn.Module, shape: Sequence[int], *, same: float = 0.5, power=1.0
     ):
         super().__init__(net, shape)
         if not 0 <= same <= 1:

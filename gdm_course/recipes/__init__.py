@@ -7,6 +7,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
+    diffusion_few_step,
     diffusion_guidance,
     diffusion_score_sde,
     energy_boltzmann,
@@ -55,6 +56,7 @@ RECIPES = (  # in the course's order
     *diffusion_ddpm.RECIPES,
     *diffusion_score_sde.RECIPES,
     *diffusion_guidance.RECIPES,
+    *diffusion_few_step.RECIPES,
     *features.RECIPES,
 )
 
