@@ -8,8 +8,18 @@
 # question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [Noise as a stream: score, SDE and ODE](../../lectures/diffusion/score_sde.ipynb) ·
+# [lecture](../../lectures/diffusion/few_step.ipynb) ·
+# [exercise](../../exercises/diffusion/few_step.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import torch
