@@ -337,7 +337,7 @@ def fit(model, seed=0, B=256):
 
 def energy(x, seed=0):
     """Return the energy distance from fresh points of the truth, times 1000."""
-    return 1000 * energy_distance(x, law.sample(4000, generator(50 + seed)).float()).item()
+    return 1000 * energy_distance(x, law.sample(2000, generator(50 + seed)).float()).item()
 
 
 def consistency(seed, **how):
