@@ -22,7 +22,8 @@ from gdm_course import validate
 from gdm_course.diffusion.schedule import noise_like, rowwise
 from gdm_course.diffusion.score_sde import standard_normal, strata
 from gdm_course.flows.continuous import NeuralODE, unit_vectors
-from gdm_course.flows.ode import Fixed, Solver, rk4_step
+from gdm_course.flows.ode import Fixed, rk4_step
+from gdm_course.flows.solver_error import accountable
 from gdm_course.learning import evaluating
 from gdm_course.nets import precise
 
@@ -80,60 +81,71 @@ class NormalSource(nn.Module):
         return standard_normal(validate.points(z, self.mean.shape, self.mean, name="z"))
 
 
-class FlowMatching(nn.Module):
-    """A velocity that carries data to a source and back: Trainable, Sampler and Density.
+class VelocityNetwork(nn.Module):
+    """A network of the velocity from data to a source, trained on lines between them.
 
     loss = E |velocity(z_t, t) - (x1 - x0)|^2 / D, t uniform, equation (3).
 
     Args:
         net: (x, log_snr (B,), y=None) -> velocity, as x; see `clock`.
         shape: of one example.
-        source: what data flow to: has `sample(n)`, and `log_prob` if the model is to have
-            one; `NormalSource(shape)` if None.
+        source: what data flow to, with `sample(n)`; `NormalSource(shape)` if None.
         coupling: (x0, x1) -> the partner of every x0: `independent` or `optimal`.
         times: n -> times to train at, (n,); evenly spread if None.
-        probes, solver: of `NeuralODE`; the exact trace, 32 Runge-Kutta steps if None.
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        shape: Sequence[int],
-        *,
-        source: object | None = None,
-        coupling: Coupling = independent,
-        times: Callable[[int], Tensor] = strata,
-        probes: Callable[[Tensor], Tensor] = unit_vectors,
-        solver: Solver | None = None,
+        self, net, shape, *, source=None, coupling: Coupling = independent, times=strata
     ):
         super().__init__()
         validate.at_least(1, shape=tuple(shape))
         self.net, self.shape = net, tuple(shape)
         self.source = NormalSource(shape) if source is None else source
         self.coupling, self.times = coupling, times
-        self.probes, self.solver = probes, solver or Fixed(rk4_step, 32)
 
     def velocity(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Return where points go at the time t, a number or (B,): (B, *D) -> (B, *D)."""
         x = validate.points(x, self.shape, self, least=0)
         return precise(self.net(x, clock(t, x)))
 
-    def match(self, x0: Tensor, x1: Tensor) -> Tensor:
-        """Return the mean squared error of the velocity on lines from x0 to x1: ()."""
-        t = self.times(len(x0)).to(x0)
+    def loss(self, x: Tensor, x1: Tensor | None = None) -> Tensor:
+        """Match lines from x to partners, which are drawn if x1 is None: ()."""
+        x0, t = validate.points(x, self.shape, self), self.times(len(x)).to(x)
+        x1 = self.coupling(x0, self.draw(len(x0))) if x1 is None else x1
+        x1 = validate.points(x1, self.shape, self, name="x1")
         return (self.velocity(between(x0, x1, t), t) - (x1 - x0)).square().mean()
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Draw a partner from the source for every row, and `match` them: ()."""
-        x = validate.points(x, self.shape, self)
-        return self.match(x, self.coupling(x, self.draw(len(x))))
 
     def draw(self, n: int) -> Tensor:
         """Draw n points of the source, as the model's numbers are: (n, *D)."""
         like = next(iter([*self.parameters(), *self.buffers()]))
         return self.source.sample(validate.count(n)).to(like)
 
-    @torch.no_grad()
+
+class Following(nn.Module):
+    """A velocity as `NeuralODE` asks for it: (t, x) -> dx/dt."""
+
+    def __init__(self, model: VelocityNetwork):
+        super().__init__()
+        self.model = model
+
+    def forward(self, t: float, x: Tensor) -> Tensor:
+        """Return the velocity at the time t: (B, *D) -> (B, *D)."""
+        return self.model.velocity(x, t)
+
+
+@accountable
+class FlowMatching(VelocityNetwork):
+    """Flow matching: it is trained by regression, samples, and by its ODE has a density.
+
+    Args:
+        net, shape, more: as of `VelocityNetwork`; the source needs `log_prob` for ours.
+        probes, solver: of `NeuralODE`; the exact trace, 32 Runge-Kutta steps if None.
+    """
+
+    def __init__(self, net, shape, *, probes=unit_vectors, solver=None, **more):
+        super().__init__(net, shape, **more)
+        self.probes, self.solver = probes, solver or Fixed(rk4_step, 32)
+
     def sample(self, n: int, steps: int = 50) -> Tensor:
         """Follow the velocity back from n points of the source, in Euler steps: (n, *D)."""
         return self.path(self.draw(n), steps)[-1]
@@ -156,18 +168,6 @@ class FlowMatching(nn.Module):
             x1, log_det = ode(validate.points(x, self.shape, self))
         log_p = self.source.log_prob(x1) + log_det
         return log_p.where(log_p < math.inf, -math.inf)  # nan is not smaller either
-
-
-class Following(nn.Module):
-    """The velocity of a flow as `NeuralODE` asks for it: (t, x) -> dx/dt."""
-
-    def __init__(self, flow: FlowMatching):
-        super().__init__()
-        self.flow = flow
-
-    def forward(self, t: float, x: Tensor) -> Tensor:
-        """Return the velocity at the time t: (B, *D) -> (B, *D)."""
-        return self.flow.velocity(x, t)
 
 
 class DenoiserVelocity(nn.Module):

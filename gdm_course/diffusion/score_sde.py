@@ -25,6 +25,7 @@ from gdm_course.diffusion.solvers import dpm_solver_2m, karras_sigmas, per_noise
 from gdm_course.diffusion.targets import Velocity
 from gdm_course.flows.continuous import NeuralODE, unit_vectors
 from gdm_course.flows.ode import Fixed, Solver, rk4_step
+from gdm_course.flows.solver_error import accountable
 from gdm_course.learning import evaluating
 
 LEAST = 1e-3  # noise per signal, and signal per noise
@@ -161,6 +162,9 @@ class ScoreSDE(ScoreNetwork):
         z = noise_for(self, n, self.shape) / LEAST
         with evaluating(self):
             return dpm_solver_2m(per_noise(self.denoise), z, noise_levels(steps))
+
+
+accountable(ScoreSDE)
 
 
 def noise_levels(steps: int) -> list[float]:

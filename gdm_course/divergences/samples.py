@@ -113,6 +113,23 @@ def mmd2_density(
     return difference @ gaussian_kernel(x[:, None], x[:, None], bandwidth) @ difference
 
 
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Estimate 2 E|x - y| - E|x - x'| - E|y - y'|, without bias, so it may be below 0: ().
+
+    It is 0 for equal laws alone, and has the unit of x.
+
+    Args:
+        x, y: samples (N, D) and (M, D), two rows each at least.
+
+    References:
+        Szekely, Rizzo (2013). Energy statistics: a class of statistics based on distances.
+    """
+    x = validate.points(x, "D", least=2).double()
+    y = validate.points(y, x.shape[1], name="y", least=2).double()
+    own = [torch.cdist(t, t).sum() / (len(t) * (len(t) - 1)) for t in (x, y)]
+    return 2 * torch.cdist(x, y).mean() - own[0] - own[1]
+
+
 def median_distance(x: Tensor, y: Tensor, most: int = 1000) -> float:
     """Return the median distance between the points of both samples: a usual bandwidth.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gdm_course import validate
 from gdm_course.flows.flow import Flow
 from gdm_course.flows.ode import DormandPrince, Fixed, Solver, rk4_step
+from gdm_course.flows.solver_error import accountable
 from gdm_course.nets import mlp, zero_last
 
 
@@ -182,6 +183,9 @@ class ContinuousFlow(Flow):
         """Draw noise and let it flow back to time 0; needs no trace: (n, D)."""
         z = self.base.sample((validate.count(n),))
         return self.ode.path(z, (1.0, 0.0))[-1]
+
+
+accountable(ContinuousFlow)
 
 
 class FFJORD(ContinuousFlow):

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     quantisers,
     sound,
     splines,
+    transport,
     vae,
 )
 from tests.benchmarks.harness import Ratio, compare
@@ -201,6 +202,7 @@ def ratios() -> Iterator[Ratio]:
     yield from splines.ratios()
     yield from continuous.ratios()
     yield from diffusion.ratios()
+    yield from transport.ratios()
     yield from vae.ratios()
     yield from disentanglement.ratios()
     yield from quantisers.ratios()

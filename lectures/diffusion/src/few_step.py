@@ -7,11 +7,11 @@
 
 # %% [markdown] tags=["nav"]
 # 60 minutes, and 4 further ·
-# before this: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
+# before this: [Noise as a stream: score, SDE and ODE](score_sde.ipynb), [Straight to the point: flow matching](flow_matching.ipynb) ·
 # [exercise](../../exercises/diffusion/few_step.ipynb) ·
 # [solution](../../solutions/diffusion/few_step.ipynb)
 #
-# previous: [Steering: guidance, Palette and RePaint](guidance.ipynb) ·
+# previous: [Straight to the point: flow matching](flow_matching.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]
@@ -54,7 +54,7 @@ from gdm_course.diffusion.score_sde import noise_for
 from gdm_course.diffusion.sde import time_like
 from gdm_course.diffusion.shortcut import dyadic, rest
 from gdm_course.diffusion.solvers import karras_sigmas
-from gdm_course.evaluation.energy_distance import energy_distance
+from gdm_course.divergences.samples import energy_distance
 from gdm_course.learning import evaluating  # dropout off, and on again afterwards
 from gdm_course.nets import precise  # float32 also where the network is quicker and coarser
 from gdm_course.training import budget, ema, full_run, generator, seed_everything, train

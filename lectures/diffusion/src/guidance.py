@@ -14,7 +14,7 @@
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [One step: consistency, shortcuts and MeanFlow](few_step.ipynb)
+# next: [Straight to the point: flow matching](flow_matching.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -8,7 +8,7 @@
 # question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
-# before this: [Noise as a stream: score, SDE and ODE](../../lectures/diffusion/score_sde.ipynb) ·
+# before this: [Noise as a stream: score, SDE and ODE](../../lectures/diffusion/score_sde.ipynb), [Straight to the point: flow matching](../../lectures/diffusion/flow_matching.ipynb) ·
 # [lecture](../../lectures/diffusion/few_step.ipynb) ·
 # [exercise](../../exercises/diffusion/few_step.ipynb)
 
