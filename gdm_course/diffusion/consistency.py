@@ -108,15 +108,7 @@ class ConsistencyModel(ConsistencyFunction):
         more: sigma_data, low, high.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        shape: Sequence[int] | None = None,
-        *,
-        N: int = 40,
-        stop: bool = True,
-        **more: float,
-    ):
+    def __init__(self, net: nn.Module, shape=None, *, N: int = 40, stop=True, **more):
         super().__init__(net, shape, **more)
         validate.at_least(2, N=N)
         self.N, self.stop = N, stop

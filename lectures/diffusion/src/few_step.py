@@ -6,7 +6,7 @@
 # so that one step can be compared with the truth, point by point.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes, and 4 further ·
+# 59 minutes, and 4 further ·
 # before this: [Noise as a stream: score, SDE and ODE](score_sde.ipynb), [Straight to the point: flow matching](flow_matching.ipynb) ·
 # [exercise](../../exercises/diffusion/few_step.ipynb) ·
 # [solution](../../solutions/diffusion/few_step.ipynb)
@@ -240,15 +240,7 @@ class ConsistencyModel(ConsistencyFunction):
         more: sigma_data, low, high.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        shape: Sequence[int] | None = None,
-        *,
-        N: int = 40,
-        stop: bool = True,
-        **more: float,
-    ):
+    def __init__(self, net: nn.Module, shape=None, *, N: int = 40, stop=True, **more):
         super().__init__(net, shape, **more)
         validate.at_least(2, N=N)
         self.N, self.stop = N, stop
