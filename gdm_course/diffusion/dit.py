@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gdm_course import validate
-from gdm_course.autoregressive.gpt import Attention
 from gdm_course.diffusion.ddpm import hidden
 from gdm_course.diffusion.decoders import LevelDecoder
 from gdm_course.diffusion.denoiser import Waves, with_null
@@ -22,13 +21,24 @@ from gdm_course.flows.ode import Fixed, rk4_step
 from gdm_course.nets import mlp, zero_last
 
 
-class EveryWay(Attention):
-    """Self-attention that is not causal: every patch sees all others."""
+class EveryWay(nn.Module):
+    """Attention of every patch to all patches: (B, T, width) -> (B, T, width).
 
-    def forward(self, h: Tensor, cache: None = None) -> Tensor:
-        """Attend within h: (B, T, width) -> (B, T, width)."""
-        a = F.scaled_dot_product_attention(*self.split(h))
-        return self.out(a.transpose(1, 2).flatten(2))
+    Args: width of the stream, which `heads` share equally.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        validate.at_least(1, width=width, heads=heads)
+        if width % heads:
+            raise ValueError(f"width {width} cannot be shared equally by {heads} heads")
+        self.heads, self.qkv = heads, nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the mean of values, weighted by softmax(q k / sqrt(d)), of all heads."""
+        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class AdaBlock(nn.Module):
@@ -44,7 +54,7 @@ class AdaBlock(nn.Module):
         super().__init__()
         self.told = zero_last(nn.Sequential(nn.SiLU(), nn.Linear(E, 6 * width)))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.attention = EveryWay(width, heads=heads)
+        self.attention = EveryWay(width, heads)
         self.think = mlp((width, 4 * width, width), nn.GELU)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:

@@ -3,8 +3,6 @@
 References:
     Chen, Rubanova, Bettencourt, Duvenaud (2018). Neural ordinary differential equations.
         arXiv:1806.07366.
-    Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD: free-form continuous
-        dynamics for scalable reversible generative models. arXiv:1810.01367.
     Hutchinson (1990). A stochastic estimator of the trace of the influence matrix for
         Laplacian smoothing splines. Communications in Statistics.
 """
@@ -157,8 +155,7 @@ class ContinuousFlow(Flow):
 
     References:
         Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud (2019). FFJORD: free-form
-            continuous dynamics for scalable reversible generative models.
-            arXiv:1810.01367.
+            continuous dynamics for scalable reversible generative models. arXiv:1810.01367.
     """
 
     def __init__(
@@ -183,9 +180,6 @@ class ContinuousFlow(Flow):
         """Draw noise and let it flow back to time 0; needs no trace: (n, D)."""
         z = self.base.sample((validate.count(n),))
         return self.ode.path(z, (1.0, 0.0))[-1]
-
-
-accountable(ContinuousFlow)
 
 
 class FFJORD(ContinuousFlow):
@@ -221,3 +215,6 @@ class FFJORD(ContinuousFlow):
         self.ode.solver = Fixed(rk4_step, self.steps) if mode else exact
         self.ode.probes = rademacher if mode else unit_vectors
         return super().train(mode)
+
+
+accountable(ContinuousFlow)

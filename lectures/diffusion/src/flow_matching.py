@@ -6,7 +6,7 @@
 # density, and can be straightened until one step is enough.
 
 # %% [markdown] tags=["nav"]
-# 53 minutes, and 8 further ·
+# 54 minutes, and 8 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb), [Flowing in time: continuous flows](../flows/continuous.ipynb), [What you do not see: the variational autoencoder](../vae/vae.ipynb) ·
 # [exercise](../../exercises/diffusion/flow_matching.ipynb) ·
 # [solution](../../solutions/diffusion/flow_matching.ipynb)
@@ -359,14 +359,14 @@ d = schematics.Drawing(
     "log_snr, and its answer is compared with the direction of the line.",
     100,
 )
-x0, x1 = d.box("$x_0$", (0, 0), of=some), d.box("$x_1$", (0, 1), of=some)
-line = d.box("$(1-t)x_0+t\\,x_1$", (1, 0), "operation")
-way = d.box("$x_1-x_0$", (1, 1), "operation")
+pair, snr = d.box("$x_0,\\ x_1$", (0, 1), of=some), d.box("log_snr", (1, 0), of=level)
+line = d.box("$(1-t)x_0+t\\,x_1$", (1, 1), "operation")
+way = d.box("$x_1-x_0$", (0, 2), "operation")
 net, loss = (
-    d.network(shown, "Denoiser", (2, 0)),
-    d.box("squared error", (3, 0), "operation"),
+    d.network(shown, "Denoiser", (2, 1)),
+    d.box("squared error", (3, 1), "operation"),
 )
-d.arrow(x0, line, ""), d.arrow(x1, line, ""), d.arrow(x0, way, ""), d.arrow(x1, way, "")
+d.arrow(pair, line, ""), d.arrow(pair, way, ""), d.arrow(snr, net, "")
 d.arrow(line, net, "$z_t$", some), d.arrow(net, loss, "$v$", seen.first(shown).result)
 d.arrow(way, loss, "")
 d
@@ -591,6 +591,8 @@ for name, model in models.items():
     table[name] = [1000 * energy_distance(x, x_test).item() for x in clouds]
     bends[name] = straightness(model.path(model.draw(2000), 50)).item()
     print(f"{name:8}", *(f"{e:7.1f}" for e in table[name]), f"  {bends[name]:.4f}")
+    astray = [(law.log_prob(x.double()) < -8).double().mean() for x in clouds]
+    print(f"{'  astray':8}", *(f"{share:7.1%}" for share in astray))
 if full_run():
     assert table["random"][0] > 500 and table["reflow"][0] < 25 and table["optimal"][0] < 60
     assert bends["random"] > 1 > 0.1 > bends["optimal"] and bends["reflow"] < 0.1
@@ -607,6 +609,9 @@ for ax, model in zip(plot.panels(*models, width=3), models.values()):
 # To the mean of all data, into the hole in the middle. At $t=1$ the place says nothing about
 # $x_0$, so that (5) is $z-\mathbb E[x_0]$ for every $z$. A path has to bend, for its first
 # direction is the same for all bells. </details>
+#
+# The energy distance is nearly blind to thin bridges between the bells. *Astray* counts points
+# where the truth has $\log p<-8$, so as good as none: one step still has more of them.
 #
 # The course's longer run of this, `diffusion/reflow-eight-gaussians`, learns from the pairs of
 # a diffusion (the table at the end has its figure). Reflow cannot be better than
@@ -684,8 +689,8 @@ class LatentFlow(nn.Module):
 
 # %% [markdown]
 # Both models are checkpoints: the VAE of the unit on VAEs, and a flow of its codes, a
-# perceptron. Can a classifier tell codes from draws of either prior? One half is what it gets
-# by guessing.
+# perceptron. Can a small classifier tell codes from draws of either prior? One half is what it
+# gets by guessing. And by how much does the flow raise the bound?
 
 # %%
 vae = checkpoints.load("vae/vae-mnist-cpu")
@@ -708,7 +713,7 @@ print(
     f"bound with the flow: {bound:.1f} nats, {more:.2f} ± {spread_of:.2f} more than without"
 )
 if full_run():
-    assert more > 3 * spread_of and told["N(0, I)"] > told["flow"]
+    assert more > 5 * spread_of and max(told.values()) < 0.6
 
 # %% tags=["fold"]
 # @title What the decoder makes of both priors
@@ -719,6 +724,10 @@ for ax, x in zip(plot.panels("z from N(0, I)", "z from the flow", width=4), pict
     plot.image_grid(x, ax, columns=8)
 
 # %% [markdown]
+# The classifier hardly can, and the pictures look alike: the codes of this VAE are *nearly*
+# $\mathcal N(0,I)$. The bound sees the difference at once, for it compares log densities of the
+# same codes.
+#
 # **Question.** By how much can a better prior raise the bound at most?
 #
 # <details><summary>Answer</summary>
@@ -733,7 +742,8 @@ for ax, x in zip(plot.panels("z from N(0, I)", "z from the flow", width=4), pict
 #   by regression, and the loss has a floor.
 # - With Gaussian noise as the source it is diffusion, rescaled; any other source will do.
 # - Partners may be chosen: optimal pairs in a batch make lines short and paths straight.
-# - Reflow trains on the ends of its own paths. Then one step is nearly as good as fifty.
+# - Reflow trains on the ends of its own paths. Then one step is nearly as good as fifty,
+#   by the energy distance.
 # - As the prior of a VAE a flow learns which codes are used, and the bound says by how much
 #   that helps.
 
@@ -833,7 +843,7 @@ class AdaBlock(nn.Module):
         super().__init__()
         self.told = zero_last(nn.Sequential(nn.SiLU(), nn.Linear(E, 6 * width)))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.attention = EveryWay(width, heads=heads)
+        self.attention = EveryWay(width, heads)
         self.think = mlp((width, 4 * width, width), nn.GELU)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:

@@ -469,7 +469,8 @@ d
 # $\log\mathcal N(z;0,I)$ at the end of the path plus the integral of
 # $\mathrm{tr}\,\partial v/\partial x$. Up to the error of the solver it is exact for the density
 # that *this* ODE draws from, with whatever error the network has. (`sample` uses a quicker
-# solver, which section 7 builds.)
+# solver, which section 7 builds. The package's `ScoreSDE` also asks a finer solver about a few
+# points, and warns if `log_prob` changes by more than 0.02 nats per dimension.)
 
 
 # %% tags=["from:diffusion.score_sde.Stream"]

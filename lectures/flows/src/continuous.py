@@ -706,7 +706,8 @@ _ = plot.density(pinwheel.log_prob, pinwheel.bounds, axes[2], vmax=ink)
 # The optimiser did what it was told. The *number* it was given is a sum of four traces. An Euler step is the map $x+hv$, with
 # the log-determinant $\log|\det(I+hJ)|$, which is near $h\,\mathrm{tr}J$ only for small $h$. The mass convicts it, and so does the
 # round trip: four Euler steps back in time do not undo four forward ones. Under an honest solver the same weights are a poor
-# model.
+# model. The warning above says it, too: `log_prob` is asked again with twice as many steps, for a few points, and the two
+# answers are compared.
 #
 # **The repair** is not to evaluate better but to *train* with a solver that is fine enough, and to audit it with one that
 # controls its error. Eight Runge-Kutta steps, and Hutchinson's probe to pay for them. The audits take the exact trace; one more
