@@ -33,6 +33,7 @@ def models() -> dict[str, Example]:
         **steered(),
         **palettes(),
         **tokens(),
+        **leaps(),
         **matched(),
     }
 
@@ -172,4 +173,27 @@ def matched() -> dict[str, Example]:
         "FlowPrior": Example(lambda: FlowPrior(plane(2), 0.1, 1.5), (2,), draw=few),
         "LatentFlow": Example(latent, (4,), K=2, draw=few),
         "PictureFlow": Example(pictures, shape, K=5, classes=3, draw=few),
+    }
+
+
+def leaps() -> dict[str, Example]:
+    """Return the models of the unit few_step."""
+    from gdm_course.diffusion.consistency import ConsistencyModel
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.mean_velocity import JumpNet
+    from gdm_course.diffusion.meanflow import ImprovedMeanFlow, MeanFlow
+    from gdm_course.diffusion.moment_matching import MomentMatching
+    from gdm_course.diffusion.shortcut import Shortcut
+
+    def plane(kind: type, **more) -> nn.Module:
+        return kind(JumpNet(3, hidden=8, depth=1), (3,), **more)
+
+    return {
+        "ConsistencyModel": Example(
+            lambda: ConsistencyModel(Denoiser(3, hidden=8, depth=1), N=5), (3,)
+        ),
+        "Shortcut": Example(partial(plane, Shortcut, K=3), (3,)),
+        "MeanFlow": Example(partial(plane, MeanFlow), (3,)),
+        "ImprovedMeanFlow": Example(partial(plane, ImprovedMeanFlow), (3,)),
+        "MomentMatching": Example(partial(plane, MomentMatching, M=2), (3,)),
     }

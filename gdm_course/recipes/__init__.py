@@ -7,6 +7,7 @@ A recipe names its model, its data and its metrics by dotted paths below `gdm_co
 from gdm_course.recipes import (
     autoregressive,
     diffusion_ddpm,
+    diffusion_few_step,
     diffusion_flow_matching,
     diffusion_guidance,
     diffusion_masked,
@@ -59,6 +60,7 @@ RECIPES = (  # in the course's order
     *diffusion_flow_matching.RECIPES,
     *diffusion_guidance.RECIPES,
     *diffusion_masked.RECIPES,
+    *diffusion_few_step.RECIPES,
     *features.RECIPES,
 )
 

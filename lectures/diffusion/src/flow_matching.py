@@ -13,7 +13,7 @@
 #
 # previous: [Steering: guidance, Palette and RePaint](guidance.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [Diffusion without Gaussians: guess what is hidden](masked.ipynb)
+# next: [One step: consistency, shortcuts and MeanFlow](few_step.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -12,7 +12,7 @@
 # [exercise](../../exercises/diffusion/masked.ipynb) ·
 # [solution](../../solutions/diffusion/masked.ipynb)
 #
-# previous: [Straight to the point: flow matching](flow_matching.ipynb) ·
+# previous: [One step: consistency, shortcuts and MeanFlow](few_step.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]
