@@ -11,7 +11,12 @@ from gdm_course.challenges import evaluation as ev
 from gdm_course.data import images
 from gdm_course.divergences import kl_estimate
 from gdm_course.evaluation.likelihood import Estimate
-from gdm_course.evaluation.samples import classifier_two_sample, frechet, kid, precision_recall
+from gdm_course.evaluation.samples import (
+    classifier_two_sample,
+    frechet,
+    kid,
+    precision_recall,
+)
 
 BETTER = {kind.name: kind.higher for kind in ev.KINDS}
 
