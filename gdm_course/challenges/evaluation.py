@@ -155,12 +155,15 @@ def scorecard(train: Tensor, held: Tensor, fake: Tensor) -> dict[str, Estimate]:
 
 
 def worse(found: Estimate, honest: Estimate, higher: bool) -> float:
-    """Return how many standard errors a figure is worse than an honest one: negative, better.
+    """Return by how many standard errors a figure is worse than an honest one.
 
     Args:
         found: of the samples.
         honest: of unseen data in their place.
         higher: whether more of it is better.
+
+    Returns:
+        Their number; below 0 the figure is better than the honest one.
     """
     gap = (honest.value - found.value) * (1 if higher else -1)
     return gap / math.hypot(found.error, honest.error)

@@ -230,13 +230,13 @@ def _pr(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _touching(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
     far, r, f = torch.cdist(real, fake), _reach(real, k), _reach(fake, k)
-    one, other = (far.T <= r).any(1), (far <= f).any(1)
+    one, other = (r >= far.T).any(1), (far <= f).any(1)
     return one.double().mean(), other.double().mean()
 
 
 def _own_radius(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
     far, r, f = torch.cdist(real, fake), _reach(real, k), _reach(fake, k)
-    return (far < f).any(0).double().mean(), (far.T < r).any(0).double().mean()
+    return (far < f).any(0).double().mean(), (r > far.T).any(0).double().mean()
 
 
 def _crowds(n: int, m: int, k: int, K: int = 2, size: float = 1.6) -> Inputs:

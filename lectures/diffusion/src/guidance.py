@@ -13,7 +13,8 @@
 # [solution](../../solutions/diffusion/guidance.ipynb)
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Who is fooled: likelihoods and samples on trial](../challenges/evaluation.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

@@ -8,8 +8,18 @@
 # a function is not written yet.
 
 # %% [markdown] tags=["nav"]
+# before this: [Likely is what lies low: Boltzmann machines](../../lectures/energy/boltzmann.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb), [Two players: generative adversarial networks](../../lectures/gan/gan.ipynb) ·
+# [lecture](../../lectures/challenges/evaluation.ipynb) ·
+# [exercise](../../exercises/challenges/evaluation.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math

@@ -185,7 +185,7 @@ def underflowing(logits):
 def in_single(a, b):
     """Right, but for features in the thousands."""
     A, B = (
-        torch.atleast_2d((t.T @ t - len(t) * torch.outer(t.mean(0), t.mean(0))))
+        torch.atleast_2d(t.T @ t - len(t) * torch.outer(t.mean(0), t.mean(0)))
         / (len(t) - 1)
         for t in (a, b)
     )
