@@ -6,7 +6,7 @@
 # we build a sampler that fools it on purpose, and look for another figure that catches it.
 
 # %% [markdown] tags=["nav"]
-# 53 minutes, and 4 further ·
+# 54 minutes, and 4 further ·
 # before this: [Likely is what lies low: Boltzmann machines](../energy/boltzmann.ipynb), [What you do not see: the variational autoencoder](../vae/vae.ipynb), [Two players: generative adversarial networks](../gan/gan.ipynb) ·
 # [exercise](../../exercises/challenges/evaluation.ipynb) ·
 # [solution](../../solutions/challenges/evaluation.ipynb)
@@ -28,9 +28,10 @@ import math
 import time
 
 import torch
+from torch import Tensor
 from torch.distributions import Normal
 
-from gdm_course import checkpoints, schematics
+from gdm_course import checkpoints, schematics, validate
 from gdm_course import plotting as plot
 from gdm_course.challenges import evaluation as fooling
 from gdm_course.challenges.evaluation import KINDS, scorecard
@@ -41,6 +42,15 @@ from gdm_course.energy.ais import annealed_log_weights, log_z_estimate, log_z_st
 from gdm_course.evaluation import features
 from gdm_course.evaluation import samples as figures
 from gdm_course.evaluation.likelihood import Estimate, bits_per_dim, estimate
+from gdm_course.evaluation.neighbours import (
+    PrecisionRecall,
+    _clouds,
+    balls_around,
+    nearest,
+    radius,
+)
+from gdm_course.evaluation.samples import _tables, square_root
+from gdm_course.evaluation.two_sample import TwoSample
 from gdm_course.protocols import Density
 from gdm_course.training import budget, full_run, generator, seed_everything
 from gdm_course.widgets import play
@@ -206,7 +216,10 @@ for steps in (10, 100, budget(1000, 200)):
     )
 
 # %% [markdown]
-# Now the checkpoints of five families on binarised MNIST, from their cards.
+# All three are too low by more than their errors: a few chains carry all the weight, and the
+# error is computed from those same chains. With more steps it gets better, slowly.
+#
+# Now the checkpoints of three families on binarised MNIST, from their cards.
 
 # %%
 names = {
@@ -452,7 +465,7 @@ cheats |= {
 plane, x_test = {}, held_plane[: budget(1000, 200)]
 print(f"{'':25}{'KL (nats)':>17} Frechet    KID  prec. recall cover.  C2ST copying")
 for name, model in cheats.items():
-    seed_everything(0)
+    seed_everything(1)
     z = model.sample(1000).float().detach()
     log_q = getattr(model, "log_prob", lambda x: torch.full((len(x),), math.nan))
     with torch.no_grad():
@@ -672,7 +685,8 @@ for name, table in {"clean data": real, "five outliers": spoiled}.items():
     print(
         f"{name:14} precision {P:.3f}, density {c.density:.3f}, coverage {c.coverage:.3f}"
     )
-assert P > 0.2 and c.coverage < 0.1
+helped = P
+assert helped > 0.2 and c.coverage < 0.1
 
 # %% [markdown]
 # ## 9. Scale: MNIST
@@ -744,7 +758,7 @@ table = {
     "IS, one of each": (cards["one of each"]["IS"].value, "of 10"),
     "IS, unseen digits": (honest["IS"].value, "of 10"),
     "C2ST, corners": (test.share, "share"),
-    "precision, five outliers": (P, "share"),
+    "precision, five outliers": (helped, "share"),
 }
 for name, (value, unit) in table.items():
     print(f"{name:34}{value:9.4f}  {unit}")
@@ -773,7 +787,7 @@ import importlib.util
 seed_everything(0)
 a, b = torch.randn(600, 32), 1.2 * torch.randn(600, 32) + 0.1
 ours = (figures.frechet(a, b).item(), figures.kid(a, b).value)
-if importlib.util.find_spec("torchmetrics") and importlib.util.find_spec("torch_fidelity"):
+if importlib.util.find_spec("torchmetrics"):
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.kid import KernelInceptionDistance
 
