@@ -248,7 +248,7 @@ for name in ("clean data", "five outliers"):
 # $$\sum_{i=\mathtt{right}}^{n} \binom{n}{i}\, 2^{-n}.$$
 #
 # One-sided: a classifier that is wrong more often than right proves nothing. The check asks
-# for thousands of rows, where $2^{-n}$ is 0 in floating point. (`math.comb` is exact;
+# for more than a thousand rows, where $2^{-n}$ is 0 in floating point. (`math.comb` is exact;
 # `math.lgamma` gives the log of a factorial.)
 
 

@@ -194,7 +194,7 @@ def in_single(a, b):
 
 
 def overflowing(right, n):
-    """Right, but for 2^-n of thousands of rows."""
+    """Right, but for 2^-n of more than a thousand rows."""
     try:
         return sum(math.comb(n, i) * 0.5**n for i in range(right, n + 1))
     except OverflowError:
@@ -230,7 +230,7 @@ DEMANDS = {
     "c2st_p_value": {
         "or more": "so many or more",
         "exact": "the bell's tail is an approximation",
-        "thousands of rows": overflowing,
+        "more than a thousand rows": overflowing,
         "One-sided": "one-sided",
     },
     "copying_share": {
