@@ -91,7 +91,7 @@ for name, logits in {
 #
 # The root of a symmetric matrix has the same eigenvectors, and the roots of the eigenvalues
 # (`torch.linalg.eigh`). So the trace of the last root is a sum of roots of eigenvalues.
-# Compute in float64: the check asks for features in the thousands, too. What is returned is
+# Compute in float64 from the start: the check asks for features in the millions, too. What is returned is
 # the square of the distance, as everybody reports it.
 
 

@@ -183,7 +183,7 @@ def underflowing(logits):
 
 
 def in_single(a, b):
-    """Right, but for features in the thousands."""
+    """Right, but for features in the millions."""
     A, B = (
         torch.atleast_2d(t.T @ t - len(t) * torch.outer(t.mean(0), t.mean(0)))
         / (len(t) - 1)
