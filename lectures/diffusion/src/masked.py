@@ -13,7 +13,8 @@
 # [solution](../../solutions/diffusion/masked.ipynb)
 #
 # previous: [One step: consistency, shortcuts and MeanFlow](few_step.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [Who is fooled: likelihoods and samples on trial](../challenges/evaluation.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
