@@ -38,7 +38,7 @@ def green_list(key: int, K: int, share: float = 0.5) -> Tensor:
 def marked_sample(
     gpt: nn.Module, n: int, green: Tensor, delta: float, length: int | None = None
 ) -> Tensor:
-    """Draw n texts (n, length) with delta added to the logit of every green token, (5).
+    """Draw n texts (n, length) with delta added to the logit of every green token, (6).
 
     The first token has none before it, so it carries no mark.
 
@@ -76,7 +76,7 @@ def count_green(x: Tensor, green: Tensor, once: bool = True) -> tuple[int, int]:
 
 
 def z_score(hits: int, n: int, share: float = 0.5) -> float:
-    """Return (hits - share n) / sqrt(share (1 - share) n), equation (6)."""
+    """Return (hits - share n) / sqrt(share (1 - share) n), equation (7)."""
     _check_hits(hits, n, share)
     return (hits - share * n) / math.sqrt(share * (1 - share) * n)
 

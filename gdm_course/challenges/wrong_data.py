@@ -87,12 +87,15 @@ def auroc(normal: Tensor, strange: Tensor) -> Estimate:
     """
     a = validate.points(normal, (), name="normal", least=2).double()
     b = validate.points(strange, (), name="strange", least=2).double()
-    won, lost = _below(b, a), 1 - _below(a, b)  # of each strange one, of each normal one
+    won, lost = (
+        share_below(b, a),
+        1 - share_below(a, b),
+    )  # of each strange one, of each normal one
     error = math.sqrt(won.var().item() / len(b) + lost.var().item() / len(a))
     return Estimate(won.mean().item(), error)
 
 
-def _below(x: Tensor, others: Tensor) -> Tensor:
+def share_below(x: Tensor, others: Tensor) -> Tensor:
     """Return the share of the others below each of x, where a tie counts half: (B,)."""
     ordered = others.sort().values
     ends = (torch.searchsorted(ordered, x, right=side).double() for side in (False, True))
