@@ -87,10 +87,7 @@ def auroc(normal: Tensor, strange: Tensor) -> Estimate:
     """
     a = validate.points(normal, (), name="normal", least=2).double()
     b = validate.points(strange, (), name="strange", least=2).double()
-    won, lost = (
-        share_below(b, a),
-        1 - share_below(a, b),
-    )  # of each strange one, of each normal one
+    won, lost = share_below(b, a), 1 - share_below(a, b)
     error = math.sqrt(won.var().item() / len(b) + lost.var().item() / len(a))
     return Estimate(won.mean().item(), error)
 

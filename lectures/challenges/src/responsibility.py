@@ -7,7 +7,7 @@
 # which the measurement fails. Four prompts for a discussion follow, each with its exhibit.
 
 # %% [markdown] tags=["nav"]
-# 54 minutes, and 5 further ·
+# 53 minutes, and 5 further ·
 # before this: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/challenges/responsibility.ipynb) ·
 # [solution](../../solutions/challenges/responsibility.ipynb)
@@ -48,6 +48,7 @@ from gdm_course.challenges.watermark import binomial_tail, green_list, z_score
 from gdm_course.challenges.wrong_data import (
     contexts,
     counted_log_prob,
+    share_below,
     typicality,
     zlib_nats,
 )
@@ -209,12 +210,13 @@ runs = {
 made = {name: learn(*how) for name, how in runs.items()}
 
 # %%
-copied, first = {}, {}
+copied, first, nearer = {}, {}, {}
 print(f"{'':33}{'copies':>14}{'unseen':>9}{'digit 0':>9}{'nearer than unseen':>20}")
 for name, (x, _) in runs.items():
     copied[name] = copied_share(made[name], x)
     first[name] = copies_of(made[name], x, 0).value
     control, test = copied_share(unseen, x).value, data_copying(x, unseen, made[name])
+    nearer[name] = test.share
     share = f"{copied[name].value:.3f} +- {copied[name].error:.3f}"
     print(
         f"{name:33}{share:>14}{control:9.3f}{first[name]:9.3f}"
@@ -224,6 +226,7 @@ all_16, all_128 = copied["16 digits"].value, copied["128 digits"].value
 if full_run():
     assert all_16 > 0.4 and all_16 > copied["16 digits, a fifth of the steps"].value + 0.2
     assert all_16 > all_128 > copied["1,024 digits"].value - 0.02
+    assert nearer["128 digits"] > 0.6 and all_128 < 0.1
     assert first["128, one of them 32 times"] > first["128 digits"] + 0.05
 
 # %% tags=["fold"]
@@ -238,7 +241,8 @@ for ax, name in ((left, "16 digits"), (right, "1,024 digits")):
 # More pictures, fewer steps and no duplicates each lower the copying. The last column is the
 # *data-copying test*: in which share of pairs a sample is nearer to the training set than an
 # unseen digit is. It has no threshold, and 1/2 where nothing is copied. It may be *below*
-# 1/2: such samples are blurred or odd, further away than real digits are.
+# 1/2: such samples are odd, further away than real digits are. For 128 digits the two
+# disagree: hardly a copy by (2), and yet nearer to the training set than unseen digits.
 #
 # **Question.** A run has 0.00 copies, by (2). Is it proven that it gives nothing away?
 #
@@ -246,8 +250,8 @@ for ax, name in ((left, "16 digits"), (right, "1,024 digits")):
 #
 # No. The ratio sees whole pictures in pixels: a shifted, inverted or cropped copy has a large
 # one. And 300 samples see what is drawn often; a picture that comes once in a million draws is
-# not among them. Carlini and others (2023) extracted over a thousand pictures by *choosing*
-# prompts of pictures that occur often in the training data.
+# not among them. Carlini and others (2023) looked where copies are likely: at the captions of
+# pictures that occur often in the training set.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -331,10 +335,7 @@ def auroc(normal: Tensor, strange: Tensor) -> Estimate:
     """
     a = validate.points(normal, (), name="normal", least=2).double()
     b = validate.points(strange, (), name="strange", least=2).double()
-    won, lost = (
-        share_below(b, a),
-        1 - share_below(a, b),
-    )  # of each strange one, of each normal one
+    won, lost = share_below(b, a), 1 - share_below(a, b)
     error = math.sqrt(won.var().item() / len(b) + lost.var().item() / len(a))
     return Estimate(won.mean().item(), error)
 
@@ -351,13 +352,13 @@ def auroc(normal: Tensor, strange: Tensor) -> Estimate:
 # $$S(x) = -\log p(x) - L(x). \tag{5}$$
 
 # %%
-packed = {x: zlib_nats(x) for x in (normal, strange)}
+packed, coin = {x: zlib_nats(x) for x in (normal, strange)}, generator(9)
 scores = {
     "-log p": lambda x: nll[x],
     "typicality (4)": lambda x: typicality(nll[x], nll[usual]),
     "-log p - zlib (5)": lambda x: nll[x] - packed[x],
     "control: -zlib alone": lambda x: -packed[x],
-    "control: random": lambda x: torch.rand(len(x), generator=generator(len(x))),
+    "control: random": lambda x: torch.rand(len(x), generator=coin),
 }
 found = {name: auroc(score(normal), score(strange)) for name, score in scores.items()}
 for name, area in found.items():
@@ -463,12 +464,12 @@ print(f"of blurred real digits {accused:.0%} are called fakes")
 if full_run():
     assert areas["new fakes of the same GAN"].value > 0.8
     assert areas["fakes of a diffusion"].value < 0.7
-    assert areas["same GAN, both blurred"].value < 0.75 < 0.8 < accused + 0.7
+    assert areas["same GAN, both blurred"].value < 0.75 and accused > 0.2
 
 # %% [markdown]
 # It tells fakes of the model that it knows. Those of another model are near the chance level
 # of 1/2, and so are its own when everything is re-encoded. Wang and others (2020) found a
-# detector that carries over to many generators, if it was trained with blurred and
+# detector that carries over to other generators, with careful augmentation by blurred and
 # re-encoded pictures: what carries over is an empirical matter, to be measured anew.
 #
 # **Question.** "Only fakes blurred" gives a fine figure. May it be reported?
@@ -726,7 +727,7 @@ top, under = plot.panels(
 near = learned[:16][torch.cdist(made["16 digits"][:8], learned[:16]).argmin(1)]
 for ax, x in ((top, made["16 digits"][:8]), (under, near)):
     plot.image_grid((x.view(-1, 1, 8, 8) + 1) / 2, ax, 8)
-assert best.value > 0.55
+assert best.value > 0.53
 
 # %% [markdown]
 # **A. Consent and copyright.** Is a picture "in" the weights? Two courts, one week apart:
