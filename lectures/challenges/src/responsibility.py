@@ -61,10 +61,9 @@ from gdm_course.diffusion.mixture import MixtureDenoiser
 from gdm_course.diffusion.schedule import normal_schedule
 from gdm_course.diffusion.targets import Clean
 from gdm_course.evaluation.bounds import elbos
-from gdm_course.evaluation.features import PictureClassifier
 from gdm_course.evaluation.likelihood import Estimate, bits_per_dim
 from gdm_course.evaluation.neighbours import ROWS, distances
-from gdm_course.evaluation.two_sample import data_copying
+from gdm_course.evaluation.two_sample import classifier, data_copying
 from gdm_course.training import (
     budget,
     forever,
@@ -417,7 +416,8 @@ except (Missing, FileNotFoundError) as missing:
 #
 # A detector is a classifier of real and generated pictures. First a trap: the GAN's pictures
 # are real numbers, the digits have 17 grey values. A detector would learn the *file format*.
-# So all fakes are rounded to the same 17 values.
+# So all fakes are rounded to the same 17 values. `classifier` is the perceptron of the
+# course's two-sample test: pictures in, one logit out, positive for a fake.
 
 # %%
 to_codes = lambda x: ((x + 1) * 8).round().clamp(0, 16) if x.is_floating_point() else x
@@ -427,19 +427,15 @@ chain = checkpoints.load("diffusion/ddpm-digits", stale_ok=True)
 diffused = ddim(chain, budget(300, 30), budget(20, 2)).float()
 real, held = digits.x_train.float(), torch.cat([digits.x_valid, digits.x_test]).float()
 seed_everything(1)
-detector = PictureClassifier((1, 8, 8), 2)
-both = torch.cat([real, gan[: len(real)]]) / 8 - 1
-y = (torch.arange(len(both)) >= len(real)).long()  # 1 is fake
-n = budget(400, 3)
-rate = lambda k: 3e-3 * (1 - k / n)
-for _ in progress(train(detector, forever((both, y), 128, generator(0)), n, lr=rate), n):
-    pass
+both = torch.cat([real, gan[: len(real)]]).flatten(1) / 8 - 1
+y = (torch.arange(len(both)) >= len(real)).float()  # 1 is fake
+detector = classifier(both, y, budget(800, 3))
 
 
 @torch.no_grad()
 def fake_score(x):
     """How sure the detector is that pictures are fakes: (B, 1, 8, 8) -> (B,)."""
-    return detector.logits(x / 8 - 1).diff(dim=1)[:, 0]
+    return detector(x.flatten(1) / 8 - 1)[:, 0]
 
 
 # %%
