@@ -7,7 +7,7 @@
 # which the measurement fails. Four prompts for a discussion follow, each with its exhibit.
 
 # %% [markdown] tags=["nav"]
-# 53 minutes, and 5 further ·
+# 54 minutes, and 5 further ·
 # before this: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/challenges/responsibility.ipynb) ·
 # [solution](../../solutions/challenges/responsibility.ipynb)
@@ -455,12 +455,19 @@ areas = {name: auroc(*map(fake_score, pair)) for name, pair in cases.items()}
 for name, area in areas.items():
     print(f"{name:36}AUROC {area.value:.3f} +- {area.error:.3f}")
 limit = fake_score(held).quantile(0.95)  # accuses 1 real picture of 20
-accused = (fake_score(blurred(held)) > limit).float().mean().item()
-print(f"of blurred real digits {accused:.0%} are called fakes")
+share = lambda x: (fake_score(x) > limit).double().mean().item()
+caught = {
+    "the GAN": share(new),
+    "the diffusion": share(diffused),
+    "blurred": share(blurred(new)),
+}
+print("found, at 1 real picture in 20 accused:", {k: f"{v:.0%}" for k, v in caught.items()})
 if full_run():
-    assert areas["new fakes of the same GAN"].value > 0.8
-    assert areas["fakes of a diffusion"].value < 0.7
-    assert areas["same GAN, both blurred"].value < 0.75 and accused > 0.2
+    assert areas["new fakes of the same GAN"].value > 0.8 and caught["the GAN"] > 0.3
+    assert areas["fakes of a diffusion"].value < 0.65 and caught["the diffusion"] < 0.2
+    soft = areas["same GAN, both blurred"].value
+    assert soft < 0.65 and areas["same GAN, only fakes blurred"].value > soft + 0.04
+    assert areas["control: real against blurred real"].value > 0.55
 
 # %% [markdown]
 # It tells fakes of the model that it knows. Those of another model are near the chance level
@@ -468,13 +475,13 @@ if full_run():
 # detector that carries over to other generators, with careful augmentation by blurred and
 # re-encoded pictures: what carries over is an empirical matter, to be measured anew.
 #
-# **Question.** "Only fakes blurred" gives a fine figure. May it be reported?
+# **Question.** "Only fakes blurred" gives a better figure than "both blurred". May it be reported?
 #
 # <details><summary>Answer</summary>
 #
-# Not as a detection of fakes: by the control, the detector calls *real* pictures fake as soon
-# as they are blurred. Where the two classes went through different programs, the figure
-# measures the programs.
+# Not as a detection of fakes: by the control, blurring alone raises the score of *real*
+# pictures. Where the two classes went through different programs, the figure measures the
+# programs, too.
 # </details>
 
 # %% [markdown]
@@ -707,9 +714,9 @@ seed_everything(3)
 if plays is not None:
     said = gpt.sample(1, prompt=plays.encode("JULIET:\n"), length=110)
     print(f"Exhibit B. Never written by its author:\n{plays.decode(said[0])}\n")
-print(
-    f"Exhibit C. Blurred real digits that the detector of section 4 accuses: {accused:.0%}\n"
-)
+few_fakes = 0.01 * caught["the GAN"]  # where 1 picture of 100 is a fake
+right = few_fakes / (few_fakes + 0.05 * 0.99)
+print(f"Exhibit C. If 1 picture of 100 is this GAN's, {right:.0%} of the accused are\n")
 g = generator(6)
 worthless = [
     auroc(torch.rand(50, generator=g), torch.rand(50, generator=g)) for _ in range(20)
@@ -742,8 +749,8 @@ assert best.value > 0.53
 # **C. Misinformation.** On 22 May 2023 a picture of an explosion at the Pentagon that never
 # took place was shared widely, and stock prices dipped for minutes. The EU's AI Act
 # (Regulation 2024/1689, article 50) asks for machine-readable marks of generated content, with
-# effect from 2 August 2026. Which error is worse: a fake that passes, or a true picture called
-# fake? Who sets `limit` in section 4?
+# effect from 2 August 2026. Which error is worse: a fake that passes, or a true picture
+# called fake? Who sets `limit` in section 4, and who knows the share of fakes?
 #
 # **D. Reports one cannot trust.** Exhibit D reports an error bar and is worthless all the same.
 # Which five lines of a report would have shown it? (The number of attempts; data that were
