@@ -835,7 +835,8 @@ assert sign_z(marked).mean() > 4 > sign_z(plain).abs().mean()
 _ = plot.image_grid(torch.cat([plain[:10], marked[:10]]).byte(), columns=10)
 
 # %% [markdown]
-# Rounding to grey values alone costs part of the signs. Yang and others (2024) do this in the
+# The second row shows the price of one fixed key: its pictures resemble each other. And
+# rounding to 32 grey values or a little blur takes much of the mark away. Yang and others (2024) do this in the
 # latent space of a diffusion, with a stream cipher in the place of one fixed key, so that the
 # signs of different pictures differ.
 #
