@@ -836,9 +836,9 @@ _ = plot.image_grid(torch.cat([plain[:10], marked[:10]]).byte(), columns=10)
 
 # %% [markdown]
 # The second row shows the price of one fixed key: its pictures resemble each other. And
-# rounding to 32 grey values or a little blur takes much of the mark away. Yang and others (2024) do this in the
-# latent space of a diffusion, with a stream cipher in the place of one fixed key, so that the
-# signs of different pictures differ.
+# rounding to 32 grey values or a little blur takes much of the mark away. Yang and others
+# (2024) mark the latent space of a diffusion, with a stream cipher in the place of one fixed
+# key, so that the signs of different pictures differ.
 #
 # ## Further: another packer
 #
