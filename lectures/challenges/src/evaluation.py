@@ -12,7 +12,8 @@
 # [solution](../../solutions/challenges/evaluation.ipynb)
 #
 # previous: [Diffusion without Gaussians: guess what is hidden](../diffusion/masked.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [What to answer for: copies, wrong data, marks and cards](responsibility.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
