@@ -127,7 +127,7 @@ def gan() -> Contestant:
     average.load_state_dict(model.generator.state_dict())
 
     def loop(x: Tensor, fall: Fall) -> Iterator:
-        rate, batches = lambda step: 3e-3 * fall(step), forever(signed(picture(x)), 32)  # noqa: E731
+        rate, batches = lambda step: 3e-3 * fall(step), forever(signed(picture(x)), 32)
         return train_gan(model, batches, ENDLESS, lr=rate, average=average)
 
     def settle() -> None:
