@@ -24,20 +24,17 @@ class CodeMixture(nn.Module):
     takes no gradients, so it is not Trainable.
 
     Args:
-        D: number of codes in an example.
-        levels: how many values a code has.
+        D, levels: number of codes in an example, and of the values of a code.
         K: number of Gaussians.
         ridge: added to every variance, in squared codes: no Gaussian shrinks to a point.
     """
 
     def __init__(self, D: int, levels: int, *, K: int = 10, ridge: float = 0.3):
         super().__init__()
-        validate.at_least(1, D=D, K=K)
-        validate.at_least(2, levels=levels)
+        validate.at_least(1, D=D, levels=levels - 1, K=K)
         self.levels, self.ridge = levels, ridge
-        middle = torch.full((K, D), levels / 2)
         self.register_buffer("log_pi", torch.full((K,), -math.log(K)))
-        self.register_buffer("mu", middle + torch.randn(K, D))
+        self.register_buffer("mu", levels / 2 + torch.randn(K, D))
         self.register_buffer("root", levels / 4 * torch.eye(D).expand(K, D, D).clone())
 
     def distribution(self) -> MixtureSameFamily:

@@ -27,7 +27,7 @@ def _densities(D: int, levels: int | None, low: float | None, high: float) -> In
     def draw(g: torch.Generator) -> tuple[Tensor, int, int, float, float]:
         start = -3 * torch.rand((), generator=g).item() if low is None else low
         K = _whole(g, 3, 40) if levels is None else levels
-        log_p = D * (1 + _normal(g, 5))
+        log_p = D * (1 + _normal(g, _whole(g, 2, 9)))
         return log_p, D + _whole(g, 0, 3), K, start, high
 
     return draw
