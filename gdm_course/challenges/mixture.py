@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from gdm_course import validate
+from gdm_course.flows.dequantisation import noise_like
 
 
 class CodeMixture(nn.Module):
@@ -31,7 +32,8 @@ class CodeMixture(nn.Module):
 
     def __init__(self, D: int, levels: int, *, K: int = 10, ridge: float = 0.3):
         super().__init__()
-        validate.at_least(1, D=D, levels=levels - 1, K=K)
+        validate.at_least(1, D=D, K=K)
+        validate.at_least(2, levels=levels)
         self.levels, self.ridge = levels, ridge
         self.register_buffer("log_pi", torch.full((K,), -math.log(K)))
         self.register_buffer("mu", levels / 2 + torch.randn(K, D))
@@ -45,7 +47,7 @@ class CodeMixture(nn.Module):
     def elbo(self, x: Tensor) -> Tensor:
         """Return one draw's bound of log P in nats: codes (B, D) -> (B,)."""
         x = validate.codes(x, self.levels, self.mu.shape[1]).to(self.mu)
-        return self.distribution().log_prob(x + torch.rand_like(x))
+        return self.distribution().log_prob(x + noise_like(x))
 
     def iwae(self, x: Tensor, k: int) -> Tensor:
         """Return the tighter bound log mean exp of k draws: codes (B, D) -> (B,)."""
@@ -54,8 +56,7 @@ class CodeMixture(nn.Module):
 
     def sample(self, n: int) -> Tensor:
         """Draw codes (n, D): points rounded down, and cut to the range."""
-        n = validate.count(n)
-        x = self.distribution().sample((max(n, 1),))[:n]
+        x = self.distribution().sample((max(validate.count(n), 1),))[:n]
         return x.floor().clamp(0, self.levels - 1).long()
 
 
@@ -88,7 +89,7 @@ def em(model: CodeMixture, x: Tensor, steps: int) -> Iterator[tuple[int, float]]
     Means begin at examples drawn at random, and the noise is drawn once.
     """
     x = validate.codes(x, model.levels, model.mu.shape[1]).to(model.mu)
-    x = x + torch.rand_like(x)
+    x = x + noise_like(x)
     model.mu.copy_(x[torch.randperm(len(x))[: len(model.mu)]])
     for step in range(1, steps + 1):
         q, log_p = expect(model, x)

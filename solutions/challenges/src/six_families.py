@@ -8,8 +8,18 @@
 # unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
+# before this: [Images by convolution: PixelCNN](../../lectures/autoregressive/pixelcnn.ipynb), [Half of it stays: coupling flows](../../lectures/flows/realnvp.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb), [Rolling and kicked: Langevin and deep energies](../../lectures/energy/langevin.ipynb), [How far is the earth: Wasserstein critics and pictures](../../lectures/gan/wgan.ipynb), [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb) ·
+# [lecture](../../lectures/challenges/six_families.ipynb) ·
+# [exercise](../../exercises/challenges/six_families.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math
