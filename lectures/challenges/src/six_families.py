@@ -708,7 +708,7 @@ for f in [f for f in drawing if f != "mixture"]:
 # needs whom, are read from `course.toml`, and the loans are the imports in the package.
 
 # %% tags=["fold"]
-# @title The map of the course: units and what they need; who imports whose code
+# @title The map of the course: units and what they need; orange, whose code a family imports
 found = course_map.read()
 depth, lanes = found.depth(), {family: i for i, family in enumerate(found.titles)}
 cells = {}
@@ -727,11 +727,15 @@ for unit, needs in found.units.items():
 for unit, (x, y) in at.items():
     ax.text(x, y, unit.split("/")[1], ha="center", va="center", fontsize=8,
             bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": plot.BLUE})  # fmt: skip
+loans = [pair for pair in found.loans if "challenges" not in pair]
+for i, (borrower, lender) in enumerate(loans):
+    ends = [(-0.3 - 0.12 * i, -lanes[family]) for family in (borrower, lender)]
+    ax.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": plot.ORANGE})
 for family, lane in lanes.items():
     ax.text(
         -0.6, -lane, found.titles[family].replace(" ", "\n", 1), ha="right", va="center"
     )
-_ = ax.set(xlim=(-2.2, max(depth.values()) + 0.7), ylim=(-len(lanes) + 0.4, 0.6))
+_ = ax.set(xlim=(-2.5, max(depth.values()) + 0.7), ylim=(-len(lanes) + 0.4, 0.6))
 ax.set_axis_off()
 
 # %%
