@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdm_course.source import PACKAGE
+PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
