@@ -5,6 +5,7 @@ each. With more time, other sizes would win.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +145,7 @@ def diffusion() -> Contestant:
     """A U-Net and a chain of 200 steps; 25 steps of DDIM draw."""
     model = ImageDDPM(SHAPE, LEVELS, T=200, high=8.0, low=-8.0, width=16)
     loop, ear = minimised(model, picture, 5e-3, B=32, clip=1.0), ((model.net, "forward"),)
-    draw = lambda n: ddim(model, n, 25)  # noqa: E731
+    draw = partial(ddim, model, steps=25)
     return Contestant(
         "diffusion", model, loop, picture, draw, lambda x: x.flatten(1), 20, ear
     )

@@ -300,7 +300,7 @@ def diffusion() -> Contestant:
     """A U-Net and a chain of 200 steps; 25 steps of DDIM draw."""
     model = ImageDDPM(SHAPE, LEVELS, T=200, high=8.0, low=-8.0, width=16)
     loop, ear = minimised(model, picture, 5e-3, B=32, clip=1.0), ((model.net, "forward"),)
-    draw = lambda n: ddim(model, n, 25)  # noqa: E731
+    draw = partial(ddim, model, steps=25)
     return Contestant(
         "diffusion", model, loop, picture, draw, lambda x: x.flatten(1), 20, ear
     )
@@ -434,8 +434,8 @@ print(f"unpaired, the last error would be {alone:.3f}")
 # <details><summary>Answer</summary>
 #
 # The mixture's figure is a bound, too: the true value may lie lower. More draws of $u$ make
-# it tighter (`iwae`), until nothing moves any more. With 16 draws it has hardly any room:
-# move the slider.
+# it tighter (`iwae`), until nothing moves any more. The mixture's hardly moves: move the
+# slider.
 # </details>
 #
 # **Play.** The number of draws $k$ of a bound. What moves, and what does it cost?
@@ -445,7 +445,7 @@ print(f"unpaired, the last error would be {alone:.3f}")
 def draw_bounds(draws):
     """The bounds with so many draws, beside the exact figure."""
     (ax,) = plot.panels(
-        f"{draws} draws: the VAE's network is asked {1 + draws} times", width=6
+        f"k = {draws}: the VAE's network is asked {1 + draws} times", width=6
     )
     for row, family in enumerate(("mixture", "flow", "vae")):
         who = next(p for p in players if p.family == family)
@@ -507,7 +507,7 @@ if full_run():
 
 # %% tags=["fold"]
 # @title The wall: a row of digits, and a row of each family
-wall = plot.panels(*drawn, columns=2, width=4.6, height=1.5)
+wall = plot.panels(*drawn, columns=2, width=4.6, height=1.05)
 for ax, pictures in zip(wall, drawn.values()):
     plot.image_grid(pictures[:24], ax, 12, vmax=16)
 
@@ -598,6 +598,7 @@ cards = {
 }
 n, grey = budget(400, 70), images.load("mnist").x_test
 bits_of = images.load("binarized_mnist").x_test
+bits_of = bits_of[torch.randperm(len(bits_of))]  # the file is sorted: zeros come first
 print(f"{'':38}{'bits/dim':>9}{'error':>7}  {'kind':13}{'Frechet':>8}{'error':>6}"
       f"{'train s':>8}{'parameters':>12}")  # fmt: skip
 other = samples.frechet_with_error(*(opinions(255 * x) for x in bits_of[: 2 * n].split(n)))
