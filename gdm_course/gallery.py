@@ -172,11 +172,10 @@ def draw(path: Path, steps: int | None = None) -> None:
     """Write the figure as a PNG, for the README: `gdm gallery --out docs/gallery.png`."""
     path = Path(path)
     must_write(path.parent, "give --out a file in a folder that you may write to")
-    drawn = io.BytesIO()
+    note, drawn = PngImagePlugin.PngInfo(), io.BytesIO()
+    note.add_text("made by", made_by(steps or STEPS))  # before the code can be edited
     with plot.style():
         figure(steps=steps or STEPS).savefig(drawn, dpi=90)
     # 256 colours: half the bytes, and nobody sees it
     few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    note = PngImagePlugin.PngInfo()
-    note.add_text("made by", made_by(steps or STEPS))
     few.save(path, format="png", optimize=True, pnginfo=note)
