@@ -8,6 +8,7 @@ which trains its model of the plane on points (N, 2), with a chance of its own. 
 needs an edit.
 """
 
+import hashlib
 import importlib
 import io
 import math
@@ -20,11 +21,12 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from gdm_course import plotting as plot
 from gdm_course.chance import own_chance
+from gdm_course.checkpoints.fingerprint import fingerprint
 from gdm_course.data import toy
 from gdm_course.divergences import Estimate, kl_estimate
 from gdm_course.energy.normalise import Normalised
@@ -155,13 +157,28 @@ def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float) -> None:
         plot.scatter(model.sample(2000), ax, bounds)
 
 
+def made_by(steps: int = STEPS) -> str:
+    """Return what the picture is made by: steps, and a hash of all that is trained.
+
+    The hash covers `fit_plane` of every family and each definition of ours that it uses.
+    `draw` writes it into the picture, so that a test sees a picture older than its code.
+    """
+    slugs = [s for s in families() if hasattr(_package(s), "fit_plane")]
+    found = {
+        name: each for s in slugs for name, each in fingerprint(f"{s}.fit_plane").items()
+    }
+    text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
+    return f"{steps} steps, {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
 def draw(path: Path, steps: int | None = None) -> None:
     """Write the figure as a PNG, for the README: `gdm gallery --out docs/gallery.png`."""
     path = Path(path)
     must_write(path.parent, "give --out a file in a folder that you may write to")
-    drawn = io.BytesIO()
+    note, drawn = PngImagePlugin.PngInfo(), io.BytesIO()
+    note.add_text("made by", made_by(steps or STEPS))  # before the code can be edited
     with plot.style():
         figure(steps=steps or STEPS).savefig(drawn, dpi=90)
     # 256 colours: half the bytes, and nobody sees it
     few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    few.save(path, format="png", optimize=True)
+    few.save(path, format="png", optimize=True, pnginfo=note)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from gdm_course import divergences as dv
@@ -143,3 +144,19 @@ def test_the_gallery_draws_a_small_picture(tmp_path, monkeypatch):
     gallery.draw(path, steps=2)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size < 200_000
+    assert Image.open(path).text["made by"] == gallery.made_by(2)
+
+
+def test_the_readmes_picture_is_of_all_six_families_as_they_are_now(root):
+    """Else draw it anew: `gdm gallery --out docs/gallery.png`."""
+    drawn = Image.open(root / "docs" / "gallery.png")
+    assert drawn.text["made by"] == gallery.made_by()
+    six = ("autoregressive", "flows", "vae", "energy", "gan", "diffusion")
+    assert all(hasattr(gallery._package(family), "fit_plane") for family in six)
+
+
+def test_other_code_and_other_steps_make_another_picture(monkeypatch):
+    now = gallery.made_by()
+    assert now != gallery.made_by(2)
+    monkeypatch.setattr(gallery, "fingerprint", lambda name: {name: "changed"})
+    assert now != gallery.made_by()

@@ -24,13 +24,13 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
 
     rate = lambda step: 2e-3 * min(1, 2 - 2 * step / steps)  # noqa: E731
     with own_chance(shifted(seed)):
-        gan = RelativisticGAN(2, depth=3, r1=0.02, r2=0.02)
-        gan.discriminator = nn.Sequential(wave_net(2, 1, scale=2.0), nn.Flatten(0))
-        average = deepcopy(gan.generator)
-        for _ in train_gan(gan, forever(x, 256), steps, lr=rate, average=average):
+        model = RelativisticGAN(2, depth=3, r1=0.02, r2=0.02)
+        model.discriminator = nn.Sequential(wave_net(2, 1, scale=2.0), nn.Flatten(0))
+        average = deepcopy(model.generator)
+        for _ in train_gan(model, forever(x, 256), steps, lr=rate, average=average):
             pass
-    gan.generator = average
-    return gan.eval()
+    model.generator = average
+    return model.eval()
 
 
 PARTS: dict[str, str] = {

@@ -13,7 +13,8 @@
 # [solution](../../solutions/challenges/responsibility.ipynb)
 #
 # previous: [Who is fooled: likelihoods and samples on trial](evaluation.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [One table: six families and a mixture](six_families.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
