@@ -36,6 +36,8 @@ MAY_IMPORT = {
         "figure_style",
     },  # it draws any model, a reader's too
     **dict.fromkeys(FAMILIES, FOR_MODELS),
+    # What is done to models: it may enter every family, and no family enters it.
+    "challenges": FOR_MODELS.union(FAMILIES, {"evaluation", "checkpoints", "data"}),
 }
 # Rooms that only these may enter: they belong to authors and graders, not to models.
 ONLY_FOR = {
@@ -44,6 +46,7 @@ ONLY_FOR = {
     "grading": {"cli"},
     "cli": {"__main__"},
     "checks": {"grading", "authoring", "cli"},
+    "challenges": {"checks"},
 }
 LIGHT = {"torch", "numpy", "safetensors"}  # all that a GPU machine needs
 HEAVY = ["matplotlib", "jupyter_core", "IPython", "ipywidgets", "nbformat", "jupytext"]
