@@ -58,9 +58,7 @@ shared_information = close(
             lambda C: 0.5 * (C.diagonal().log().sum() - C.det().log()),
             "the determinant itself is too small for float32: sum logs, as slogdet does",
         ),
-        Mistake(
-            lambda C: _shared(C) / math.log(2), "this is in bits: nats are asked for"
-        ),
+        Mistake(lambda C: _shared(C) / math.log(2), "this is in bits: nats are asked for"),
     ],
     rtol=1e-3,
     atol=1e-3,
@@ -163,8 +161,9 @@ squashed_log_prob = close(
             "this is the density of z: that of y has the slope of tanh in it",
         ),
         Mistake(
-            lambda z, mu, sigma: 2 * _squash(z, mu, sigma, lambda z: 0 * z)
-            - _squash(z, mu, sigma),
+            lambda z, mu, sigma: (
+                2 * _squash(z, mu, sigma, lambda z: 0 * z) - _squash(z, mu, sigma)
+            ),
             "the sign: where tanh is flat much of z lands in little of y, more densely",
         ),
         Mistake(
@@ -307,9 +306,7 @@ with_variety = close(
             "the number is one feature more: the others stay in front of it",
         ),
         Mistake(
-            lambda x, n: torch.cat(
-                [x, _variety(x, n)[:: n, -1].repeat(n)[:, None]], 1
-            ),
+            lambda x, n: torch.cat([x, _variety(x, n)[::n, -1].repeat(n)[:, None]], 1),
             "groups are consecutive rows: the first n are the first group",
         ),
     ],

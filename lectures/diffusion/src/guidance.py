@@ -13,7 +13,8 @@
 # [solution](../../solutions/diffusion/guidance.ipynb)
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [The examination](../challenges/exam.ipynb)
 
 # %% tags=["setup"]
 import importlib.util

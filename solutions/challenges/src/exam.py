@@ -6,8 +6,18 @@
 # here. Books, lectures and your own exercises are allowed, other people are not. 90 minutes.
 
 # %% [markdown] tags=["nav"]
+# before this: [Half of it stays: coupling flows](../../lectures/flows/realnvp.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb), [Rolling and kicked: Langevin and deep energies](../../lectures/energy/langevin.ipynb), [Two players: generative adversarial networks](../../lectures/gan/gan.ipynb), [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb) ·
+# [lecture](../../lectures/challenges/exam.ipynb) ·
+# [exercise](../../exercises/challenges/exam.ipynb)
 
 # %% tags=["setup"]
+import importlib.util
+
+if importlib.util.find_spec("gdm_course") is None:
+    raise ImportError(
+        "the package gdm_course is not installed here: run 'make lab' in the course's "
+        "folder, or 'pip install -e .[lab]', and choose that environment as the kernel"
+    )
 
 # %%
 import math

@@ -4,8 +4,13 @@ import math
 
 import numpy as np
 import torch
-from torch.distributions import AffineTransform, Independent, MultivariateNormal, Normal
-from torch.distributions import TransformedDistribution
+from torch.distributions import (
+    AffineTransform,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+)
 from torch.distributions.transforms import TanhTransform
 
 
