@@ -56,12 +56,14 @@ class Question:
 
     Attributes:
         name: of the function or class that the exercise asks for.
-        reference: the package's own answer; controls and hints are made with it.
+        reference: the package's own answer; controls and hints are made with it. None
+            where the answers are scored, not compared.
         asks: from a seed to the asks, with fresh inputs.
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
         about: what is special in each ask, in their order, over and over; "" is nothing.
+        seconds: of the reference for all asks; None: measured. Stated where there is none.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Question:
     mistakes: Sequence[Mistake] = ()
     kind: str = "close"
     about: Sequence[str] = ("",)
+    seconds: float | None = None
 
     @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gdm_course.nets import mlp
 
-STEPS, BATCH, RATE = 1500, 256, 2e-3
+STEPS, BATCH, RATE = 500, 128, 3e-3
 WAVES = 4  # sines and cosines of t and of d, each
 JUMPS = (1, 2, 4)  # evaluations that a sample may take
 

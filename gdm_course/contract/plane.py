@@ -1,13 +1,13 @@
-"""The laws that an entry is tried on: drawn anew, from a seed, for every grading."""
+"""The plane: a law that is drawn anew for every grading, and the distance from it."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gdm_course.data import images
+from gdm_course.contract.frozen import JUMPS, generate, with_weights
 
-TRAINING = 4096  # rows of the plane that an entry is given
+TRAINING = 4096  # rows that an entry is given
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,29 @@ def _apart(K: int, g: torch.Generator) -> Tensor:
     return places
 
 
-@dataclass(frozen=True)
-class Turned:
-    """The digits of 8 x 8, turned in their 64 dimensions by a random rotation.
+def energy_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased: (N, D), (M, D) -> ().
 
-    A perceptron that starts at random does not notice the rotation, but nothing that was
-    learnt beforehand fits.
+    It is 0 if and only if both laws are the same; an estimate may fall below.
 
-    Attributes:
-        rotation: Q (64, 64), orthogonal; rows are turned by x Q.
-        rows: half of the digits, turned: what an entry is given (N, 64).
-        others: the other half, pictures (M, 1, 8, 8) with values from -1 to 1.
+    References:
+        Szekely and Rizzo (2013), Energy statistics: a class of statistics based on
+        distances.
     """
-
-    rotation: Tensor
-    rows: Tensor
-    others: Tensor
-
-    def pictures(self, x: Tensor) -> Tensor:
-        """Turn samples (n, 64) back into pictures (n, 1, 8, 8)."""
-        return (x @ self.rotation.T).reshape(-1, 1, 8, 8)
+    n, m = len(x), len(y)
+    own = torch.cdist(x, x).sum() / (n * (n - 1)) + torch.cdist(y, y).sum() / (m * (m - 1))
+    return 2 * torch.cdist(x, y).mean() - own
 
 
-def turned(g: torch.Generator) -> Turned:
-    """Draw a rotation, and which half of the digits an entry is given."""
-    data = images.load("digits")
-    codes = torch.cat([data.x_train, data.x_valid, data.x_test])
-    x = codes.float()[torch.randperm(len(codes), generator=g)] * (2 / 16) - 1
-    rotation, triangle = torch.linalg.qr(torch.randn(64, 64, generator=g))
-    rotation = rotation * triangle.diagonal().sign()  # else it is not uniform
-    half = len(x) // 2
-    return Turned(rotation, x[:half].flatten(1) @ rotation, x[half:])
+def scores(weights: Tensor, law: Bells, g: torch.Generator, n: int = 3000) -> list[float]:
+    """Return the energy distance of samples from the law, for each number of evaluations.
+
+    Args:
+        weights: of the frozen network, as `Contract.fit` returns them.
+        law: that the samples should have.
+        g: draws noise and the law's own points.
+        n: how many of each.
+    """
+    net, real = with_weights(weights, 2), law.sample(n, g)
+    eps = torch.randn(n, 2, generator=g)
+    return [energy_distance(generate(net, eps, k), real).item() for k in JUMPS]
