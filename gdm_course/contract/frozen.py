@@ -54,7 +54,7 @@ class Contract:
         raise NotImplementedError
 
     def coupling(self, x: Tensor, eps: Tensor, g: torch.Generator) -> Tensor:
-        """Return the noise that goes with each row of the data: (B, D), (B, D) -> (B, D)."""
+        """Return the noise for each row of the data: (B, D), (B, D) -> (B, D)."""
         raise NotImplementedError
 
     def loss(self, net: nn.Module, x: Tensor, eps: Tensor, t: Tensor, d: Tensor) -> Tensor:
@@ -64,8 +64,8 @@ class Contract:
     def fit(self, x: Tensor, steps: int, seed: int) -> Tensor:
         """Train on data (N, D) and return all weights of the network in one vector.
 
-        The gradient is clipped at 1 and the rate falls to 0 along a cosine; the first weights
-        and all draws follow from the seed.
+        The gradient is clipped at 1 and the rate falls to 0 along a cosine; the first
+        weights and all draws follow from the seed.
         """
         torch.manual_seed(seed)
         net, g = JumpNet(x.shape[1]), torch.Generator().manual_seed(seed)

@@ -3,7 +3,7 @@
 The box trains the frozen network with the student's methods and returns its weights; the
 judge puts them into a network of its own and draws the samples itself. So nothing that an
 entry says of itself counts, and nothing that it has stored helps: every question has a law
-of its own in the plane, and a rotation of its own for the digits, both drawn from the secret
+of its own in the plane and a rotation of its own for the digits, drawn from the secret
 seed. All three questions ask the same; they differ in what is good enough.
 """
 
@@ -29,8 +29,8 @@ SECONDS = 2.0  # of an honest training on a quiet machine of 2023
 def _asks(seed: int) -> list[Ask]:
     """Train once in the plane and once on digits.
 
-    The law belongs to the rows as an attribute: it stays with the judge, for what travels to
-    a box is their numbers.
+    The law belongs to the rows as an attribute: it stays with the judge, for what travels
+    to a box is their numbers.
     """
     g, asks = generator(seed), []
     for law in (plane.bells(g), digits.turned(g)):

@@ -10,7 +10,7 @@
 # [exercise](../../exercises/challenges/exam.ipynb) ·
 # [solution](../../solutions/challenges/exam.ipynb)
 #
-# previous: [Steering: guidance, Palette and RePaint](../diffusion/guidance.ipynb) ·
+# previous: [The capstone: samples in four steps, two, or one](capstone.ipynb) ·
 # [all units](../index.ipynb)
 
 # %% tags=["setup"]

@@ -14,7 +14,7 @@
 #
 # previous: [Noise as a stream: score, SDE and ODE](score_sde.ipynb) ·
 # [all units](../index.ipynb) ·
-# next: [The examination](../challenges/exam.ipynb)
+# next: [The capstone: samples in four steps, two, or one](../challenges/capstone.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
