@@ -67,8 +67,10 @@ class Contract:
         The gradient is clipped at 1 and the rate falls to 0 along a cosine; the first
         weights and all draws follow from the seed.
         """
-        torch.manual_seed(seed)
-        net, g = JumpNet(x.shape[1]), torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = JumpNet(x.shape[1])
+        g = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
