@@ -56,14 +56,14 @@ class Question:
 
     Attributes:
         name: of the function or class that the exercise asks for.
-        reference: the package's own answer; controls and hints are made with it. None
-            where the answers are scored, not compared.
+        reference: the package's own answer; controls and hints are made with it.
         asks: from a seed to the asks, with fresh inputs.
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
         about: what is special in each ask, in their order, over and over; "" is nothing.
-        seconds: of the reference for all asks; None: measured. Stated where there is none.
+        seconds: of an honest answer to all asks, where the reference does not say it; None:
+            as the reference takes.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The plane: a law that is drawn anew for every grading, and the distance from it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,9 @@ TRAINING = 4096  # rows that an entry is given
 
 @dataclass(frozen=True)
 class Bells:
-    """A mixture of K round bells in the plane, with mean 0 and variance 1 per coordinate.
+    """A mixture of K round bells in the plane, with variance 1 per coordinate on average.
+
+    Its mean is at a distance of 1.5 from 0, so that noise is far from being a sample.
 
     Attributes:
         weights: (K,), summing to 1.
@@ -32,14 +35,16 @@ class Bells:
 
 def bells(g: torch.Generator) -> Bells:
     """Draw a law: 5 to 8 bells of unequal weight and width at random places."""
-    K = int(torch.randint(5, 9, (), generator=g))
+    K = int(torch.randint(3, 6, (), generator=g))
     means = _apart(K, g)
-    std = 0.08 + 0.2 * torch.rand(K, generator=g)
+    std = 0.06 + 0.12 * torch.rand(K, generator=g)
     weights = 0.5 + torch.rand(K, generator=g)
     weights = weights / weights.sum()
     means = means - weights @ means
     spread = ((weights @ (means.square().sum(1) + 2 * std.square())) / 2).sqrt()
-    return Bells(weights, means / spread, std / spread)
+    angle = 2 * math.pi * torch.rand((), generator=g)
+    middle = 1.5 * torch.stack([angle.cos(), angle.sin()])
+    return Bells(weights, middle + means / spread, std / spread)
 
 
 def _apart(K: int, g: torch.Generator) -> Tensor:

@@ -57,12 +57,15 @@ for D, what in ((2, "plane"), (64, "digits")):
 #
 # ## What it is tried on
 #
-# **The plane.** A mixture of five to eight bells, of unequal weight and width, at random places.
-# Each grading draws its own. The score is the energy distance from the law itself.
+# **The plane.** A mixture of three to five bells, of unequal weight and width, at random places,
+# away from the noise. Each grading draws its own. The score is the energy distance from points
+# of the law itself.
 #
 # **The digits.** Half of the digits of 8 x 8, turned by a random rotation of their 64
-# dimensions, so that nothing that was learnt at home fits. Samples are turned back; the score
-# is their Frechet distance from the other half, in features of the course's classifier.
+# dimensions and shifted, so that nothing that was learnt at home fits. Samples are turned back;
+# the score is their Frechet distance from the other half, in features of the course's
+# classifier. It sees means and covariances only: a Gaussian that has those of the digits would
+# score well, but in the plane it does not.
 #
 # ## What it is worth
 #
@@ -82,9 +85,10 @@ for name, (in_plane, on_digits) in HEIGHTS.items():
 #
 # The sealed box trains, with your methods in the frozen loop, and hands out the weights: one
 # vector, nothing else. The judge puts them into a network of its own, draws the noise, takes the
-# samples and measures. So it does not matter what an entry says of itself. Whoever trains
-# otherwise than by the frozen loop has three to four times its seconds, in which plain
-# flow matching does not get over the height `fair`, either.
+# samples and measures. So it does not matter what an entry says of itself. The network
+# is frozen by that; the number of steps is frozen by the clock, which allows a training about
+# four times what an honest one takes. A loop of your own would be found out by nobody,
+# and gains little: what a poor loss cannot say, more steps do not say either.
 #
 # ## For who sets it
 #
