@@ -141,8 +141,8 @@ def test_the_law_itself_scores_nothing_and_another_law_a_lot():
     law, other = plane.bells(g), plane.bells(g)
     own = plane.energy_distance(law.sample(3000, g), law.sample(3000, g))
     assert own.abs() < 0.004
-    for other in (other.sample(3000, g), torch.randn(3000, 2, generator=g)):
-        assert plane.energy_distance(law.sample(3000, g), other) > 0.1
+    for wrong in (other.sample(3000, g), torch.randn(3000, 2, generator=g)):
+        assert plane.energy_distance(law.sample(3000, g), wrong) > 0.1
 
 
 def test_a_gaussian_with_the_right_moments_is_good_enough_for_one_height_only():

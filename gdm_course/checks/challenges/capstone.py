@@ -20,7 +20,7 @@ NEVER = float("inf")
 # At most so much after 1, 2 and 4 evaluations: energy distance in the plane, and Frechet
 # distance of the digits.
 HEIGHTS = {
-    "fair": ((NEVER, NEVER, 0.3), (NEVER, NEVER, 25.0)),
+    "fair": ((NEVER, NEVER, 0.3), (NEVER, NEVER, 30.0)),
     "good": ((0.06, 0.06, 0.06), (15.0, 14.0, 13.0)),
     "best": ((0.027, 0.022, 0.022), (10.0, 8.5, 7.5)),
 }
