@@ -21,8 +21,8 @@ NEVER = float("inf")
 # distance of the digits.
 HEIGHTS = {
     "fair": ((NEVER, NEVER, 0.3), (NEVER, NEVER, 30.0)),
-    "good": ((0.06, 0.06, 0.06), (15.0, 14.0, 13.0)),
-    "best": ((0.027, 0.022, 0.022), (10.0, 8.5, 7.5)),
+    "good": ((0.1, 0.08, 0.075), (15.0, 14.0, 13.0)),
+    "best": ((0.04, 0.03, 0.03), (9.5, 8.2, 7.2)),
 }
 SECONDS = 1.0  # of an honest training on a quiet machine of 2023; 28 are allowed
 
