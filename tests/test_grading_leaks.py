@@ -18,6 +18,7 @@ from gdm_course.grading.judge.judge import asks_of
 from gdm_course.source import ROOT
 
 MAPS = assignments(load(ROOT))
+del MAPS["challenges/capstone"]  # what it asks for is trained: nothing there is an answer
 PROGRAM = Path(__file__).parent / "box_callables.py"
 SECRET = 2**100 + 1
 
