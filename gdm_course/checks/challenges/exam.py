@@ -43,10 +43,6 @@ shared_information = close(
     },
     [
         Mistake(
-            lambda C: 2 * _shared(C),
-            "the entropy of a Gaussian has half of the log of its determinant",
-        ),
-        Mistake(
             lambda C: -torch.linalg.slogdet(C).logabsdet / 2,
             "the variances are not 1: the sum of the single entropies belongs to it",
         ),
@@ -112,10 +108,6 @@ speculative = close(
             "the second law has to sum to 1",
         ),
         Mistake(
-            lambda p, q: _speculate(q, p),
-            "p and q are swapped: q proposes, and p is to come out",
-        ),
-        Mistake(
             lambda p, q: ((p / q).clamp(max=1).mean(1), _speculate(p, q)[1]),
             "symbols are proposed with the probabilities q, not equally often",
         ),
@@ -159,12 +151,6 @@ squashed_log_prob = close(
         Mistake(
             lambda z, mu, sigma: _squash(z, mu, sigma, lambda z: 0 * z),
             "this is the density of z: that of y has the slope of tanh in it",
-        ),
-        Mistake(
-            lambda z, mu, sigma: (
-                2 * _squash(z, mu, sigma, lambda z: 0 * z) - _squash(z, mu, sigma)
-            ),
-            "the sign: where tanh is flat much of z lands in little of y, more densely",
         ),
         Mistake(
             lambda z, mu, sigma: _squash(z, mu, sigma) / z.shape[1],
@@ -245,10 +231,6 @@ swap_log_accept = close(
         Mistake(
             lambda c, h, cold, hot: (cold - hot) * (c - h),
             "a probability is at most 1: its logarithm at most 0",
-        ),
-        Mistake(
-            lambda c, h, cold, hot: _swap(h, c, cold, hot),
-            "the sign: a cold chain gladly takes the state of lower energy",
         ),
         Mistake(
             lambda c, h, cold, hot: _swap(c, h, 1 / hot, 1 / cold),
@@ -353,10 +335,6 @@ path_velocity = close(
         Mistake(
             lambda x, x0, a, s, da, ds: (x - a * x0) / s - x0,
             "this is the velocity of the straight path, alpha = 1 - t and sigma = t",
-        ),
-        Mistake(
-            lambda x, x0, a, s, da, ds: -_velocity(x, x0, a, s, da, ds),
-            "the sign: t grows towards the noise",
         ),
     ],
     rtol=1e-3,
