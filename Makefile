@@ -12,7 +12,9 @@ PY := $(VENV)/bin/python
 GDM := $(VENV)/bin/gdm
 READY := $(VENV)/.installed
 PIP := $(PY) -m pip --disable-pip-version-check install -qq -c constraints.txt
-PYTEST := $(PY) -m pytest -n 2 --dist loadfile --nbval-lax --durations=15
+# A file after the other, as they are named: by their numbers of tests the slow ones come last,
+# and a core idles. Solutions, of a few seconds each, fill up the end.
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --durations=15
 # Other seeds and another instruction set for `make full`: one value, or several with commas.
 SETTING = $(if $(SHIFT),--shift=$(SHIFT)) $(if $(ATEN_CPU_CAPABILITY),--isa=$(ATEN_CPU_CAPABILITY)) \
   $(if $(JOBS),--jobs=$(JOBS))

@@ -30,11 +30,13 @@ from gdm_course.divergences import Estimate, kl_estimate
 from gdm_course.energy.normalise import Normalised
 from gdm_course.environment import must_write
 from gdm_course.protocols import Density
-from gdm_course.training import generator, shifted
+from gdm_course.training import budget, generator, shifted
 from gdm_course.widgets import progress
 
 STEPS = 2000
 DRAWS = 500  # of z for a bound on log p
+TESTS = 10_000  # points at which the gap is measured
+CELLS = 150  # of a drawn density, along a side
 
 
 def families() -> dict[str, str]:
@@ -85,10 +87,11 @@ class Entry:
 def fit(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> list[Entry]:
     """Fit every family that has a `fit_plane` to the same 10,000 points of a toy density.
 
-    The gap is measured on 10,000 other points, whose true log-density is known.
+    The gap is measured on `TESTS` other points, whose true log-density is known.
     """
     truth, g = toy.get(name), generator(seed)
-    x_train, x_test = truth.sample(10_000, g).float(), truth.sample(10_000, g).float()
+    x_train = truth.sample(10_000, g).float()
+    x_test = truth.sample(budget(TESTS, 200), g).float()
     entries = []
     makers = [
         (title, getattr(_package(s), "fit_plane", None)) for s, title in families().items()
@@ -114,7 +117,7 @@ def _gap(truth: toy.Toy, model: nn.Module, x: Tensor) -> Estimate | None:
 
 def _bound(model: nn.Module, x: Tensor) -> Tensor:
     """A bound on log p(x), in parts: all at once, memory grows to gigabytes."""
-    return torch.cat([model.iwae(rows, DRAWS) for rows in x.split(500)])
+    return torch.cat([model.iwae(rows, budget(DRAWS, 2)) for rows in x.split(500)])
 
 
 def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure:
@@ -126,7 +129,7 @@ def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure
     about = f"The truth\n{name.replace('_', ' ')}"
     columns = math.ceil((1 + len(titles)) / 2) if len(titles) > 3 else 4  # full rows
     first, *others = plot.panels(about, *titles, columns=columns, height=height)
-    plot.density(truth.log_prob, truth.bounds, first)
+    plot.density(truth.log_prob, truth.bounds, first, n=budget(CELLS, 15))
     darkest = first.images[0].get_clim()[1]
     with own_chance(shifted(seed)):
         for ax, entry in zip(others, entries):
@@ -147,7 +150,7 @@ def _title(entry: Entry) -> str:
 def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float) -> None:
     """Draw a model's density on the truth's scale, or samples if it has no density."""
     if isinstance(model, Density):
-        plot.density(model.log_prob, bounds, ax, vmax=darkest)
+        plot.density(model.log_prob, bounds, ax, budget(CELLS, 15), darkest)
     else:
         plot.scatter(model.sample(2000), ax, bounds)
 

@@ -37,6 +37,7 @@ from gdm_course.figure_style import (  # noqa: F401
     style,
     to_numpy,
 )
+from gdm_course.training import budget
 
 Interval = tuple[float, float]
 
@@ -109,13 +110,14 @@ def density(
         log_prob: (B, 2) -> (B,) in nats.
         bounds: the rectangle ((x_lo, x_hi), (y_lo, y_hi)).
         ax: where to draw.
-        n: cells along a side.
+        n: cells along a side; a smoke run draws 40 at most.
         vmax: density (per unit of area) of the darkest ink: give panels that are to be
             compared the same one; None takes the largest value on the grid.
         log: whether equal steps of ink are equal factors.
         floor: with `log`, what is below this fraction of the darkest ink is white.
     """
     ax = ax or panels("")[0]
+    n = budget(n, min(n, 40))
     p = drawable(to_numpy(log_prob(mesh(bounds, n)).exp()), ax).reshape(n, n)
     extent = (*bounds[0], *bounds[1])
     vmax = highest(np.asarray([vmax])) if vmax is not None else highest(p)

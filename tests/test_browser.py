@@ -9,16 +9,17 @@ from nbformat.v4 import new_code_cell, new_notebook
 from waiting import until
 
 from gdm_course.publishing import browser, execute, lab
+from tests.turns import by_turns
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not browser.chromium(), reason="no chromium found on PATH"),
 ]
-SLIDING = [
-    path
+SLIDING = {
+    f"{path.parent.name}/{path.stem}": path
     for path in execute.notebooks("lectures")
     if "play(" in path.read_text(encoding="utf-8")
-]
+}
 # Chromium's own remark on a layout that took two frames
 HARMLESS = ("ResizeObserver loop",)
 
@@ -31,20 +32,30 @@ def env():
     return kept | {"GDM_SMOKE": "1", "GDM_LIVE": "1", "GDM_OFFLINE": "1"}
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, env):
+    """One JupyterLab for all visits: its folder and its address."""
+    folder = tmp_path_factory.mktemp("served")
+    with lab.jupyterlab(folder, env) as address:
+        yield folder, address
+
+
 def real_errors(log):
     return [e for e in log.errors if not any(harmless in e for harmless in HARMLESS)]
 
 
-def visit(path, folder, env, patience=30_000):
+def visit(path, served, patience=30_000):
     """Run a copy of a notebook in JupyterLab and move its first slider.
 
     Returns (errors of cells, label before, label after, log).
     """
+    folder, address = served
     shutil.copy(path, folder)
-    with lab.jupyterlab(folder, env) as address, browser.page() as (view, log):
+    with browser.page() as (view, log):
         browser.open_notebook(view, address, path.name)
         failed = browser.run_all(view)
         before, after = browser.slide(view, timeout=patience)
+        browser.patiently(view, f"{browser.CURRENT}.sessionContext.shutdown()", 60)
     return failed, before, after, log
 
 
@@ -52,9 +63,9 @@ def test_some_lecture_has_a_slider():
     assert SLIDING, "no lecture calls play(): the browser test tests nothing"
 
 
-@pytest.mark.parametrize("path", SLIDING, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_lecture_runs_and_its_slider_redraws(path, tmp_path, env):
-    failed, before, after, log = visit(path, tmp_path, env)
+@pytest.mark.parametrize("path", by_turns(SLIDING, one_of=6))
+def test_lecture_runs_and_its_slider_redraws(path, served):
+    failed, before, after, log = visit(path, served)
     assert not failed
     assert before != after, "the slider did not move"
     assert not real_errors(log)
@@ -88,14 +99,13 @@ ipywidgets.VBox([ipywidgets.IntSlider(3), out])
 """
 
 
-def test_a_slider_that_draws_nothing_is_caught(tmp_path, env):
+def test_a_slider_that_draws_nothing_is_caught(tmp_path, served):
     """A dead slider must fail: its figure stays as it was."""
     python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     book = new_notebook(cells=[new_code_cell(DEAD, id="a")], metadata=python)
     nbformat.write(book, tmp_path / "dead.ipynb")
-    (tmp_path / "served").mkdir()
     with pytest.raises(TimeoutError, match="did not change"):
-        visit(tmp_path / "dead.ipynb", tmp_path / "served", env, patience=3_000)
+        visit(tmp_path / "dead.ipynb", served, patience=3_000)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_fit_plane_leaves_chance_alone_and_its_seed_decides(family, untouched):
 
 
 def test_the_gallery_leaves_chance_alone(untouched, monkeypatch, tmp_path):
-    monkeypatch.setattr(gallery, "DRAWS", 2)
+    monkeypatch.setenv("GDM_SMOKE", "1")
     gallery.draw(tmp_path / "gallery.png", steps=2)
     plt.close("all")
 

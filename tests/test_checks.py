@@ -21,6 +21,7 @@ import torch
 from gdm_course.checks.controls import careless, controls
 from gdm_course.checks.question import Ask, Question, close, run, to_arrays, wrong_with
 from gdm_course.grading.judge.judge import asks_of
+from tests.turns import now
 
 CHECKS = Path(__file__).parent.parent / "gdm_course" / "checks"
 UNITS = sorted(
@@ -29,8 +30,9 @@ UNITS = sorted(
     if path.stem != "__init__"
 )
 STYLES = ("loop", "torch", "numpy")
-MANY, SOME = range(200), range(30)
-FEW = range(11)  # the notebook's seed and ten others
+# How many seeds for the solution, for other right answers, for wrong ones. The first seed
+# is the notebook's. A unit has all seeds when it is its turn, and in a full run.
+FEW, ALL = (20, 8, 4), (200, 30, 11)
 
 
 def questions(unit: str) -> dict[str, Question]:
@@ -45,6 +47,21 @@ CASES = [
     for name, question in questions(unit).items()
     if question.kind != "trained"
 ]
+
+
+def by_seeds() -> list:
+    """Every question, on all seeds or on a few; the rest waits for a full run."""
+    found, chosen = [], now(UNITS, one_of=3)
+    for unit, name in CASES:
+        turn = unit in chosen
+        marks = [] if turn else [pytest.mark.full]
+        found.append(pytest.param(unit, name, ALL, id=f"{unit}-{name}-all", marks=marks))
+        if not turn:
+            found.append(pytest.param(unit, name, FEW, id=f"{unit}-{name}"))
+    return found
+
+
+SEEDED = pytest.mark.parametrize(("unit", "name", "seeds"), by_seeds())
 
 
 def script(unit: str) -> Path:
@@ -115,28 +132,30 @@ def test_there_are_questions():
     assert len(CASES) >= 10
 
 
-@pytest.mark.parametrize(("unit", "name"), CASES)
-def test_solution_passes_on_200_seeds(unit, name):
-    assert not failures(questions(unit)[name], {"solution": solution(unit)[name]}, MANY)
+@SEEDED
+def test_solution_passes_on_200_seeds(unit, name, seeds):
+    found = {"solution": solution(unit)[name]}
+    assert not failures(questions(unit)[name], found, range(seeds[0]))
 
 
-@pytest.mark.parametrize(("unit", "name"), CASES)
-def test_right_answers_in_other_styles_pass(unit, name):
+@SEEDED
+def test_right_answers_in_other_styles_pass(unit, name, seeds):
     """Loop, idiomatic torch, numpy or lists: what is right is right in any style."""
     styles = {style: getattr(others(unit), f"{name}_{style}") for style in STYLES}
-    assert not failures(questions(unit)[name], styles, SOME)
+    assert not failures(questions(unit)[name], styles, range(seeds[1]))
 
 
-@pytest.mark.parametrize(("unit", "name"), CASES)
-def test_controls_and_mistakes_fail_on_every_seed(unit, name):
-    """The notebook's one public seed and ten others give the same verdict."""
+@SEEDED
+def test_controls_and_mistakes_fail_on_every_seed(unit, name, seeds):
+    """The notebook's one public seed and others give the same verdict."""
     question = questions(unit)[name]
     assert question.name == name
     assert len(question.mistakes) >= 2, "a question ships with plausible wrong answers"
     students = {**controls(question), **careless(question), **demanded(unit, name)}
     students |= {m.hint: m.answer for m in question.mistakes}
-    failed = {(seed, who) for seed, who, _ in failures(question, students, FEW)}
-    assert {(seed, who) for seed in FEW for who in students} - failed == set()
+    asked = range(seeds[2])
+    failed = {(seed, who) for seed, who, _ in failures(question, students, asked)}
+    assert {(seed, who) for seed in asked for who in students} - failed == set()
 
 
 @pytest.mark.parametrize(("unit", "name"), CASES)
@@ -216,8 +235,18 @@ def test_changing_the_inputs_in_place_does_not_help():
 def test_an_ask_seeds_the_call_and_can_differentiate_it():
     noisy = Ask(args=(torch.zeros(2),), seed=3)
     assert torch.equal(*(run(noisy, lambda x: x + torch.randn(2))[0] for _ in range(2)))
+    (seen,) = run(noisy, lambda x: torch.randn(2))
+    assert torch.equal(seen, torch.randn(2, generator=torch.Generator().manual_seed(3)))
     square = Ask(args=(torch.tensor([1.0, 2.0]),), jacobian=True)
     assert torch.equal(run(square, lambda x: x**2)[0], torch.diag(torch.tensor([2.0, 4.0])))
+
+
+def test_an_ask_seeds_a_device_as_well(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: "cuda")
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    run(Ask(seed=7), lambda: torch.zeros(()))
+    assert seeds == [7]
 
 
 def test_answers_of_many_kinds_become_tensors():

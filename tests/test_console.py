@@ -51,7 +51,8 @@ def run_all(commands, place, before="", **env) -> dict[str, str]:
     done = subprocess.run(
         [sys.executable, "-c", before + EVERY],
         cwd=ROOT,
-        env={**os.environ, "GDM_OFFLINE": "1", "GDM_DATA_DIR": str(place), **env},
+        env={**os.environ, "GDM_OFFLINE": "1", "GDM_SMOKE": "1", "GDM_DATA_DIR": str(place)}
+        | env,
         input=words.replace("SOLUTIONS", str(ROOT / "solutions")).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

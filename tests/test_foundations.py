@@ -137,7 +137,8 @@ def test_a_new_family_joins_the_gallery_without_an_edit(monkeypatch):
     assert titles[2] == "Fake models\nOnlySamples: samples"
 
 
-def test_the_gallery_draws_a_small_picture(tmp_path):
+def test_the_gallery_draws_a_small_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("GDM_SMOKE", "1")
     path = tmp_path / "deep" / "gallery.png"
     gallery.draw(path, steps=2)
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ from gdm_course.autoregressive.bpe import BPE, learn, merge
 from gdm_course.autoregressive.decoding import Cache, choose, generate, sharpen
 from gdm_course.autoregressive.gpt import GPT, Attention, causal_attention
 from gdm_course.evaluation.likelihood import block_nll, stream_nll
-from gdm_course.muon import Muon, muon, orthogonalise
+from gdm_course.optimisers.muon import Muon, muon, orthogonalise
 from gdm_course.scale.data import text_windows
 from gdm_course.scale.run import prepare
 from gdm_course.scale.runner import fit

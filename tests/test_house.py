@@ -20,6 +20,7 @@ FOR_MODELS |= {"examples", "divergences", "batching"}
 # Which rooms of the package a room may enter, besides itself; rooms not named are free.
 MAY_IMPORT = {
     "nets": set(),
+    "optimisers": set(),
     "protocols": set(),
     "learning": set(),
     "batching": set(),

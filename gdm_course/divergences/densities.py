@@ -84,7 +84,7 @@ def js(
 ) -> Tensor:
     """JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2: 0 to log 2 nats.
 
-    Equation (5), left.
+    Equation (6), left.
     """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     m = torch.logaddexp(p, q) - math.log(2)
@@ -96,7 +96,7 @@ def total_variation(
 ) -> Tensor:
     """TV(p, q) = integral of |p - q| / 2: the most by which the two differ on any event.
 
-    Equation (5), right.
+    Equation (6), right.
     """
     p, q, cell = on_grid(log_p, log_q, bounds, n)
     return (p.exp() - q.exp()).abs().sum() * cell / 2

@@ -13,7 +13,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, order: float = 1.0) -> Tensor:
     """W_k between two samples of the line, exact: sort, then compare equal quantiles.
 
     On the line the cheapest plan never crosses, so it joins the quantile functions:
-    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k, equation (6). Both are
+    W_k^k = integral over u in (0, 1) of |F^-1(u) - G^-1(u)|^k, equation (7). Both are
     steps here.
 
     Args:
@@ -48,7 +48,7 @@ def wasserstein_1d_cdf(
 ) -> Tensor:
     """W_1 between two densities of the line by their CDFs: the integral of |F - G|.
 
-    Equation (6), right: the area between the two curves, by columns instead of rows.
+    Equation (7), right: the area between the two curves, by columns instead of rows.
     """
     x, cell = grid(bounds, n)
     left, right = (validate.one_each(cdf(x), len(x), "a CDF of x") for cdf in (F, G))
@@ -75,7 +75,7 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) ->
 def mmd2(x: Tensor, y: Tensor, bandwidth: float | Sequence[float]) -> Tensor:
     """Estimate MMD^2(p, q) = E k(x, x') + E k(y, y') - 2 E k(x, y) without bias.
 
-    Equation (7). A point and itself are not an independent pair, so both diagonals are
+    Equation (8). A point and itself are not an independent pair, so both diagonals are
     left out. An estimate that is right on average where the truth is 0 is often negative.
 
     Args:

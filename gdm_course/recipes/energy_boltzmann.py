@@ -24,9 +24,11 @@ RECIPES = (
     Recipe(
         name="energy/rbm-mnist-cpu",
         kwargs={"H": 500},
-        steps=20_000,
-        every=20_000,  # each evaluation anneals 1,000 chains
-        lr=0.2,
+        steps=40_000,
+        batch=50,
+        every=40_000,  # each evaluation anneals 1,000 chains
+        lr=0.15,
+        weight_decay=1e-4,
         metrics=(ANNEALED, EFFECTIVE),
         goal=88.4,
         minutes=8,

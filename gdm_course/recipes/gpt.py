@@ -14,7 +14,7 @@ SHAKESPEARE = {
     "unit": "autoregressive/gpt",
     "model": "autoregressive.gpt.GPT",
     "data": "scale.data.text_windows",
-    "optimizer": "muon.muon",
+    "optimizer": "optimisers.muon.muon",
     "weight_decay": 0.1,
     "metrics": (
         Metric("code length in blocks", "evaluation.likelihood.block_nll", UNIT),

@@ -7,7 +7,7 @@
 # are made this way.
 
 # %% [markdown] tags=["nav"]
-# 64 minutes ·
+# 58 minutes, and 18 further ·
 # before this: [What you do not see: the variational autoencoder](vae.ipynb), [Images by convolution: PixelCNN](../autoregressive/pixelcnn.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb) ·
 # [exercise](../../exercises/vae/vqvae.ipynb) ·
 # [solution](../../solutions/vae/vqvae.ipynb)
@@ -34,7 +34,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gdm_course import checkpoints, protocols, validate  # that refuses what does not fit
+from gdm_course import (
+    checkpoints,
+    protocols,
+    schematics,
+    validate,  # refuses, in one sentence, what does not fit
+)
 from gdm_course import plotting as plot
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.pixelcnn import PixelCNN
@@ -46,12 +51,13 @@ from gdm_course.nets import precise  # float32, where a GPU used less
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.vae.coded import Arranged, Spelt, UniformCodes
 from gdm_course.vae.decoders import LogisticPixels, shown
-from gdm_course.vae.fsq import whole_digits
+from gdm_course.vae.fsq import FiniteScalarQuantiser, whole_digits
 from gdm_course.vae.quantise import Quantised, perplexity, totals
 from gdm_course.vae.vqvae import VQVAE, look_up
 from gdm_course.widgets import play, progress, watch
 
 plot.style()
+
 # %% [markdown]
 # ## 1. The question
 #
@@ -61,8 +67,7 @@ plot.style()
 # are discrete, and for discrete sequences we own excellent models.
 #
 # The model of this lecture will be a **Sampler** and **Trainable**. It will have an `elbo`,
-# a lower bound of $\log p(x)$ in nats, and no `log_prob`. At the end its bits per dimension
-# stand beside those of a PixelCNN that reads the pixels themselves.
+# a lower bound of $\log p(x)$ in nats, and no `log_prob`.
 
 # %%
 digits = images.load("digits")
@@ -98,11 +103,21 @@ axes = plot.panels(*titles, width=3.0, height=2.3)
 plot.image_grid(x_train[:12], axes[0], columns=4, vmax=levels - 1)
 plot.image_grid(words.view(-1, 1, 2, 2), axes[1], columns=4, vmax=levels - 1)
 _ = plot.image_grid(told[:12], axes[2], columns=4, vmax=levels - 1)
+bits = 16 * math.log2(12), D * math.log2(levels)
+print(f"16 words of 12: {bits[0]:.0f} bits; {D} pixels of {levels}: {bits[1]:.0f} bits")
+
+# %% [markdown]
+# **Question 1.** If all words are as likely, a told picture costs $16\log_2 12$ bits, where 64
+# pixels of 17 values cost $64\log_2 17$; both are printed. Who pays for the difference?
+#
+# <details><summary>Answer</summary>
+#
+# Whoever wants the picture back. The decoder has to guess the pixels from the words, and what
+# it guesses wrong has to be said in addition. That will be the *distortion*.
+# </details>
 
 # %% [markdown] tags=["notes"]
-# Ask how many bits a told picture costs (16 log2 12 = 57, if all words are as likely) and
-# how many the original does (64 log2 17 = 262). Then ask who pays for the difference: the
-# decoder, which has to guess the pixels from the words.
+# 5 minutes. Let the room guess the two numbers of bits first. Wrong answer to expect to Question 1: "nobody, the rest was redundant".
 
 # %% [markdown]
 # ## 3. The codebook
@@ -115,7 +130,9 @@ _ = plot.image_grid(told[:12], axes[2], columns=4, vmax=levels - 1)
 # The points with the same code form a convex cell, a *Voronoi cell*: between two codes the
 # border is the plane of equal distance. To compute (1) for many vectors, expand the square,
 # $\lVert z\rVert^2-2z\cdot e_k+\lVert e_k\rVert^2$. The first term is the same for all $k$,
-# and the second is one product of matrices.
+# and the second is one product of matrices. Tiny example: $z = 0.4$ and codes 0 and 1. Half of
+# (1) without $z^2/2$ is $\tfrac12 e^2 - ze$: 0 for the first and 0.1 for the second, so the first
+# wins.
 
 
 # %% tags=["from:vae.quantise.nearest"]
@@ -183,11 +200,10 @@ print(f"mean squared error {error:.3f}")
 #   = e_k + \frac{1-\gamma}{N'_k}\,\bigl(s_k - n_k e_k\bigr)
 #   = e_k + \frac{1-\gamma}{N'_k}\sum_{z\in S_k}(z-e_k). \tag{3}$$
 #
-# Read the last form. It is **online k-means** (MacQueen, 1967): each code takes a small
-# step towards every vector it won, the smaller the more it wins. It is also a step of
-# gradient descent on the error, with a learning rate of its own for every code. A code that
-# wins nothing does not move at all; remember that. (`pooled` adds up what several GPUs that
-# train together have seen, so that all keep one codebook. Here there is one process.)
+# Read the last form: each code takes a small step towards every vector it won, the smaller the
+# more it wins. This is **online k-means** (MacQueen, 1967). A code that wins nothing does not
+# move at all; remember that. (`pooled` adds up what several GPUs have seen; here there is one
+# process.)
 
 
 # %% tags=["from:vae.quantise.follow"]
@@ -241,64 +257,13 @@ def draw_film(step):
 play(draw_film, step=(0, len(errors), 1, len(errors) // 2))
 
 # %% [markdown]
-# How good is the result? In two dimensions the answer is known. The best cells are regular
-# hexagons (Fejes Tóth), and a hexagon of area $A$ has mean squared error
-# $\frac{5}{18\sqrt3}A$. How large should they be where the density is $f(z)$? Let
-# $\lambda$ be the density of codes, $\int\lambda = 1$: a cell at $z$ has area
-# $1/(K\lambda(z))$, and the error is $\frac{5}{18\sqrt3 K}\int f/\lambda$. By the
-# inequality of Cauchy and Schwarz,
-#
-# $$\Bigl(\int\!\sqrt f\Bigr)^2 = \Bigl(\int\! \sqrt{f/\lambda}\,\sqrt\lambda\Bigr)^2
-#   \le \int\! f/\lambda \cdot \int\!\lambda = \int\! f/\lambda,$$
-#
-# with equality for $\lambda\propto\sqrt f$. That is **Zador's law** for many codes:
-#
-# $$\mathbb E\lVert z-q(z)\rVert^2 \approx \frac{5}{18\sqrt3\,K}
-#   \Bigl(\int\! \sqrt{f(z)}\,dz\Bigr)^2 .$$
-#
-# It says where to start, too: with codes of density $\propto\sqrt f$, more of them in the
-# thin regions than the vectors themselves would put there. Our toy densities know their
-# $f$, so we can do that, and set the truth beside the codebook.
-
-# %%
-banana = toy.get("banana")
-wide = ((-9.0, 9.0), (-4.0, 32.0))  # sqrt(f) reaches further than f
-area = (wide[0][1] - wide[0][0]) * (wide[1][1] - wide[1][0])
-root = (0.5 * banana.log_prob(plot.mesh(wide, 600))).exp().mean() * area
-seed_everything(0)
-fresh = banana.sample(20_000)
-
-
-def fitted_error(K, steps):
-    """Fit K codes to a stream of points, and measure the error on fresh points."""
-    thin = (-0.5 * banana.log_prob(fresh)).exp()  # points of f, taken as often as f^-1/2
-    book, count = fresh[thin.multinomial(K)].clone(), torch.zeros(K)
-    for _ in range(steps):
-        batch = banana.sample(1000)
-        follow(book, count, batch, nearest(batch, book), decay=0.98)
-    new = banana.sample(20_000)
-    return (new - book[nearest(new, book)]).square().sum(1).mean()
-
-
-sizes = torch.tensor([8, 32, 128, 512])
-measured = torch.stack([fitted_error(int(K), budget(300, 5)) for K in sizes])
-law = 5 / (18 * 3**0.5) / sizes * root**2
-(ax,) = plot.panels("error of K codes on the banana", width=4.4)
-ax.loglog(sizes, law, color=plot.BLACK, label="Zador's law, many codes")
-ax.loglog(sizes, measured, "o", color=plot.ORANGE, label="running means")
-ax.set(xlabel="number of codes K", ylabel="mean squared error", xticks=sizes)
-ax.set_xticklabels(sizes.tolist())
-_ = ax.legend()
-print("measured / law:", [f"{r:.2f}" for r in measured / law])
-
-# %% [markdown]
 # ## 4. Break it: dead codes
 #
 # A code that wins nothing does not move, and what does not move wins nothing. On the plane
 # this is rare. Now let the vectors lie on the same plane *inside* a space of $D$
 # dimensions, as features of a network do, and start with standard normal codes.
 #
-# **Predict before you run:** with 128 codes, how many are in use after training for $D=2$,
+# **Predict 1, before you run.** With 128 codes, how many are in use after training for $D=2$,
 # $8$, $32$, $128$?
 
 
@@ -321,18 +286,20 @@ for D_z, wins in zip(dims, broken):
     print(f"D = {D_z:3d}: {(wins > 0).sum():3d} of 128 codes in use")
 
 # %% [markdown] tags=["notes"]
-# Take bets before the cell runs. Almost everybody expects that many dimensions leave more
-# room and so more codes in use. Draw two spheres on the board: the codes on a large one,
-# the vectors on a small one in its middle, and ask which code is nearest.
+# 14 minutes for sections 3 and 4. Take bets before the cell runs. Almost everybody expects that many dimensions leave more
+# room and so more codes in use. Draw two spheres on the board: the codes on a large one, the vectors on a small one in its middle, and ask which code is nearest.
 
 # %% [markdown]
-# Why? Look at what decides the winner: $\frac12\lVert e_k\rVert^2 - z\cdot e_k$. A standard
-# normal code has $\lVert e_k\rVert^2 = D\pm\sqrt{2D}$. The other term varies only as much
-# as $\lVert z\rVert$, whatever $D$ is. In high dimension the few *shortest* codes win
-# everything, the others never learn, and the picture has lost most of its words without
-# any error message. In a VQ-VAE it is worse: the encoder learns to use the few words it has.
+# <details><summary>Answer</summary>
 #
-# The repair is simple. A code whose running count $N_k$ falls below a small share of the
+# The more dimensions, the fewer. Look at what decides the winner: $\frac12\lVert e_k\rVert^2 -
+# z\cdot e_k$. A standard normal code has $\lVert e_k\rVert^2 = D\pm\sqrt{2D}$. The other term
+# varies only as much as $\lVert z\rVert$, whatever $D$ is. In high dimension the few *shortest*
+# codes win everything.
+# </details>
+#
+# The others never learn, and the picture has lost most of its words without any error
+# message. The repair: a code whose running count $N_k$ falls below a small share of the
 # average starts anew, at a vector drawn from the batch, where it certainly wins something
 # (`dealt` lets every GPU give its share of these vectors).
 
@@ -369,28 +336,34 @@ assert all(
 )
 
 # %% [markdown]
-# **Quiz 1.** All codes are in use now, yet not equally often. The usual summary is the
-# **perplexity** $\exp(-\sum_k p_k\log p_k)$ of the usage $p$. When is it $K$, when is it 1,
-# and is $K$ what one should wish for?
+# **Change this line, and run the section again.** `steps=60` to `steps=600`: does patience wake the
+# dead codes, too?
 #
 # <details><summary>Answer</summary>
 #
-# It is $K$ when all codes are equally often used and 1 when one code wins everything: the
-# size of a fair die with the same entropy. A high perplexity says that the dictionary is
-# not wasted. But the codebook with the smallest error does not use its codes equally: in
-# thin regions it accepts large cells *and* few visitors. Perplexity is a thermometer, not
-# a goal: alarming when it is a small part of $K$, no better at $K$ than a little below.
+# No: where most are dead, the printed numbers on the left hardly change. A code that wins nothing
+# stands still, however long one waits.
 # </details>
 #
+# **Question 2.** The usual summary of the usage $p_k$ is the **perplexity** $\exp(-\sum_k p_k\log
+# p_k)$. When is it $K$, when 1, and should one wish for $K$?
+#
+# <details><summary>Answer</summary>
+#
+# It is $K$ when all codes are used equally often and 1 when one code wins everything: the size
+# of a fair die with the same entropy. But the codebook with the smallest error does not use its
+# codes equally: in thin regions it accepts large cells *and* few visitors. Perplexity is alarming
+# when it is a small part of $K$, and no goal.
+# </details>
+
+# %% [markdown]
 # ## 5. How does a gradient pass through an argmin?
 #
 # Put (1) between an encoder and a decoder: $z = f(x)$, $q = e_{c(z)}$, $\log p(x\mid q)$. A
 # small change of $z$ does not change the code, and so changes nothing: the derivative of
-# the loss in $z$ is zero almost everywhere, and at the borders of cells it does not exist.
-# The encoder would never learn.
-#
-# The **straight-through estimator** says: the gradient arrives at $q$; hand it on to $z$
-# as if $q$ *were* $z$,
+# the loss in $z$ is zero almost everywhere. The encoder would never learn. The
+# **straight-through estimator** says: the gradient arrives at $q$; hand it on to $z$ as if $q$
+# *were* $z$,
 #
 # $$\frac{\partial L}{\partial z} := \frac{\partial L}{\partial q}\bigg|_{q=q(z)},
 #   \qquad\text{by}\quad q + (z - \mathrm{sg}[z]), \tag{4}$$
@@ -418,8 +391,10 @@ def straight_through(z: Tensor, q: Tensor) -> Tensor:
 #
 # with $a$ and $b$ the codes on both sides of $z$. For a quadratic $L$ that is $L'$ at the
 # middle of $a$ and $b$. Straight-through takes $L'$ at the nearer of the two. So it is
-# **biased**, by up to $\frac12\lvert L''\rvert$, half a cell's worth; and it is the better
-# the finer the codebook is and the less the loss is bent.
+# **biased**, by up to $\frac12\lvert L''\rvert$.
+#
+# **Predict 2, before you run.** Codes at $-1.5$, $-0.5$, $0.5$, $1.5$ and the loss $(q-0.2)^2$. Descent
+# with the copied gradient starts at $z=1.4$. Where does it end?
 
 # %%
 grid = torch.arange(-1.5, 2.0)[:, None]  # codes -1.5, -0.5, 0.5, 1.5
@@ -439,22 +414,21 @@ right.axhline(0, color=plot.GREY, linewidth=0.8)
 print(f"largest difference {(copied - blurred).abs().max():.2f}; L'' / 2 = 1")
 
 # %% [markdown]
-# Look at the right picture: the two staircases cross each other everywhere and agree on
-# average. Descent with the blue one drives $z$ to the border at 0, between the codes
-# $-0.5$ and $0.5$, and leaves it jumping there: the *decision* is unstable though the loss
-# is low.
+# <details><summary>Answer</summary>
 #
-# That is one reason for the **commitment** term. A second one: nothing else keeps $z$ near
-# the codebook. The decoder sees $q$ only, so the encoder may drift away as far as it likes.
-# So charge for the distance:
+# Nowhere. The copied gradient is positive down to the border at 0 and negative below it, so $z$
+# is driven to the border between the codes $-0.5$ and $0.5$ and jumps there.
+# </details>
+#
+# Nothing else keeps $z$ near the codebook, either: the decoder sees only $q$. So charge for the
+# distance, by the **commitment** term:
 #
 # $$\text{loss}(x) = -\log p(x\mid q) + \beta \sum_{ij}
 #   \bigl\lVert z_{ij} - \mathrm{sg}[e_{c_{ij}}]\bigr\rVert^2, \tag{5}$$
 #
-# summed over the grid of vectors of one picture. The codes themselves follow by (3), not by
-# the gradient of the loss. But they follow exactly those batches whose gradient comes back,
-# which is when `on_backward` calls `learn`: to look at pictures teaches nothing, nor does a
-# batch whose loss is not finite. Here is the whole quantiser: (1), (3), (4) and (5).
+# summed over the grid of vectors of one picture. The codes follow by (3), not by the gradient
+# of the loss. But they follow exactly those batches whose gradient comes back, which is when
+# `on_backward` calls `learn`: to look at pictures teaches nothing. Here is the whole quantiser:
 
 
 # %% tags=["from:vae.quantise.VectorQuantiser"]
@@ -510,14 +484,16 @@ weight = torch.randn_like(q)
 assert g.equal(weight)  # and the encoder gets the decoder's gradient, to the bit
 print(f"{tuple(z.shape)} -> codes {tuple(codes.shape)}, penalty {tuple(penalty.shape)}")
 
+# %% [markdown] tags=["notes"]
+# 10 minutes. Draw the staircase and ask for its derivative before (4). A usual wrong answer to Predict 2: "at 0.2, the minimum". If time is short, leave the blurred loss to reading.
+
 # %% [markdown]
 # ## 6. Assemble: pictures to codes to pictures
 #
 # An encoder of convolutions halves the picture and delivers a small grid of vectors. A
 # decoder goes the opposite way, and its numbers are read as a **distribution of pixels**:
-# here a discretised logistic for the 17 grey values, the same decoder as in the lecture on
-# VAEs. Mean squared error would do to train an autoencoder, but only a probability of the
-# very codes that the pixels are can be counted in bits.
+# here a discretised logistic for the 17 grey values, as in the lecture on VAEs. Mean squared
+# error would do to train an autoencoder, but only a probability can be counted in bits.
 
 
 # %% tags=["from:vae.vqvae.CodedAutoencoder"]
@@ -563,16 +539,22 @@ class CodedAutoencoder(nn.Module):
         return self.decode(self.encode(x)).mean
 
 
+# %% tags=["fold"]
+# @title Codes on the way down, and the gradient that jumps over them
+seed_everything(0)
+K, options = 16, {"features": 32, "halvings": 1, "observation": LogisticPixels(levels)}
+vqvae = VQVAE(shape, quantiser=VectorQuantiser(K, 8), **options)
+schematics.vqvae(vqvae, x_train[:8])
+
 # %% [markdown]
 # `VQVAE((C, H, W))` fills in the networks. Our digits, halved once, become a grid of 4 x 4
 # codes out of 16. Watch reconstructions and usage while it learns.
 
 # %%
 seed_everything(0)
-x_show, K = x_test[:20], 16
-options = {"features": 32, "halvings": 1, "observation": LogisticPixels(levels)}
+K, options = 16, {"features": 32, "halvings": 1, "observation": LogisticPixels(levels)}
 vqvae = VQVAE(shape, quantiser=VectorQuantiser(K, 8), **options)
-steps = budget(700, 20)
+x_show, steps = x_test[:20], budget(700, 20)
 
 
 def draw_usage(ax):
@@ -612,57 +594,22 @@ plot.image_grid(vqvae.reconstruct(x_show).detach(), axes[2], columns=5, vmax=lev
 _ = plot.image_grid(meaning, axes[3], columns=4, vmax=meaning.max().item())
 
 # %% [markdown]
-# **Predict before you run:** what happens to the encoder's vectors, and to the pictures,
-# without commitment ($\beta = 0$), and with far too much of it?
-
-
-# %%
-def fit(model, x, steps, lr=3e-3, B=64):
-    """Train without a figure, the rate falling to 0."""
-    training = train(model, forever(x, B), steps, lambda step: lr * (1 - step / steps))
-    for _ in progress(training, steps, type(model).__name__):
-        pass
-    return model.eval()
-
-
-print("beta    |z|^2   |z - e|^2   -log p(x | c), nats")
-for beta in (0.0, 0.1, 0.25, 1.0, 25.0):
-    seed_everything(0)
-    trial = VQVAE(shape, quantiser=VectorQuantiser(K, 8, beta=beta), **options)
-    fit(trial, x_train, budget(250, 10))
-    with torch.no_grad():
-        z = trial.encoder(trial.observation.embed(x_test)).movedim(1, -1)
-        far = (z - trial.quantise(x_test)[0]).square().sum(-1).mean()
-        nats = -trial.parts(x_test)[0].mean()
-    print(f"{beta:5.2f} {z.square().sum(-1).mean():8.2f} {far:10.2f} {nats:12.1f}")
-
-# %% [markdown]
-# Without commitment the vectors wander off to great lengths, and the codes run after them.
-# With too much of it all vectors huddle around the codes there are, wherever the pictures
-# would like them to be. Between 0.1 and 1 the last column moves by a few nats only.
-#
 # ## 7. From an autoencoder to a model of pictures
 #
 # So far we can compress. To draw new pictures, and to know their probability, somebody must
 # say how likely a grid of codes is: a **prior** $p(c)$. Together they are a latent variable
-# model like that of a VAE,
-#
-# $$p(x) = \sum_c p(c)\,p(x\mid c),$$
-#
-# a sum over $16^{16}$ grids. The bound of the VAE, for any $q(c\mid x)$, is
-# $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our encoder is
-# deterministic: $q$ is a point mass on $c(x)$. The expectation is one term and $\log q =
-# \log 1 = 0$, so
+# model, $p(x) = \sum_c p(c)\,p(x\mid c)$, a sum over $16^{16}$ grids. The bound of the VAE, for any
+# $q(c\mid x)$, is $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our
+# encoder is deterministic: $q$ is a point mass on $c(x)$. The expectation is one term and $\log q
+# = \log 1 = 0$, so
 #
 # $$\log p(x) \;\ge\; \text{elbo}(x) = \underbrace{\log p(x\mid c(x))}_{-\text{distortion}}
 #   + \underbrace{\log p(c(x))}_{-\text{rate}}. \tag{6}$$
 #
-# You see it without any theory: a sum of positive terms is at least one of them. The gap is
-# known, too. By Bayes' rule $p(c\mid x)\,p(x) = p(c)\,p(x\mid c)$, hence
-#
-# $$\log p(x) - \text{elbo}(x) = -\log p(c(x)\mid x) .$$
-#
-# It is small if, given the picture, the model itself is sure about the words.
+# You see it without any theory: a sum of positive terms is at least one of them. If two grids
+# explain a picture with $p(c)\,p(x\mid c) = 0.03$ and $0.01$, the truth is $\log 0.04$ and the bound
+# $\log 0.03$. The gap is $-\log p(c(x)\mid x)$, small if, given the picture, the model is sure about
+# the words.
 
 
 # %% tags=["from:vae.coded.CodedModel"]
@@ -704,9 +651,281 @@ class CodedModel(nn.Module):
 
 
 # %% [markdown]
-# Is (6) far from the truth? With 4 words out of 8, a 2 x 2 grid, there are only $8^4=4096$
-# sentences, and the sum can be done. The dots would lie on the line if the bound were
-# exact.
+# **Question 3.** A VAE of the same pictures also pays a rate, $\mathrm{KL}(q\,\|\,p)$, yet its
+# noisy $q$ gets something back that our point mass does not. What?
+#
+# <details><summary>Answer</summary>
+#
+# The entropy of $q$. In $\mathrm{KL} = -\mathbb E_q\log p(z) - H(q)$ the entropy is subtracted:
+# where several latents serve equally well, the choice among them is free. A deterministic
+# encoder names one sentence and pays for it in full. In the example above that is $\log\frac43$.
+# </details>
+#
+# The codes are a sentence of 16 tokens, so a **GPT** can be the prior; nothing new is needed.
+# `Arranged` only changes the shape, a grid $(h,w)$ into a row $(hw)$. Two stages: the autoencoder
+# is finished, now the prior learns its codes. Then sampling is ancestral: codes from the prior,
+# pixels given codes.
+
+
+# %%
+def fit(model, x, steps, lr=3e-3, B=64):
+    """Train without a figure, the rate falling to 0."""
+    training = train(model, forever(x, B), steps, lambda step: lr * (1 - step / steps))
+    for _ in progress(training, steps, type(model).__name__):
+        pass
+    return model.eval()
+
+
+with torch.no_grad():
+    codes, test_codes = vqvae.encode(x_train), vqvae.encode(x_test)
+seed_everything(0)
+reader = GPT(K, 16, layers=2, heads=2, width=48, dropout=0.1)
+prior = fit(Arranged(reader, (16,), vqvae.grid), codes, budget(400, 10))
+uniform = UniformCodes(vqvae.grid, K)
+for name, p_c in {"uniform": uniform, "GPT": prior}.items():
+    nats, error = estimate(-log_probs(p_c, test_codes))
+    print(f"{name:8s} {nats:.2f} +- {error:.2f} nats per grid of 16 words")
+
+seed_everything(0)
+axes = plot.panels("uniform prior", "GPT prior", width=4.2, height=2.6)
+for ax, p_c in zip(axes, (uniform, prior)):
+    drawn = vqvae.decode(p_c.sample(32)).mean.detach()
+    plot.image_grid(drawn, ax, columns=8, vmax=levels - 1)
+
+
+# %% [markdown]
+# Without a prior, the words are fine and the sentences are nonsense: the left picture is
+# what an autoencoder alone knows about digits.
+
+# %% [markdown] tags=["notes"]
+# 14 minutes for sections 6 and 7. Ask before the samples: what will the uniform prior draw? Expect "noise"; it is strokes in the wrong places.
+
+# %% [markdown]
+# ## 8. Play: change one word
+#
+# Take a test digit, choose one place of its grid, and try every word of the dictionary
+# there. How far does one word reach in the picture? (The convolutions of the decoder
+# overlap: more than its own 2 x 2 pixels.)
+
+
+# %%
+@torch.no_grad()
+def draw_swap(which, place, word):
+    """Replace one code of a test digit and paint the picture again."""
+    codes = test_codes[which : which + 1].clone()
+    before = vqvae.decode(codes).mean
+    codes.view(-1)[place] = word
+    after = vqvae.decode(codes).mean
+    name = f"place {place}: word {word}"
+    axes = plot.panels("told", name, "change", width=2.3, height=2.5)
+    plot.image_grid(before, axes[0], vmax=levels - 1)
+    plot.image_grid(after, axes[1], vmax=levels - 1)
+    axes[2].imshow((after - before)[0, 0], cmap="PuOr", vmin=-16, vmax=16)
+    axes[2].set_axis_off()
+
+
+play(draw_swap, which=(0, 20, 1, 3), place=(0, 15, 1, 6), word=(0, K - 1, 1, 0))
+
+# %% [markdown]
+# ## 9. Do we need a codebook at all?
+#
+# Dead codes, running means, revival, commitment: all of that exists because the codebook is
+# learnt. **Finite scalar quantisation** (Mentzer and others, 2023) throws it away. Make
+# $z$ short, squash every number into an interval, and *round* it:
+#
+# $$u_d = L_d\,\sigma(2z_d) - \tfrac12 \in \bigl(-\tfrac12,\,L_d-\tfrac12\bigr), \qquad
+#   \text{digit}_d = \mathrm{round}(u_d) \in \{0,\dots,L_d-1\}. \tag{7}$$
+#
+# The codes are the $K=\prod_d L_d$ points of a grid. With $L = (4, 4)$, the digits $(3, 1)$ are the
+# code $3 + 4\cdot 1 = 7$. They are not learnt, cannot die, and need no commitment, for $z$ cannot
+# run away from a grid that covers all of its range. Straight-through applies to the rounding
+# only. The class is in a section after the summary.
+
+
+# %% tags=["from:vae.fsq.squash"]
+def squash(z: Tensor, levels: Tensor) -> Tensor:
+    """Bound each number to the open interval (-1/2, L - 1/2): L sigmoid(2 z) - 1/2.
+
+    L whole numbers lie in it, whether L is odd or even, and each has an equal share of the
+    sigmoid's range. (The paper has tanh in place of the sigmoid, shifted for even L.)
+    """
+    return levels * torch.sigmoid(2 * z) - 0.5
+
+
+# %%
+fsq = FiniteScalarQuantiser((4, 4))
+every = torch.arange(fsq.K)
+assert fsq.code(fsq.digits(every)).equal(every)
+middle = torch.logit((fsq.digits(every) + 0.5) / fsq.levels) / 2
+assert fsq(middle)[1].equal(every)
+square = ((-2.2, 2.2), (-2.2, 2.2))
+left, right = plot.panels(
+    "cells of 4 x 4 digits in z", "cells of 24 learnt codes", width=3.2
+)
+cells = hues[fsq(plot.mesh(square, 200))[1]].view(200, 200)
+left.imshow(cells, origin="lower", extent=(-2.2, 2.2) * 2, cmap="tab20b", alpha=0.45)
+left.scatter(*middle.T, s=14, color=plot.BLACK)
+plot.plane(square, left)
+draw_cells(film[-1], right, pinwheel.bounds)
+
+# %% [markdown]
+# ## 10. Measure
+#
+# Distortion, rate, and their sum: an upper bound of $-\log p(x)$. Beside it a PixelCNN on
+# the pixels themselves, whose likelihood is exact. One test set, one unit.
+
+
+# %%
+seed_everything(0)
+direct = fit(PixelCNN(shape, levels, features=32, layers=3), x_train, budget(400, 10))
+row = "{:26s}{:>12s}{:>8s}{:>9s}{:>7s}{:>10s}".format
+
+
+def bill(**models):
+    """Print what each model charges for the test digits, in nats and in bits."""
+    print(row("256 test digits", "distortion", "rate", "total", "+-", "bits/dim"))
+    for name, model in models.items():
+        with torch.no_grad():
+            distortion, rate = (-term.mean().item() for term in model.eval().terms(x_test))
+        total, error = estimate(-elbos(model, x_test))
+        parts = f"{distortion:.1f}", f"{rate:.1f}", f"{total:.1f}", f"{error:.1f}"
+        print(row(name.replace("_", " "), *parts, f"<= {bits_per_dim(total, D):.3f}"))
+    nats, error = nll_estimate(direct, x_test)
+    exactly = f"{nats:.1f}", f"{error:.1f}", f"{bits_per_dim(nats, D):.3f}"
+    print(row("PixelCNN on the pixels", "", "", *exactly))
+
+
+model = CodedModel(vqvae, prior)
+bill(VQ_uniform_prior=CodedModel(vqvae, uniform), VQ_GPT_prior=model)
+print("VQ, GPT prior:", protocols.abilities(model))
+
+
+# %% [markdown]
+# The prior takes a good part off the rate. The distortion is what 16 words cannot say. The sum
+# is an upper bound, and it stays above the PixelCNN: a model that spells out every pixel wins on
+# likelihood. What the detour buys is **sentences of 16 words instead of 64 pixels**, so that a
+# strong sequence model becomes affordable.
+#
+# ## Summary
+#
+# - A **codebook** maps a vector to its nearest entry (1). It learns by running means (2),
+#   which are online k-means (3).
+# - Codes that win nothing stay dead, above all in high dimension; **revive** them from the
+#   batch, and look at the usage.
+# - **Straight-through** (4) copies a gradient past the argmin, with a bias. **Commitment** (5)
+#   keeps the encoder near its codes.
+# - A deterministic encoder turns the VAE's bound into distortion plus rate (6). Any
+#   autoregressive model is the prior.
+# - **FSQ** (7) rounds instead of looking up: no codebook, nothing to die, ordered digits.
+#
+# | quantity | symbol | unit |
+# |---|---|---|
+# | distortion | $-\log p(x\mid c(x))$ | nats per picture |
+# | rate | $-\log p(c(x))$ | nats per picture |
+# | perplexity of the usage | $\exp(-\sum p_k\log p_k)$ | codes, 1 to K |
+#
+# **Exercises:** open them with `gdm start vae/vqvae`.
+#
+# ## References
+#
+# - van den Oord, Vinyals, Kavukcuoglu (2017). *Neural discrete representation learning.*
+#   arXiv:1711.00937.
+# - Razavi, van den Oord, Vinyals (2019). *Generating diverse high-fidelity images with
+#   VQ-VAE-2.* arXiv:1906.00446.
+# - Mentzer, Minnen, Agustsson, Tschannen (2023). *Finite scalar quantization: VQ-VAE made
+#   simple.* arXiv:2309.15505.
+# - Bengio, Léonard, Courville (2013). *Estimating or propagating gradients through
+#   stochastic neurons for conditional computation.* arXiv:1308.3432. (Straight-through.)
+# - Dhariwal and others (2020). *Jukebox.* arXiv:2005.00341. (Revival of dead codes.)
+# - MacQueen (1967). *Some methods for classification and analysis of multivariate
+#   observations.* Berkeley Symposium.
+
+# %% [markdown]
+# ## Further: how good can a codebook be?
+#
+# In two dimensions the answer is known. The best cells are regular
+# hexagons (Fejes Tóth), and a hexagon of area $A$ has mean squared error
+# $\frac{5}{18\sqrt3}A$. How large should they be where the density is $f(z)$? Let
+# $\lambda$ be the density of codes, $\int\lambda = 1$: a cell at $z$ has area
+# $1/(K\lambda(z))$, and the error is $\frac{5}{18\sqrt3 K}\int f/\lambda$. By the
+# inequality of Cauchy and Schwarz,
+#
+# $$\Bigl(\int\!\sqrt f\Bigr)^2 = \Bigl(\int\! \sqrt{f/\lambda}\,\sqrt\lambda\Bigr)^2
+#   \le \int\! f/\lambda \cdot \int\!\lambda = \int\! f/\lambda,$$
+#
+# with equality for $\lambda\propto\sqrt f$. That is **Zador's law** for many codes:
+#
+# $$\mathbb E\lVert z-q(z)\rVert^2 \approx \frac{5}{18\sqrt3\,K}
+#   \Bigl(\int\! \sqrt{f(z)}\,dz\Bigr)^2 .$$
+#
+# It says where to start, too: with codes of density $\propto\sqrt f$, more of them in the
+# thin regions than the vectors themselves would put there. Our toy densities know their
+# $f$, so we can do that, and set the truth beside the codebook.
+#
+# (Zador, 1982, *IEEE Transactions on Information Theory* 28; Gersho, 1979, ibid. 25.)
+
+# %%
+banana = toy.get("banana")
+wide = ((-9.0, 9.0), (-4.0, 32.0))  # sqrt(f) reaches further than f
+area = (wide[0][1] - wide[0][0]) * (wide[1][1] - wide[1][0])
+root = (0.5 * banana.log_prob(plot.mesh(wide, 600))).exp().mean() * area
+seed_everything(0)
+fresh = banana.sample(20_000)
+
+
+def fitted_error(K, steps):
+    """Fit K codes to a stream of points, and measure the error on fresh points."""
+    thin = (-0.5 * banana.log_prob(fresh)).exp()  # points of f, taken as often as f^-1/2
+    book, count = fresh[thin.multinomial(K)].clone(), torch.zeros(K)
+    for _ in range(steps):
+        batch = banana.sample(1000)
+        follow(book, count, batch, nearest(batch, book), decay=0.98)
+    new = banana.sample(20_000)
+    return (new - book[nearest(new, book)]).square().sum(1).mean()
+
+
+sizes = torch.tensor([8, 32, 128, 512])
+measured = torch.stack([fitted_error(int(K), budget(300, 5)) for K in sizes])
+law = 5 / (18 * 3**0.5) / sizes * root**2
+(ax,) = plot.panels("error of K codes on the banana", width=4.4)
+ax.loglog(sizes, law, color=plot.BLACK, label="Zador's law, many codes")
+ax.loglog(sizes, measured, "o", color=plot.ORANGE, label="running means")
+ax.set(xlabel="number of codes K", ylabel="mean squared error", xticks=sizes)
+ax.set_xticklabels(sizes.tolist())
+_ = ax.legend()
+print("measured / law:", [f"{r:.2f}" for r in measured / law])
+
+# %% [markdown]
+# ## Further: with and without commitment
+#
+# **Predict before you run.** What happens to the encoder's vectors, and to the pictures,
+# without commitment ($\beta = 0$), and with far too much of it?
+
+# %%
+print("beta    |z|^2   |z - e|^2   -log p(x | c), nats")
+for beta in (0.0, 0.1, 0.25, 1.0, 25.0):
+    seed_everything(0)
+    trial = VQVAE(shape, quantiser=VectorQuantiser(K, 8, beta=beta), **options)
+    fit(trial, x_train, budget(250, 10))
+    with torch.no_grad():
+        z = trial.encoder(trial.observation.embed(x_test)).movedim(1, -1)
+        far = (z - trial.quantise(x_test)[0]).square().sum(-1).mean()
+        nats = -trial.parts(x_test)[0].mean()
+    print(f"{beta:5.2f} {z.square().sum(-1).mean():8.2f} {far:10.2f} {nats:12.1f}")
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Without commitment the vectors wander off to great lengths, and the codes run after them. With
+# too much of it all vectors huddle around the codes there are, wherever the pictures would like
+# them to be. Between 0.1 and 1 the last column moves by a few nats only.
+# </details>
+
+# %% [markdown]
+# ## Further: the bound beside the truth
+#
+# How far is (6) from the truth? With 4 words out of 8, a 2 x 2 grid, there are only $8^4=4096$
+# sentences, and the sum can be done. The dots would lie on the line if the bound were exact.
 
 # %%
 seed_everything(0)
@@ -741,139 +960,53 @@ print(f"the model's own p(c(x) | x), median: {(-gap).exp().median():.2f}")
 # %% [markdown]
 # The gap is small beside the whole, but it is not nothing, and most pictures have several
 # good sentences: the model gives the one that the encoder chose a modest share.
+
+# %% [markdown]
+# ## Further: what is in a name?
 #
-# **Quiz 2.** A VAE of the same pictures also pays a rate, $\mathrm{KL}(q\,\|\,p)$, yet its
-# noisy $q$ gets something back that our point mass does not. What?
-#
-# <details><summary>Answer</summary>
-#
-# The entropy of $q$. In $\mathrm{KL} = -\mathbb E_q\log p(z) - H(q)$ the entropy is
-# subtracted: where several latents serve equally well, the choice among them is free. (As
-# a code: *bits back*, the choice can carry another message.) A deterministic encoder names
-# one sentence and pays for it in full. That is the gap above.
-# </details>
-#
-# ## 8. Priors: the models you know
-#
-# The codes are a small picture with 16 values, or a sentence of 16 tokens. Nothing new is
-# needed: a **PixelCNN** reads the grid, a **GPT** reads the sentence. `Arranged` only
-# changes the shape, $(h,w)$ into $(1,h,w)$ or $(hw)$. Two stages: the autoencoder is
-# finished, now the prior learns its codes.
-#
-# A warning: to a PixelCNN a pixel is a *number*, 7 lies between 6 and 8. But the names of
-# the codes are arbitrary! The GPT has a vector for every token and does not care. For the
-# PixelCNN we can at least name the codes well: in their order along the codebook's main
-# direction, so that neighbours get neighbouring numbers. **Predict**: who gains from that?
+# To a PixelCNN a pixel is a *number*, 7 lies between 6 and 8. But the names of the codes are
+# arbitrary! The GPT has a vector for every token and does not care. For a PixelCNN as the prior
+# we can at least name the codes well: in their order along the codebook's main direction, so
+# that neighbours get neighbouring numbers. **Predict**: who gains from that?
 
 
 # %%
-def rename(quantiser):
-    """Sort the codes along the first principal direction of the codebook."""
+def renamed(quantiser, codes):
+    """Return codes under new names, in order along the codebook's principal direction."""
     centred = quantiser.codebook - quantiser.codebook.mean(0)
-    order = (centred @ torch.linalg.svd(centred).Vh[0]).argsort()
-    quantiser.codebook, quantiser.count = quantiser.codebook[order], quantiser.count[order]
+    place = (centred @ torch.linalg.svd(centred).Vh[0]).argsort().argsort()
+    return place[codes]
 
 
-def priors(vqvae, names):
-    """Fit priors to the codes of the training pictures; return them by name."""
+def pixel_prior(codes):
+    """Fit a PixelCNN to grids of codes."""
     seed_everything(0)
-    make = {
-        "PixelCNN": lambda: PixelCNN((1, *vqvae.grid), K, features=32, layers=2, size=3),
-        "GPT": lambda: GPT(K, 16, layers=2, heads=2, width=48, dropout=0.1),
-    }
-    inner = {"PixelCNN": (1, *vqvae.grid), "GPT": (16,)}
-    with torch.no_grad():
-        codes = vqvae.encode(x_train)
-    return {
-        name: fit(Arranged(make[name](), inner[name], vqvae.grid), codes, budget(400, 10))
-        for name in names
-    }
+    net = PixelCNN((1, *vqvae.grid), K, features=32, layers=2, size=3)
+    return fit(Arranged(net, (1, *vqvae.grid), vqvae.grid), codes, budget(400, 10))
 
 
-before = priors(vqvae, ["PixelCNN"])["PixelCNN"]
-test_codes = vqvae.encode(x_test)
-rates = {"uniform, 16 log 16": UniformCodes(vqvae.grid, K).log_prob(test_codes)}
-rates["PixelCNN, arbitrary names"] = log_probs(before, test_codes)
-rename(vqvae.quantiser)  # from here on the same words have other numbers
-learnt = priors(vqvae, ["PixelCNN", "GPT"])
-test_codes = vqvae.encode(x_test)
-rates["PixelCNN, sorted names"] = log_probs(learnt["PixelCNN"], test_codes)
-rates["GPT"] = log_probs(learnt["GPT"], test_codes)
+sort = lambda c: renamed(vqvae.quantiser, c)
+with torch.no_grad():
+    told, test_told = vqvae.encode(x_train), vqvae.encode(x_test)
+rates = {
+    "PixelCNN, arbitrary names": log_probs(pixel_prior(told), test_told),
+    "PixelCNN, sorted names": log_probs(pixel_prior(sort(told)), sort(test_told)),
+    "GPT": log_probs(prior, test_told),
+}
 for name, log_p in rates.items():
     nats, error = estimate(-log_p)
     print(f"{name:27s} {nats:6.2f} +- {error:.2f} nats per grid")
 
+
 # %% [markdown]
 # Sorted names help the PixelCNN. The GPT needs no such help and is ahead: it has a vector
 # for every word, and it sees the whole sentence.
-#
-# Now ancestral sampling works, as in a VAE: codes from the prior, pixels given codes. Both
-# priors sample from a cache, so that every code costs one small step.
-
-# %%
-seed_everything(0)
-models = {f"{n} prior": CodedModel(vqvae, prior).eval() for n, prior in learnt.items()}
-uniform = CodedModel(vqvae, UniformCodes(vqvae.grid, K)).eval()  # its codebook rests
-axes = plot.panels("uniform prior", *models, width=3.2, height=2.6)
-for ax, model in zip(axes, (uniform, *models.values())):
-    began = time.perf_counter()
-    c = model.prior.sample(100)
-    ms = 1e3 * (time.perf_counter() - began)
-    plot.image_grid(vqvae.decode(c[:32]).mean.detach(), ax, columns=8, vmax=levels - 1)
-    ax.set_title(f"100 grids in {ms:.0f} ms", loc="right", fontsize=8, y=-0.12)
 
 # %% [markdown]
-# Without a prior, the words are fine and the sentences are nonsense: the left picture is
-# what an autoencoder alone knows about digits.
+# ## Further: rounding, and digits as colours
 #
-# ## 9. Play: change one word
-#
-# Take a test digit, choose one place of its grid, and try every word of the dictionary
-# there. How far does one word reach in the picture? (The convolutions of the decoder
-# overlap: more than its own 2 x 2 pixels.)
-
-
-# %%
-@torch.no_grad()
-def draw_swap(which, place, word):
-    """Replace one code of a test digit and paint the picture again."""
-    codes = test_codes[which : which + 1].clone()
-    before = vqvae.decode(codes).mean
-    codes.view(-1)[place] = word
-    after = vqvae.decode(codes).mean
-    name = f"place {place}: word {word}"
-    axes = plot.panels("told", name, "change", width=2.3, height=2.5)
-    plot.image_grid(before, axes[0], vmax=levels - 1)
-    plot.image_grid(after, axes[1], vmax=levels - 1)
-    axes[2].imshow((after - before)[0, 0], cmap="PuOr", vmin=-16, vmax=16)
-    axes[2].set_axis_off()
-
-
-play(draw_swap, which=(0, 20, 1, 3), place=(0, 15, 1, 6), word=(0, K - 1, 1, 0))
-
-# %% [markdown]
-# ## 10. Do we need a codebook at all?
-#
-# Dead codes, running means, revival, commitment: all of that exists because the codebook is
-# learnt. **Finite scalar quantisation** (Mentzer and others, 2023) throws it away. Make
-# $z$ short, squash every number into an interval, and *round* it:
-#
-# $$u_d = L_d\,\sigma(2z_d) - \tfrac12 \in \bigl(-\tfrac12,\,L_d-\tfrac12\bigr), \qquad
-#   \text{digit}_d = \mathrm{round}(u_d) \in \{0,\dots,L_d-1\}. \tag{7}$$
-#
-# The codes are the $K=\prod_d L_d$ points of a grid. They are not learnt, cannot die, and
-# need no commitment, for $z$ cannot run away from a grid that covers all of its range.
-# Straight-through applies to the rounding only; the squashing has an honest derivative.
-
-
-# %% tags=["from:vae.fsq.squash"]
-def squash(z: Tensor, levels: Tensor) -> Tensor:
-    """Bound each number to the open interval (-1/2, L - 1/2): L sigmoid(2 z) - 1/2.
-
-    L whole numbers lie in it, whether L is odd or even, and each has an equal share of the
-    sigmoid's range. (The paper has tanh in place of the sigmoid, shifted for even L.)
-    """
-    return levels * torch.sigmoid(2 * z) - 0.5
+# The class of section 9 has the face of `VectorQuantiser`, so the autoencoder does not notice.
+# Codes and digits are the same thing in two spellings.
 
 
 # %% tags=["from:vae.fsq.FiniteScalarQuantiser"]
@@ -920,28 +1053,6 @@ class FiniteScalarQuantiser(nn.Module):
 
 
 # %% [markdown]
-# Its face is that of `VectorQuantiser`, so the autoencoder does not notice. Two things can
-# be proved by counting: codes and digits are the same thing in two spellings, and every
-# code is reached. Beside it, the two shapes of cells: a grid is fixed, and it is the
-# *encoder* that has to bring the vectors to the cells.
-
-# %%
-fsq = FiniteScalarQuantiser((4, 4))
-every = torch.arange(fsq.K)
-assert fsq.code(fsq.digits(every)).equal(every)
-middle = torch.logit((fsq.digits(every) + 0.5) / fsq.levels) / 2
-assert fsq(middle)[1].equal(every)
-square = ((-2.2, 2.2), (-2.2, 2.2))
-left, right = plot.panels(
-    "cells of 4 x 4 digits in z", "cells of 24 learnt codes", width=3.2
-)
-cells = hues[fsq(plot.mesh(square, 200))[1]].view(200, 200)
-left.imshow(cells, origin="lower", extent=(-2.2, 2.2) * 2, cmap="tab20b", alpha=0.45)
-left.scatter(*middle.T, s=14, color=plot.BLACK)
-plot.plane(square, left)
-draw_cells(film[-1], right, pinwheel.bounds)
-
-# %% [markdown]
 # What does the grid cost? For evenly spread vectors in the plane, squares instead of
 # hexagons: a mean squared error of $\frac16 A$ instead of $\frac{5}{18\sqrt3}A$, 4 % more.
 # In no dimension is it more than a factor $\pi e/6 = 1.42$, a quarter of a bit per number.
@@ -951,22 +1062,27 @@ draw_cells(film[-1], right, pinwheel.bounds)
 # PixelCNN as the colours of a pixel, no renaming needed. `Spelt` does that: the same codes
 # in the other spelling, hence the same probability.
 
+
 # %%
 seed_everything(0)
+fsq = FiniteScalarQuantiser((4, 4))
 grid_vae = fit(VQVAE(shape, quantiser=fsq, **options), x_train, steps)
 with torch.no_grad():
     codes = grid_vae.encode(x_train)
 print(f"perplexity {perplexity(codes, fsq.K):.1f} of {fsq.K}")
 colours = Spelt(PixelCNN((2, 4, 4), 4, features=32, layers=2, size=3), fsq)
 sentences = Arranged(GPT(K, 16, layers=2, heads=2, width=48, dropout=0.1), (16,), (4, 4))
-for name, prior in {"FSQ, digits as colours": colours, "FSQ, GPT prior": sentences}.items():
-    models[name] = CodedModel(grid_vae, fit(prior, codes, budget(400, 10))).eval()
+rounded = [
+    CodedModel(grid_vae, fit(p_c, codes, budget(400, 10))) for p_c in (colours, sentences)
+]
+bill(VQ_GPT_prior=model, FSQ_digits_as_colours=rounded[0], FSQ_GPT_prior=rounded[1])
 seed_everything(0)
-drawn = models["FSQ, GPT prior"].prior.sample(40)
+drawn = rounded[1].prior.sample(40)
 _ = plot.image_grid(grid_vae.decode(drawn).mean.detach(), columns=20, vmax=levels - 1)
 
+
 # %% [markdown]
-# ## 11. Scale: MNIST
+# ## Further: MNIST in sixteen words
 #
 # The same classes on 28 x 28 pixels, with perceptrons in place of the convolutions, which
 # learn more in a few minutes without a GPU: a sentence of 16 words out of 64 for the whole
@@ -994,66 +1110,3 @@ for other in (name, "autoregressive/made-mnist-cpu", "vae/vae-mnist-cpu"):
             if f["split"] == "test":
                 what = f"{f['value']:.5g} +- {f['error']:.1g} {f['unit']}"
                 print(f"    {f['metric']}: {what}")
-
-# %% [markdown]
-# ## 12. Measure
-#
-# Distortion, rate, and their sum: an upper bound of $-\log p(x)$. Beside it a PixelCNN on
-# the pixels themselves, whose likelihood is exact. One test set, one unit.
-
-# %%
-seed_everything(0)
-direct = fit(PixelCNN(shape, levels, features=32, layers=3), x_train, budget(400, 10))
-row = "{:26s}{:>12s}{:>8s}{:>9s}{:>7s}{:>10s}".format
-print(row("256 test digits", "distortion", "rate", "total", "+-", "bits/dim"))
-for name, model in {"VQ, uniform prior": uniform, **models}.items():
-    with torch.no_grad():
-        distortion, rate = (-term.mean().item() for term in model.terms(x_test))
-    total, error = estimate(-elbos(model, x_test))
-    parts = f"{distortion:.1f}", f"{rate:.1f}", f"{total:.1f}", f"{error:.1f}"
-    print(row(name, *parts, f"<= {bits_per_dim(total, D):.3f}"))
-nats, error = nll_estimate(direct, x_test)
-exactly = f"{nats:.1f}", f"{error:.1f}", f"{bits_per_dim(nats, D):.3f}"
-print(row("PixelCNN on the pixels", "", "", *exactly))
-for model in (vqvae, models["GPT prior"], direct):
-    print(type(model).__name__, protocols.abilities(model))
-
-# %% [markdown]
-# Read the table like an accountant. The prior takes a good part off the rate, and the
-# better it fits the names of the codes, the more. The distortion is what 16 words cannot
-# say. The sum is an upper bound, and it stays above the PixelCNN: a model that spells out
-# every pixel wins on likelihood. What the detour buys is something else: **sentences of 16
-# words instead of 64 pixels** (for large pictures, 1,024 instead of 200,000), so that a
-# strong sequence model becomes affordable and spends its strength on what a picture shows.
-#
-# ## Summary
-#
-# - A **codebook** maps a vector to its nearest entry (1). It learns by running means (2),
-#   which are online k-means (3), and in the plane it comes close to the best possible.
-# - Codes that win nothing stay dead, above all in high dimension; **revive** them from the
-#   batch, and look at the usage.
-# - **Straight-through** (4) copies a gradient past the argmin. It is biased by half a
-#   cell's worth. **Commitment** (5) keeps the encoder near its codes.
-# - A deterministic encoder turns the VAE's bound into distortion plus rate (6), with the gap
-#   $-\log p(c(x)\mid x)$. Any autoregressive model is the prior, and sampling is ancestral.
-# - **FSQ** (7) rounds instead of looking up: no codebook, nothing to die, ordered digits.
-#
-# **Exercises:** open them with `gdm start vae/vqvae`.
-#
-# ## References
-#
-# - van den Oord, Vinyals, Kavukcuoglu (2017). *Neural discrete representation learning.*
-#   arXiv:1711.00937.
-# - Razavi, van den Oord, Vinyals (2019). *Generating diverse high-fidelity images with
-#   VQ-VAE-2.* arXiv:1906.00446.
-# - Mentzer, Minnen, Agustsson, Tschannen (2023). *Finite scalar quantization: VQ-VAE made
-#   simple.* arXiv:2309.15505.
-# - Bengio, Léonard, Courville (2013). *Estimating or propagating gradients through
-#   stochastic neurons for conditional computation.* arXiv:1308.3432. (Straight-through.)
-# - Dhariwal, Jun, Payne, Kim, Radford, Sutskever (2020). *Jukebox.* arXiv:2005.00341.
-#   (Revival of dead codes.)
-# - MacQueen (1967). *Some methods for classification and analysis of multivariate
-#   observations.* Berkeley Symposium.
-# - Zador (1982). *Asymptotic quantization error of continuous signals and the quantization
-#   dimension.* IEEE Transactions on Information Theory 28. Gersho (1979). *Asymptotically
-#   optimal block quantization.* Ibid. 25.

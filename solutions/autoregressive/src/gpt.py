@@ -33,7 +33,7 @@ from gdm_course.autoregressive.gpt import GPT
 from gdm_course.checks.autoregressive import gpt as check
 from gdm_course.data import text
 from gdm_course.evaluation.likelihood import block_nll
-from gdm_course.muon import muon
+from gdm_course.optimisers.muon import muon
 from gdm_course.training import budget, forever, seed_everything, train
 from gdm_course.widgets import progress
 
