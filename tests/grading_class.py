@@ -11,9 +11,11 @@ from gdm_course.authoring.course import load
 from gdm_course.source import ROOT
 
 UNIT = "foundations/densities"
-# all whose solution and exercise are there
+# all whose solution and exercise are there, but the one whose answers train
 UNITS = tuple(
-    key for key, unit in load(ROOT).units.items() if unit.has("solutions") and unit.points
+    key
+    for key, unit in load(ROOT).units.items()
+    if unit.has("solutions") and unit.points and key != "challenges/capstone"
 )
 # what a student of UNIT gets wrong: a piece of the solution, and what stands there instead;
 # in other units the wrong answer gives back what it is given

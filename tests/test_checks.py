@@ -40,7 +40,13 @@ def questions(unit: str) -> dict[str, Question]:
     return {name: q for name, q in vars(module).items() if isinstance(q, Question)}
 
 
-CASES = [(unit, name) for unit in UNITS for name in questions(unit)]
+# What is trained and scored has no reference to compare with: see test_capstone.py.
+CASES = [
+    (unit, name)
+    for unit in UNITS
+    for name, question in questions(unit).items()
+    if question.kind != "trained"
+]
 
 
 def by_seeds() -> list:

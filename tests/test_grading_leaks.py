@@ -19,6 +19,7 @@ from gdm_course.source import ROOT
 from tests.turns import now
 
 MAPS = assignments(load(ROOT))
+del MAPS["challenges/capstone"]  # what it asks for is trained: nothing there is an answer
 PROGRAM = Path(__file__).parent / "box_callables.py"
 SECRET = 2**100 + 1
 

@@ -11,7 +11,9 @@ from gdm_course.authoring.percent import AuthoringError, read
 INDEX = "lectures/index.ipynb"
 KINDS = ("lectures", "solutions", "exercises")
 _KEYS = {"needs", "points"}
-OLD = {"anatomy": "old"}  # of a lecture that the rules of the hour do not hold for yet
+# Lectures that the rules of the hour do not hold for: not rewritten yet, or no lecture at
+# all but the statement of an assignment that has none.
+NO_HOUR = ("old", "sheet")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Unit(Places):
     needs: tuple[str, ...]
     points: dict[str, float]
     root: Path
-    old: bool = False  # anatomy = "old": not yet a core of an hour and further sections
+    old: bool = False  # anatomy "old" or "sheet": no core of an hour and further sections
 
     def has(self, kind: str) -> bool:
         """Whether its script is written; an exercise comes from the solution."""
@@ -122,12 +124,12 @@ def load(root: Path) -> Course:
 
 
 def _unit(key: str, line: dict, root: Path) -> Unit:
-    old = OLD.items() <= line.items()
-    keys = _KEYS | ({*OLD} if old else set())
+    old = line.get("anatomy") in NO_HOUR
+    keys = _KEYS | ({"anatomy"} if old else set())
     if not re.fullmatch(r"[a-z_0-9]+/[a-z_0-9]+", key) or {*line} != keys:
         raise AuthoringError(
             f"course.toml: unit '{key}' has {', '.join(line)}; expected a name "
             f"'family/unit' in small letters and exactly {', '.join(sorted(_KEYS))}, and "
-            'anatomy = "old" or nothing'
+            'anatomy = "old" or "sheet" or nothing'
         )
     return Unit(key, tuple(line["needs"]), dict(line["points"]), root, old)

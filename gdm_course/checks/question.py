@@ -62,6 +62,8 @@ class Question:
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
         about: what is special in each ask, in their order, over and over; "" is nothing.
+        seconds: of an honest answer to all asks, where the reference does not say it; None:
+            as the reference takes.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Question:
     mistakes: Sequence[Mistake] = ()
     kind: str = "close"
     about: Sequence[str] = ("",)
+    seconds: float | None = None
 
     @own_chance()  # the student's generators stay where they are
     def grade(self, student: Any, seed: int = 0) -> Verdict:

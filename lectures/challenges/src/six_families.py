@@ -12,7 +12,8 @@
 # [solution](../../solutions/challenges/six_families.ipynb)
 #
 # previous: [What to answer for: copies, wrong data, marks and cards](responsibility.ipynb) ·
-# [all units](../index.ipynb)
+# [all units](../index.ipynb) ·
+# next: [The capstone: samples in four steps, two, or one](capstone.ipynb)
 
 # %% tags=["setup"]
 import importlib.util
