@@ -72,7 +72,7 @@ RECIPES = (
         public=Public("FID 2.27 on ImageNet 256", "DiT-XL/2, 675 million, 7 million steps"),
         device="gpu",
         minutes=4,
-        priority=19,
+        priority=20,
         keep=False,
     ),
 )
