@@ -79,13 +79,13 @@ RECIPES = (
     mnist(
         "consistency",
         "PictureConsistency",
-        24,
+        21,
         Public("FID 2.83 on CIFAR-10", "iCT, one step, 400,000 steps of 1,024"),
     ),
     mnist(
         "meanflow",
         "PictureMeanFlow",
-        25,
+        22,
         Public("FID 2.92 on CIFAR-10", "MeanFlow, one step"),
     ),
 )
