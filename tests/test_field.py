@@ -112,3 +112,36 @@ def test_keys_draw_and_samples_arrive(width):
         assert "250 samples have arrived" in view.inner_text("#status")
     assert not log.errors
     assert not log.outside
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not browser.chromium(), reason="no chromium found on PATH")
+def test_nothing_breaks_it():
+    with browser.page() as (view, log):
+        view.goto(PAGE.as_uri())
+        for button, said in (("#clear", "no points: draw some"), ("#ring", "24 points")):
+            view.click("#three")
+            view.click("#run")
+            view.click(button)  # while samples are on their way
+            assert view.evaluate("[state.run, state.samples.length]") == [None, 0]
+            assert view.inner_text("#status") == said
+        view.click("#clear")
+        view.click("#run")
+        assert view.inner_text("#status") == "Draw some points first."
+        view.click("#plane", button="right")
+        box = view.locator("#plane").bounding_box()
+        view.mouse.move(box["x"] - 5, box["y"] + 50)
+        view.mouse.down()  # outside, and then across
+        view.mouse.move(box["x"] + 90, box["y"] + 50)
+        view.mouse.up()
+        assert view.evaluate("state.points.length") == 0
+        view.mouse.move(box["x"] + 40, box["y"] + 40)
+        view.mouse.down()
+        view.mouse.move(box["x"] + 240, box["y"] + 40)  # one fast jump: no gap in the line
+        view.mouse.move(box["x"] + 900, box["y"] + 2000)  # and out of the picture
+        view.mouse.up()
+        points = view.evaluate("state.points")
+        assert len(points) > 15
+        assert max(abs(v) for point in points for v in point) <= 3.2
+        assert max(math.dist(a, b) for a, b in pairwise(points)) < 0.2
+    assert not log.errors

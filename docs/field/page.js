@@ -8,7 +8,8 @@ const BLACK = "#000000";
 const $ = (id) => document.getElementById(id);
 const canvas = $("plane");
 const pen = canvas.getContext("2d");
-const state = { points: [], samples: [], cursor: null, run: null };
+const GAP = 0.16; // between the points of a drag
+const state = { points: [], samples: [], cursor: null, run: null, drawing: false };
 
 const toScreen = (v) => [
   ((v[0] + SPAN) / (2 * SPAN)) * canvas.width,
@@ -75,10 +76,24 @@ function say(words) {
   $("status").textContent = words;
 }
 
+function count() {
+  const n = state.points.length;
+  say(n ? `${n} point${n > 1 ? "s" : ""}` : "no points: draw some");
+  draw();
+}
+
 function add(point) {
   state.points.push(point);
-  say(`${state.points.length} points`);
-  draw();
+  count();
+}
+
+// Samples on their way have nowhere to go once the points are others.
+function replace(points) {
+  if (state.run) cancelAnimationFrame(state.run);
+  state.run = null;
+  state.points = points;
+  state.samples = [];
+  count();
 }
 
 function finish() {
@@ -125,45 +140,57 @@ function example(name) {
     }),
     three: [[-1.6, -1], [1.6, -1], [0, 1.6]],
   };
-  state.points = made[name];
-  state.samples = [];
-  say(`${state.points.length} points`);
-  draw();
+  replace(made[name]);
 }
 
 function place(event) {
   const box = canvas.getBoundingClientRect();
-  add([
+  return [
     ((event.clientX - box.left) / box.width) * 2 * SPAN - SPAN,
     SPAN - ((event.clientY - box.top) / box.height) * 2 * SPAN,
-  ]);
+  ];
 }
 
 canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !event.isPrimary) return;
   canvas.setPointerCapture(event.pointerId);
-  place(event);
+  state.drawing = true;
+  add(place(event));
 });
 canvas.addEventListener("pointermove", (event) => {
-  const last = state.points[state.points.length - 1];
-  if (!event.buttons || !last) return;
-  const box = canvas.getBoundingClientRect();
-  const [x, y] = toScreen(last);
-  const scale = canvas.width / box.width;
-  const away = Math.hypot((event.clientX - box.left) * scale - x, (event.clientY - box.top) * scale - y);
-  if (away > 16) place(event);
+  if (!state.drawing || !event.isPrimary || !state.points.length) return;
+  const to = place(event);
+  if (Math.max(...to.map(Math.abs)) > SPAN) return; // beyond the picture
+  const from = state.points[state.points.length - 1];
+  const away = Math.hypot(to[0] - from[0], to[1] - from[1]);
+  if (away < GAP) return;
+  for (let k = 1; k * GAP <= away; k += 1) {
+    state.points.push(from.map((v, i) => v + ((k * GAP) / away) * (to[i] - v)));
+  }
+  count();
 });
+for (const end of ["pointerup", "pointercancel"]) {
+  canvas.addEventListener(end, (event) => {
+    if (event.isPrimary) state.drawing = false;
+  });
+}
 canvas.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return; // the browser's own keys
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   const at = state.cursor || [0, 0];
   if (moves[event.key]) {
     state.cursor = at.map((v, i) => Math.max(-SPAN, Math.min(SPAN, v + 0.2 * moves[event.key][i])));
     say(`cursor at ${state.cursor.map((v) => v.toFixed(1)).join(", ")}`);
   } else if (event.key === "Enter" || event.key === " ") {
-    add([...at]);
+    if (!event.repeat) add([...at]); // a key held down is one point
   } else {
     return;
   }
   event.preventDefault();
+  draw();
+});
+canvas.addEventListener("focus", () => {
+  if (canvas.matches(":focus-visible")) state.cursor = [0, 0]; // who comes by keys sees it
   draw();
 });
 canvas.addEventListener("blur", () => {
@@ -173,10 +200,5 @@ canvas.addEventListener("blur", () => {
 for (const id of ["level", "width", "steps"]) $(id).addEventListener("input", draw);
 for (const name of ["three", "ring", "moons"]) $(name).addEventListener("click", () => example(name));
 $("run").addEventListener("click", run);
-$("clear").addEventListener("click", () => {
-  state.points = [];
-  state.samples = [];
-  say("no points: draw some");
-  draw();
-});
+$("clear").addEventListener("click", () => replace([]));
 example("three");

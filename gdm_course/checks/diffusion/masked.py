@@ -88,7 +88,7 @@ def _guessed(B: int, T: int, K: int, m: int | None = None) -> Inputs:
     def draw(g: torch.Generator) -> tuple:
         x, t = _codes(g, K, B, T), _between(g, 0.2, 0.7, B)
         place = torch.rand(B, T, generator=g).argsort(1).argsort(1)
-        many = torch.arange(B)[:, None] % (T - 1) + 1 if m is None else m
+        many = torch.arange(B)[:, None] % (T + 1) if m is None else m  # from none to all
         x_t = torch.where(place < many, K, x)
         return 2 * torch.randn(B, T, K, generator=g), x, x_t, t
 
@@ -99,9 +99,9 @@ masked_bound = close(
     "masked_bound",
     _bound,
     {
-        "": _guessed(5, 6, 4),
+        "": _guessed(7, 6, 4),
         "one hidden": _guessed(3, 5, 7, 1),
-        "one row": _guessed(1, 4, 3),
+        "one row, and nothing hidden": _guessed(1, 4, 3, 0),
     },
     [
         Mistake(
@@ -133,6 +133,12 @@ masked_bound = close(
         Mistake(
             lambda logits, x, x_t, t: _bound(logits, x, x_t, t).mean(),
             "one number for each row is asked for: (B,)",
+        ),
+        Mistake(
+            lambda logits, x, x_t, t: _bound(
+                logits, x, x_t, t, of=lambda x_t, K: x_t == x_t.max(1, keepdim=True)[0]
+            ),
+            "hidden is K, not the largest code of a row: perhaps nothing is hidden",
         ),
     ],
 )

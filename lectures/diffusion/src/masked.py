@@ -3,11 +3,11 @@
 #
 # Letters have no small steps: nothing lies between an a and a b. So a token does not get
 # noisy, it is hidden, and a network guesses it. We derive the bound, find that it is exact if
-# the guesses are, measure what is lost when many tokens open at once, and fill holes, which
-# a GPT cannot do.
+# the guesses are, measure what is lost when many tokens open at once, and fill holes with
+# both of their sides in view.
 
 # %% [markdown] tags=["nav"]
-# 56 minutes, and 5 further ·
+# 57 minutes, and 5 further ·
 # before this: [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
 # [exercise](../../exercises/diffusion/masked.ipynb) ·
 # [solution](../../solutions/diffusion/masked.ipynb)
@@ -55,7 +55,7 @@ plot.style()
 # ## 1. The question
 #
 # A GPT writes from left to right. Each token is drawn given all before it, so a thousand
-# tokens take a thousand steps; and it cannot fill a hole in the middle of a line, because
+# tokens take a thousand steps; and a hole in the middle of a line it fills half blind, for
 # what stands behind the hole comes too late. Diffusion works on everything at once. Can it
 # work on letters?
 #
@@ -91,8 +91,7 @@ for ax, share in zip(
 # at $t = 1$ all. What is visible is *certain*; what is hidden is gone completely. So the way
 # back is a task that a schoolbook sets: fill in the gaps.
 #
-# To write a text, start with everything hidden. Guess, open a few tokens, look again, guess
-# the others. Like DDPM, this takes many small steps. Unlike DDPM, a token is opened once and
+# To write a text, start with everything hidden. Guess, open a few tokens, look again. Like DDPM, this takes many small steps. Unlike DDPM, a token is opened once and
 # never touched again.
 #
 # **Question.** A network of Gaussian diffusion is told the noise level. Does this one have
@@ -112,22 +111,25 @@ for ax, share in zip(
 # %% [markdown]
 # ## 3. The mathematics
 #
-# **Noise.** All tokens are hidden independently, and $x_t$ is what is left:
+# **Noise.** Every token draws a moment of its own, uniform between 0 and 1, and is hidden
+# from then on. So at time $t$ this is left:
 #
 # $$x_{t,i} = \begin{cases}\text{hidden} & \text{with probability } t\\
 #   x_i & \text{otherwise.}\end{cases} \tag{1}$$
 #
 # **One step back.** From $t$ to an earlier $s$: a token that is hidden at $t$ was hidden
-# at $s$ already with probability $s/t$, by Bayes. Otherwise it was visible there, with its
-# value $x_i$. The model does not know it, and draws from its guess $p(x_i|x_t)$, made from
-# what is visible:
+# at $s$ already with probability $s/t$: its moment is uniform between 0 and $t$. Otherwise it
+# was visible there, with its value $x_i$. The model does not know it, and draws from its
+# guess $p(x_i|x_t)$, made from what is visible:
 #
 # $$x_{s,i} = \begin{cases}\text{hidden} & \text{with probability } s/t\\
 #   \text{a draw from } p(x_i|x_t) & \text{with probability } (t-s)/t.\end{cases} \tag{2}$$
 #
 # *In numbers:* from $t = 0.5$ to $s = 0.4$ one in five hidden tokens opens.
 #
-# **The bound** is a sum of KLs, as DDPM's. True and modelled step agree about *whether* a
+# All these small steps together, begun with everything hidden, draw $x$ with a probability $p(x)$.
+#
+# **The bound** on it is a sum of KLs, as DDPM's. True and modelled step agree about *whether* a
 # token opens. They differ where one does: there the truth is certain, so the KL of the step
 # is $-\log p(x_i|x_t)$, times the chance $(t-s)/t$. Small steps turn the sum into an integral:
 #
@@ -145,11 +147,14 @@ for ax, share in zip(
 #
 # $$-\log p(x)\;\le\;\mathbb E_{o}\;\sum_{j=1}^T-\log p(x_{o_j}|x_{o_1},\dots,x_{o_{j-1}}). \tag{5}$$
 #
-# If every guess is exact, each order gives $-\log p(x)$ itself, and so does the mean. *The bound is
-# exact.* DDPM's was not, even with the best network, unless its steps were without number.
+# The sampler, too, tosses for an order and follows it: its $p(x)$ is the mean over all orders of
+# the product $\prod_jp(x_{o_j}|\dots)$. A mean of logarithms is not above the logarithm of the
+# mean: that is the "$\le$" of (5).
 #
-# A GPT learns one of these orders, and has no bound to average: its chain rule is exact. A
-# masked diffusion learns all $T!$ with one network.
+# If every guess is exact, each order gives $-\log p(x)$ itself, and so does the mean. *The bound is
+# exact*, with $T$ openings. DDPM's, with so many steps and the best network, in general is not.
+#
+# A GPT learns one of these orders, a masked diffusion all $T!$ with one network.
 #
 # **Question.** Two tokens, always equal: 00 or 11, each in half of the cases. What do
 # the two terms of (4) say?
@@ -371,9 +376,9 @@ def fill(model: Guesser, x: Tensor, hidden: Tensor, steps: int | None = None) ->
 # `fill` draws *whatever* is hidden. A sample of the model is the case that all is.
 #
 # **Few steps.** Tokens that open in the same step do not see each other: each is drawn from
-# its own guess. For two tokens and $N$ steps that happens with probability $1/N$. Then
-# the pair comes from the product of its marginals; else the second knows the first, and the
-# pair comes from the truth:
+# its own guess. For two tokens and $N$ steps that happens with probability $1/N$. If the guesses
+# are exact, the pair then comes from the product of its marginals $p_1$ and $p_2$; else the
+# second knows the first, and the pair comes from the true law $p$:
 #
 # $$p_N = \tfrac1N\,p_1\,p_2 + \bigl(1-\tfrac1N\bigr)\,p. \tag{6}$$
 #
@@ -427,15 +432,17 @@ for steps in (1, 2, 4, 10, 100, None):
 # The shadows of the moons on both axes, multiplied: a blurred block that fills the holes.
 # The KL of one step is the **mutual information** of the two tokens. </details>
 #
-# The network was perfect all the time. What is lost in a few steps is lost by drawing
-# together what belongs together, and no training can repair it.
+# The network was perfect: what is lost is lost by drawing together what belongs together. A
+# single step draws a product, and that of the marginals has the smallest KL: no training
+# repairs it.
 #
-# **Question.** Why does `None` need only two questions here, and 100 steps not more?
+# **Question.** Why does a row need two questions to the network with `None`, and with 100 steps
+# not more?
 #
 # <details><summary>Answer</summary>
 #
-# Only steps in which something opens ask the network, and each row has two tokens to
-# open. (Different rows open in different steps; each question has few rows.) </details>
+# A row asks the network only in steps in which one of its tokens opens, and it has two.
+# (Different rows open in different steps; each call has few rows.) </details>
 
 # %% [markdown] tags=["notes"]
 # 12 minutes for sections 4 and 5. Ask for the worst case: tokens that are copies of each other, log K
@@ -461,10 +468,10 @@ class OpenAttention(Attention):
 
 
 # %% [markdown]
-# And a GPT shifts its input by one, with a start vector first, so that position $t$ guesses
+# And a GPT shifts its input by one, with a start vector first, so that position $i$ guesses
 # what it has not seen. Here hidden tokens have not been seen anyway: nothing is shifted, and
-# the start's vector is free to stand for *hidden*. These are all the differences; the
-# parameters are the same, number by number.
+# the start's vector is free to stand for *hidden*. Nothing else differs, not even the number
+# of parameters.
 
 
 # %% tags=["from:diffusion.masked_nets.BidirectionalGPT"]
@@ -529,13 +536,12 @@ d
 
 # %% [markdown]
 # **Train it on the grid**, beside the truth. With two tokens there are two orders. The
-# sampler tosses a coin between them, so its exact law is the mean of two chain rules, and we
-# can compute it:
+# sampler tosses a coin between them, so its exact law is the mean of two chain rules:
 #
 # - the **bound** (5), the mean of both logarithms;
 # - the **exact** $-\log p(x)$ of the sampler, minus the logarithm of the mean;
-# - the **better order** of the two. A mean is not above the larger, so this is at most the
-#   exact value.
+# - the **better order** of the two, for each pair. A mean is not above the larger, so this is
+#   at most the exact value.
 
 # %%
 seed_everything(0)
@@ -578,8 +584,8 @@ if full_run():
 
 # %% [markdown]
 # The exact value lies between both others at every step, and above the entropy: no model can be
-# better than the truth. The bound stays close to it; it is furthest away where the two
-# orders disagree most.
+# better than the truth. (The better order may lie below: chosen with the pair in view, it is
+# no law.) The bound is the exact value where both orders agree.
 #
 # **Question.** A GPT reports 1.50 nats per character, a masked diffusion 1.60 on the same
 # text. Is the GPT the better model of the text?
@@ -587,9 +593,8 @@ if full_run():
 # <details><summary>Answer</summary>
 #
 # That does not follow. 1.50 is exact; of the diffusion we know that it is *at most* 1.60. Its
-# exact value may lie below 1.50. On the grid we can tell how far; for 128 tokens nobody can
-# average $128!$ orders. Tables of both belong together only with the words "bound" and
-# "exact" in them. </details>
+# exact value may lie below 1.50. (1.40 would have decided, for the
+# diffusion.) On the grid we can tell how far; for 128 tokens nobody can average $128!$ orders. A table of both has to say "bound" and "exact". </details>
 
 # %% [markdown] tags=["notes"]
 # 10 minutes. Put the code of `Attention` beside that of `OpenAttention`: one argument. Ask
@@ -598,9 +603,8 @@ if full_run():
 # %% [markdown]
 # ## 7. Break it: forget the weight
 #
-# Many programs hide a random share $t$ and train on the plain sum of the hidden tokens' costs. Is the
-# weight $1/t$ of (3) a detail? Here both are written with a switch. The guesses are the
-# exact ones, so nothing but the weight can be to blame.
+# It is easy to add up what the hidden tokens cost and to report that. Is the weight $1/t$ of
+# (3) a detail? Here is a switch. The guesses are exact: only the weight can be to blame.
 #
 # **Predict** where the figure without the weight lies: above the entropy, or below?
 
@@ -635,12 +639,11 @@ assert draws["(4), as in elbo"].std() < draws["(3)"].std()
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Far below: no code can be shorter than the entropy, so the figure is no code length at
-# all. </details>
+# Far below: no code is shorter than the entropy on average, so the figure is no code length
+# at all. </details>
 #
-# The best network is the same for both: each guess is judged by its own cross-entropy,
-# whatever its weight. So samples look fine, and nothing warns the reader of the table. The
-# repair is the weight. It has a price: for small $t$ it is huge. The square of $1/t$, times
+# Trained without the weight, a network that can learn everything ends at the same guesses: each
+# is judged by its own cross-entropy. So samples need not warn anybody. The repair is the weight. It has a price: for small $t$ it is huge. The square of $1/t$, times
 # the chance $t$ that a token is hidden, is $1/t$, and its integral is infinite: so is the variance of
 # (3). Counting, as in (4), integrates the time away, and the deviation falls.
 #
@@ -658,9 +661,9 @@ assert draws["(4), as in elbo"].std() < draws["(3)"].std()
 # ## 8. Text: a bound beside an exact value
 #
 # The same class on tiny Shakespeare, 128 characters at a time, from a checkpoint
-# (`gdm train diffusion/masked-shakespeare`), beside the course's GPT. Then the thing that a
-# GPT cannot do. Twelve characters in the middle of a line are hidden; what does each
-# character of the gap cost, by (5), if both sides are seen, and if only the left one is?
+# (`gdm train diffusion/masked-shakespeare`), beside the course's GPT. Then a hole: twelve
+# characters in the middle are hidden. What does each of them cost, opened from left to right,
+# if both sides are seen, and if only the left one is, which is all that a GPT sees?
 
 
 # %%
@@ -709,18 +712,18 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
-# The figures of the two models are of different kinds, as the brackets say, and the sizes
-# differ, too. After so few minutes the masked one is far behind: its fillings show that it
-# has hardly learned words. How much of the distance is the bound's, the figures cannot tell. Nothing was trained
-# for the gap: a masked diffusion is trained on all gaps there are.
+# The two cards do not say which *kind* of model is better: a bound stands beside an exact
+# figure, and sizes and training differ. The fillings show that this one has hardly learned
+# words; even so it uses the right side. Nothing was trained for the gap: a masked diffusion is
+# trained on all gaps there are.
 
 # %% [markdown]
 # ## 9. Pixels
 #
-# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Grey levels are not ordered for the
-# model: 3 and 4 are as different as 3 and 16, it has to learn that they are alike. A
-# [`MaskedUNet`](../../gdm_course/diffusion/masked_nets.py) guesses: DDPM's U-Net, told what
-# share is hidden, with 17 logits for each pixel.
+# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Nobody tells
+# the model that level 3 is nearer to 4 than to 16. A
+# [`MaskedUNet`](../../gdm_course/diffusion/masked_nets.py) guesses: DDPM's U-Net, with the
+# share of hidden pixels, which it counts, in the place of the time, and 17 logits for each pixel.
 
 # %%
 seed_everything(0)
@@ -737,7 +740,8 @@ print(f"uniform guess {64 * math.log(17):.1f}")
 if full_run():
     assert here.value < 130
 if checkpoints.available("diffusion/ddpm-digits"):
-    bits = next(f for f in checkpoints.card("diffusion/ddpm-digits")["figures"])
+    figures = checkpoints.card("diffusion/ddpm-digits")["figures"]
+    bits = next(f for f in figures if f["split"] == "test")
     print(
         f"DDPM's checkpoint: {bits['value'] * 64 * math.log(2):.1f} nats (bound), of ",
         end="",
@@ -767,6 +771,8 @@ for ax, rows in zip(plot.panels(*titles, width=5, height=2.6), (tiles, drawn)):
     plot.image_grid(torch.cat(rows).view(-1, 8, 8) / 16, ax, 10)
 
 # %% [markdown]
+# Sizes, steps and kinds of figure differ: these rank nothing.
+#
 # A single step draws every pixel on its own: noise with the right brightness. Four steps
 # have shapes. One by one is the law that the bound is about.
 
@@ -781,10 +787,11 @@ for ax, rows in zip(plot.panels(*titles, width=5, height=2.6), (tiles, drawn)):
 #   guess of what is hidden, and needs no clock.
 # - **The bound** counts hidden tokens with the weight $1/t$, or $1/m$: it is the chain rule,
 #   averaged over all orders, and exact if the guesses are.
-# - **What opens together is independent**: in few steps a perfect network draws from a wrong
-#   law; for two tokens the loss is known in closed form.
+# - **What opens together is independent**: in few steps a perfect network draws dependent tokens
+#   from a wrong law; for two tokens that law is known in closed form.
 # - **The network** is a GPT without the causal mask and without the shift.
-# - **A bound beside an exact value** compares only one way: write which is which.
+# - **A bound beside an exact value** decides only where the bound is the lower one: write which
+#   is which.
 #
 # | | questions to the network | unit |
 # |---|--:|---|
@@ -841,8 +848,8 @@ assert all(a > b for a, b in pairwise(gaps))
 # %% [markdown]
 # ## Further: surest first
 #
-# Many programs open first the tokens of which the network is surest. Samples look better;
-# but they have another law, and the bound belongs to the random order. On the grid the law of
+# Many programs open first the tokens of which the network is surest. Then the samples may have
+# another law, and the bound belongs to the random order. On the grid the law of
 # "surest first" can be counted: with all hidden, the token whose likeliest value has the
 # larger probability opens first, always the same one.
 
