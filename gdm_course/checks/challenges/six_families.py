@@ -294,7 +294,7 @@ def _points(n: int, high: int, twin: bool = False) -> Inputs:
 
 def _staircase(g: torch.Generator) -> tuple[Tensor, Tensor]:
     """A front of four, and on each step one that ties in one figure and loses the other."""
-    d, c = torch.arange(4.0), 3 - torch.arange(4.0)
+    d, c = torch.arange(4.0) ** 2, (3 - torch.arange(4.0)) ** 2
     d, c = torch.cat([d, d + 0.5, d]), torch.cat([c, c, c + 0.5])
     order = torch.randperm(12, generator=g)
     return d[order], c[order]
