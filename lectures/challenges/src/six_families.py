@@ -668,10 +668,10 @@ assert later["value"] < mean["mixture"] or not full_run()
 # %% [markdown]
 # A likelihood took one pass for each image where it is exact, and for the bounds of Glow and
 # the diffusion (one draw); 1 + 500 for the VAE; for the RBM, 1,000 chains once for all images.
-# AIS is an estimate, too low on average: no bound.
+# AIS, too low on average, is no bound.
 #
 # The last line: a diffusion with four times the parameters and an hour is far below the
-# floor's figure. Which of the two did it, this does not say. A table is true for its budget.
+# floor's figure. We do not say which did it. A table is true for its budget.
 #
 # ## 9. What each can do, tested by use
 #
