@@ -350,8 +350,9 @@ def _ratio(bits_a: Tensor, bits_b: Tensor, D: int) -> tuple[Tensor, Tensor]:
 
 def _figures(D: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
-        a = 1.5 + torch.rand(4, generator=g)
-        return a, a + 0.5 * _normal(g, 4), D + _whole(g, 0, 5)
+        N = _whole(g, 2, 7)
+        a = 1.5 + torch.rand(N, generator=g)
+        return a, a + 0.5 * _normal(g, N), D + _whole(g, 0, 5)
 
     return draw
 
