@@ -146,14 +146,15 @@ def _proven(gap: Tensor, error: Tensor, a_exact: Tensor, b_exact: Tensor) -> Ten
 
 
 def _claims(n: int) -> Inputs:
-    """Gaps of about 1, 1.5 and 3 errors both ways, under all four kinds of figures."""
+    """Gaps of 0.4 to 3.6 errors both ways, some near two, under all kinds of figures."""
 
     def draw(g: torch.Generator) -> tuple[Tensor, ...]:
-        error = 0.1 + torch.rand(12 * n, generator=g)
-        size = torch.tensor([0.5, 1.5, 3.0]).repeat_interleave(4).repeat(n)
-        sign = torch.randint(2, (12 * n,), generator=g) * 2 - 1
-        jitter = 0.8 + 0.4 * torch.rand(12 * n, generator=g)
-        kinds = torch.arange(4).repeat(3 * n)
+        error = 0.1 + torch.rand(20 * n, generator=g)
+        size = torch.tensor([0.5, 1.5, 1.98, 2.02, 3.0]).repeat_interleave(4).repeat(n)
+        wide = torch.tensor([0.2, 0.2, 0.005, 0.005, 0.2]).repeat_interleave(4).repeat(n)
+        sign = torch.randint(2, (20 * n,), generator=g) * 2 - 1
+        jitter = 1 + wide * (2 * torch.rand(20 * n, generator=g) - 1)
+        kinds = torch.arange(4).repeat(5 * n)
         return sign * size * jitter * error, error, kinds // 2 == 1, kinds % 2 == 1
 
     return draw
@@ -183,6 +184,10 @@ proven = close(
             "one standard error is not enough here: two are asked for",
         ),
         Mistake(
+            lambda gap, error, a, b: _proven(gap, 0.98 * error, a, b),
+            "two errors are asked for, not 1.96",
+        ),
+        Mistake(
             lambda gap, error, a, b: -_proven(gap, error, a, b),
             "these are costs, -log P: the lower one is better, and a gap a - b below 0 "
             "speaks for a",
@@ -209,7 +214,9 @@ def _log(calls: int, K: int, called: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int, int]:
         network = torch.randint(called, (calls,), generator=g)
         B = _whole(g, 3, 9)
-        return network, B * torch.randint(1, 6, (calls,), generator=g), B, K
+        rows = B * torch.randint(1, 6, (calls,), generator=g)
+        rows[0] += 1 + _whole(g, 0, B - 1)  # a last batch that B does not divide
+        return network, rows, B, K
 
     return draw
 
@@ -235,6 +242,12 @@ evaluations = close(
                 *_evaluations(network, rows, B, K)
             ),
             "this is for all B examples together: divide by B",
+        ),
+        Mistake(
+            lambda network, rows, B, K: (lambda each, calls: (each.floor(), calls))(
+                *_evaluations(network, rows, B, K)
+            ),
+            "evaluations per example need not be whole: do not round",
         ),
         Mistake(
             lambda network, rows, B, K: _evaluations(network, rows, B, 1),
@@ -281,7 +294,7 @@ def _points(n: int, high: int, twin: bool = False) -> Inputs:
 
 def _staircase(g: torch.Generator) -> tuple[Tensor, Tensor]:
     """A front of four, and on each step one that ties in one figure and loses the other."""
-    d, c = torch.arange(4.0), 3 - torch.arange(4.0)
+    d, c = torch.arange(4.0) ** 2, (3 - torch.arange(4.0)) ** 2
     d, c = torch.cat([d, d + 0.5, d]), torch.cat([c, c, c + 0.5])
     order = torch.randperm(12, generator=g)
     return d[order], c[order]
@@ -291,7 +304,7 @@ pareto_front = close(
     "pareto_front",
     _front,
     {
-        "": _points(12, 30),
+        "": _points(30, 30),
         "ties": _points(10, 5),
         "two equal points": _points(6, 9, twin=True),
         "points that lose in one figure only": _staircase,
@@ -337,8 +350,9 @@ def _ratio(bits_a: Tensor, bits_b: Tensor, D: int) -> tuple[Tensor, Tensor]:
 
 def _figures(D: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor, int]:
-        a = 1.5 + torch.rand(4, generator=g)
-        return a, a + 0.5 * _normal(g, 4), D + _whole(g, 0, 5)
+        N = _whole(g, 2, 7)
+        a = 1.5 + torch.rand(N, generator=g)
+        return a, a + 0.5 * _normal(g, N), D + _whole(g, 0, 5)
 
     return draw
 

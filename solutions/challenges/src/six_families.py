@@ -8,7 +8,7 @@
 # unanswered question: later cells use the course's own code.
 
 # %% [markdown] tags=["nav"]
-# before this: [Images by convolution: PixelCNN](../../lectures/autoregressive/pixelcnn.ipynb), [Half of it stays: coupling flows](../../lectures/flows/realnvp.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb), [Rolling and kicked: Langevin and deep energies](../../lectures/energy/langevin.ipynb), [How far is the earth: Wasserstein critics and pictures](../../lectures/gan/wgan.ipynb), [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb) ·
+# before this: [Images by convolution: PixelCNN](../../lectures/autoregressive/pixelcnn.ipynb), [Half of it stays: coupling flows](../../lectures/flows/realnvp.ipynb), [What you do not see: the variational autoencoder](../../lectures/vae/vae.ipynb), [Rolling and kicked: Langevin and deep energies](../../lectures/energy/langevin.ipynb), [How far is the earth: Wasserstein critics and pictures](../../lectures/gan/wgan.ipynb), [A thousand small steps: denoising diffusion](../../lectures/diffusion/ddpm.ipynb), [Who is fooled: likelihoods and samples on trial](../../lectures/challenges/evaluation.ipynb) ·
 # [lecture](../../lectures/challenges/six_families.ipynb) ·
 # [exercise](../../exercises/challenges/six_families.ipynb)
 
@@ -161,7 +161,8 @@ def proven(gap, error, a_exact, b_exact):
 check.proven(proven)
 
 # %% [markdown]
-# Four pairs of figures from papers, as they are. What may be concluded?
+# Four pairs of figures, made up in the way of papers' tables, in nats; take 0.1 for the error
+# of each gap. What may be concluded?
 
 # %%
 pairs = {
@@ -182,8 +183,8 @@ for name, (gap, a, b) in pairs.items():
 #
 # A log was written while a model looked at $B$ examples: for every call, which of its $K$
 # networks was called, and with how many rows. Return for each network the evaluations per
-# example (a call with many rows is many evaluations) and the number of its calls, which had
-# to wait for each other. A network that was never called has 0 of both.
+# example (a call with many rows is many evaluations; $B$ need not divide them) and the number
+# of its calls. A network that was never called has 0 of both.
 
 
 # %%
@@ -210,8 +211,8 @@ check.evaluations(evaluations)
 
 # %% [markdown]
 # A VAE's bound of 64 draws for 100 examples, decoded 10 draws at a time, and a PixelCNN that
-# draws 100 pictures of 64 pixels. Both have asked a network about 64 times per example; one
-# of them could have been told everything at once.
+# draws 100 pictures of 64 pixels. Both have asked a network 64 times per example. The VAE's
+# draws could have gone into one call; the PixelCNN's pixels wait for each other.
 
 # %%
 logs = {

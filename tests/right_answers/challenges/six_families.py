@@ -156,6 +156,7 @@ DEMANDS = {
         "a call with many rows is many evaluations": "a call may look at many rows",
         "per example": "this is for all B examples",
         "was never called has 0": "a network that was never called",
+        "need not divide them": "evaluations per example need not be whole",
     },
     "pareto_front": {
         "Two equal models do not beat each other": without_self,
