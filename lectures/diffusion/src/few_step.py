@@ -665,7 +665,7 @@ def drawn(model, n):
     """Draw 2,000 points with n evaluations, from the same noise where that says it all."""
     if isinstance(model, FlowMatching):
         return model.path(eps, n)[-1]
-    if isinstance(model, ConsistencyModel):
+    if hasattr(model, "low"):  # a consistency model, ours or a checkpoint's
         seed_everything(3)
         return model(model.high * eps, model.high) if n == 1 else model.sample(2000, n)
     return model.walk(eps, n)
