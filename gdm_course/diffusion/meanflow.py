@@ -37,8 +37,8 @@ class MeanFlow(MeanVelocity):
         net: (z, t, r) -> u, see `MeanVelocity`.
         shape: of one example.
         same: share of a batch with r = t, where (8) is flow matching.
-        power: errors e are weighted by 1 / (|e|^2 + 0.01)^power, as the
-            paper has it; 0 is least squares.
+        power: the mean square q of a point's error is weighted by 1 / (q + 0.01)^power,
+            after the paper, which takes 1 for ImageNet; 0 is least squares.
     """
 
     def __init__(

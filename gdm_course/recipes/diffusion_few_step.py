@@ -1,8 +1,7 @@
 """Recipes of the unit diffusion/few_step: one step in the plane, MNIST for a GPU.
 
-The three of the plane take about as many seconds each, not as many steps: a step of
-MeanFlow costs three times one of a shortcut model. Times of the recipes for a GPU are
-estimates by `python -m gdm_course.scale.cost`.
+A step of MeanFlow costs most, so that its recipe of the plane has fewer steps. Times of the
+recipes for a GPU are estimates by `python -m gdm_course.scale.cost`.
 """
 
 from gdm_course.recipes.settings import Metric, Public, Recipe
