@@ -173,10 +173,20 @@ def _pairs(n: int, m: int, K: int) -> Inputs:
     return lambda g: (_normal(g, n, K), 0.5 + 1.3 * _normal(g, m, K))
 
 
+def _same_rows(g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Nearly the same rows twice: nearer than fresh ones, so the estimate is below 0."""
+    a = _normal(g, 6, 3)
+    return a, a.flip(0) + 1e-2 * _normal(g, 6, 3)
+
+
 kid = close(
     "kid",
     _kid,
-    {"": _pairs(7, 7, 3), "samples of unequal size": _pairs(4, 9, 2)},
+    {
+        "": _pairs(7, 7, 3),
+        "samples of unequal size": _pairs(4, 9, 2),
+        "an estimate below 0": _same_rows,
+    },
     [
         Mistake(
             lambda a, b: _kid(a, b, own=True),
@@ -192,8 +202,12 @@ kid = close(
             lambda a, b: _kid(a, b).abs().sqrt(),
             "return MMD^2 itself: it may be negative, so no root",
         ),
+        Mistake(
+            lambda a, b: _kid(a, b).clamp_min(0),
+            "the estimate may be negative: cut, it is no longer right on average",
+        ),
     ],
-    n=4,
+    n=6,
 )
 
 
