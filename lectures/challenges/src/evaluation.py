@@ -626,9 +626,9 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# With noise of 0.1 only density came near three standard errors or above (2.8 and 3.8 for two
-# seeds); the other eight said "not worse". 512 samples are few, and an error bar says what a
-# figure cannot tell.
+# None for sure. Density came nearest: 1.5 to 3.8 standard errors over our seeds; the other
+# eight said "not worse" each time. 512 samples are few, and an error bar says what a figure
+# cannot tell.
 # </details>
 #
 # ## 7. Play: the bias in $n$
