@@ -762,7 +762,8 @@ for ax, pile in zip(plot.panels(*drawn, columns=3, height=1.3), drawn.values()):
 
 # %% [markdown]
 # When we ran this, the PixelCNN, first by its likelihood, was among the last by the Fréchet
-# distance, and the VQ-VAE, last by its bound, was first of the models. (The samples of the
+# distance, and the VQ-VAE, last by its bound, was first of the models. Look at the PixelCNN's
+# pictures: below some digits a second one begins. (The samples of the
 # Boltzmann machine are chains of 200 steps: a longer chain is another pile.) Neither figure is
 # wrong. They answer different questions.
 #
@@ -866,5 +867,5 @@ for name, network in networks.items():
     print(f"{name:10}", *(f"{p} {v:.2f}  " for p, v in said.items()))
 
 # %% [markdown]
-# The cheats keep their order, but a figure of 3 before one network is a 5 before another. A
+# The cheats keep their order, but a figure of 3 before one network is a 4 or 5 before others. A
 # Fréchet distance without the name of its network says nothing.
