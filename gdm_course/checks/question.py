@@ -55,15 +55,13 @@ class Question:
     """One question: `asks(seed)` is what to do, `judge(asks, answers)` finds what is wrong.
 
     Attributes:
-        name: of the function or class that the exercise asks for.
-        reference: the package's own answer; controls and hints are made with it.
+        name, reference: what the exercise asks for, and the package's own answer to it.
         asks: from a seed to the asks, with fresh inputs.
         judge: from asks and answers to None (right) or a sentence with the wrong property.
         mistakes: plausible wrong answers; a test shows that each one fails.
         kind: close, exact, statistical, property or trained: for the report only.
         about: what is special in each ask, in their order, over and over; "" is nothing.
-        seconds: of an honest answer to all asks, where the reference does not say it; None:
-            as the reference takes.
+        seconds: of an honest answer to all asks; None: as the reference takes.
     """
 
     name: str

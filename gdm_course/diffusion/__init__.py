@@ -35,6 +35,7 @@ def models() -> dict[str, Example]:
         **tokens(),
         **leaps(),
         **matched(),
+        **latents(),
     }
 
 
@@ -140,40 +141,52 @@ def tokens() -> dict[str, Example]:
 
 
 def matched() -> dict[str, Example]:
-    """Return the models of the unit flow_matching."""
+    """Return the models of the unit flow_matching that are one flow."""
     from gdm_course.diffusion import flow_matching
     from gdm_course.diffusion.denoiser import Denoiser
     from gdm_course.diffusion.dit import PictureFlow
-    from gdm_course.diffusion.latent_flow import FlowPrior, LatentFlow
     from gdm_course.diffusion.reflow import PlaneFlow
-    from gdm_course.vae.vae import VAE
 
     few, small = {"steps": 3}, {"hidden": 8, "depth": 1}
-    flow, source = flow_matching.FlowMatching, flow_matching.NormalSource
-
-    def plane(D: int = 3, **more) -> nn.Module:
-        return flow(Denoiser(D, **small), (D,), **more)
+    shape, net = (1, 4, 4), {"patch": 2, "width": 8, "depth": 1, "heads": 2}
 
     def bare() -> nn.Module:
         return flow_matching.VelocityNetwork(Denoiser(3, **small), (3,))
 
-    def latent() -> nn.Module:
-        return LatentFlow(VAE(4, latent=2, hidden=(6,)), plane(2), 0.1, 1.5)
-
-    shape, net = (1, 4, 4), {"patch": 2, "width": 8, "depth": 1, "heads": 2}
     pictures = partial(PictureFlow, shape, 5, steps=4, classes=3, **net)
-    pairs = partial(plane, coupling=flow_matching.optimal)
+    pairs = partial(_plane_flow, coupling=flow_matching.optimal)
     scaled = partial(PlaneFlow, 3, shift=0.5, scale=2.0, **small)
     return {
-        "NormalSource": Example(partial(source, (3,)), (3,)),
+        "NormalSource": Example(partial(flow_matching.NormalSource, (3,)), (3,)),
         "VelocityNetwork": Example(bare, (3,)),
-        "FlowMatching": Example(plane, (3,), draw=few),
+        "FlowMatching": Example(_plane_flow, (3,), draw=few),
         "FlowMatching of the nearest": Example(pairs, (3,), draw=few),
         "PlaneFlow": Example(scaled, (3,), draw=few),
-        "FlowPrior": Example(lambda: FlowPrior(plane(2), 0.1, 1.5), (2,), draw=few),
-        "LatentFlow": Example(latent, (4,), K=2, draw=few),
         "PictureFlow": Example(pictures, shape, K=5, classes=3, draw=few),
     }
+
+
+def latents() -> dict[str, Example]:
+    """Return the models of the unit flow_matching that have a flow for a prior."""
+    from gdm_course.diffusion.latent_flow import FlowPrior, LatentFlow
+    from gdm_course.vae.vae import VAE
+
+    few = {"steps": 3}
+
+    def latent() -> nn.Module:
+        return LatentFlow(VAE(4, latent=2, hidden=(6,)), _plane_flow(2), 0.1, 1.5)
+
+    return {
+        "FlowPrior": Example(lambda: FlowPrior(_plane_flow(2), 0.1, 1.5), (2,), draw=few),
+        "LatentFlow": Example(latent, (4,), K=2, draw=few),
+    }
+
+
+def _plane_flow(D: int = 3, **more) -> nn.Module:
+    from gdm_course.diffusion.denoiser import Denoiser
+    from gdm_course.diffusion.flow_matching import FlowMatching
+
+    return FlowMatching(Denoiser(D, hidden=8, depth=1), (D,), **more)
 
 
 def leaps() -> dict[str, Example]:

@@ -833,11 +833,11 @@ def trained_with(optimiser, lr, steps):
 
 
 ways = {
-    "Adam": (lambda m, lr: torch.optim.Adam(m.parameters(), lr), (1e-3, 3e-3, 1e-2)),
-    "Muon": (muon, (3e-3, 1e-2, 3e-2)),
+    "Adam": (lambda m, lr: torch.optim.Adam(m.parameters(), lr), (3e-4, 1e-3, 3e-3)),
+    "Muon": (muon, (1e-2, 3e-2, 6e-2)),
 }
 for name, (optimiser, rates) in ways.items():
-    losses = {lr: trained_with(optimiser, lr, budget(80, 3)) for lr in rates}
+    losses = {lr: trained_with(optimiser, lr, budget(60, 3)) for lr in rates}
     told = ", ".join(f"{loss:.3f} at {lr:g}" for lr, loss in losses.items())
     print(f"{name}: best {min(losses.values()):.3f} nats per character ({told})")
 

@@ -87,8 +87,8 @@ for name, (in_plane, on_digits) in HEIGHTS.items():
 # vector, nothing else. The judge puts them into a network of its own, draws the noise, takes the
 # samples and measures. So it does not matter what an entry says of itself. The network
 # is frozen by that; the number of steps is frozen by the clock, which allows a training about
-# four times what an honest one takes. A loop of your own would be found out by nobody,
-# and gains little: what a poor loss cannot say, more steps do not say either.
+# four times what an honest one takes. A training loop of your own, inside of a method, breaks the
+# contract; it can be seen by anyone who reads the entry.
 #
 # ## For who sets it
 #
