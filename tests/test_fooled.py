@@ -143,6 +143,9 @@ def test_worse_is_a_difference_in_standard_errors():
     a, b = Estimate(3.0, 0.3), Estimate(1.0, 0.4)
     assert ev.worse(a, b, higher=False) == pytest.approx(4)
     assert ev.worse(a, b, higher=True) == pytest.approx(-4)
+    sure, other = Estimate(0.0, 0.0), Estimate(1.0, 0.0)
+    assert ev.worse(sure, sure, higher=True) == 0
+    assert ev.worse(sure, other, higher=True) == math.inf == -ev.worse(other, sure, True)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +158,7 @@ def cards():
     train, other = x[:773], x[773:]
     fakes = {
         "unseen": other,
+        "what it is compared with": held,
         "copies": ev.repeated(train, 512, 773),
         "few": ev.repeated(train, 512, 100),
         "one": ev.one_of_each(train, y[:773], 512),

@@ -7,7 +7,9 @@ from functools import partial
 
 from gdm_course.examples import Example
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "Diluted": "two densities mixed, without weights of its own: tests/test_fooled.py",
+}
 
 
 def models() -> dict[str, Example]:

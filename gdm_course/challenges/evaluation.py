@@ -57,7 +57,7 @@ def blurred(x: Tensor) -> Tensor:
 def corners(n: int, d: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw corners of the cube {-1, 1}^d: (n, d).
 
-    Means, covariances and third moments are those of N(0, I); no point is near another law.
+    Means, covariances and third moments are those of N(0, I), fourth moments are not.
     """
     n, d = validate.count(n, least=1), validate.count(d, "d", 1)
     return torch.randint(0, 2, (n, d), generator=generator) * 2.0 - 1
@@ -140,7 +140,7 @@ def scorecard(train: Tensor, held: Tensor, fake: Tensor) -> dict[str, Estimate]:
     pr, dc = samples.precision_recall, samples.density_coverage
     test = samples.classifier_two_sample(real, made)
     copied = samples.data_copying(seen, real, made)
-    tested = 2 * (min(len(real), len(made)) // 2)
+    n, m = len(real), len(made)
     return {
         "IS": samples.inception_score(features.opinions(fake, "logits")),
         "Frechet": samples.frechet_with_error(made, real),
@@ -149,8 +149,8 @@ def scorecard(train: Tensor, held: Tensor, fake: Tensor) -> dict[str, Estimate]:
         "recall": by_parts(lambda a, b: pr(a, b).recall, real, made),
         "density": by_parts(lambda a, b: dc(a, b).density, real, made),
         "coverage": by_parts(lambda a, b: dc(a, b).coverage, real, made),
-        "C2ST": Estimate(test.share, 0.5 / math.sqrt(tested)),
-        "copying": Estimate(copied.share, (copied.share - 0.5) / copied.z),
+        "C2ST": Estimate(test.share, 0.5 / math.sqrt(2 * (min(n, m) // 2))),
+        "copying": Estimate(copied.share, math.sqrt((n + m + 1) / (12 * n * m))),
     }
 
 
@@ -163,7 +163,9 @@ def worse(found: Estimate, honest: Estimate, higher: bool) -> float:
         higher: whether more of it is better.
 
     Returns:
-        Their number; below 0 the figure is better than the honest one.
+        Their number; below 0 the figure is better than the honest one. Without any error
+        it is 0 for equal figures, and infinite for others.
     """
     gap = (honest.value - found.value) * (1 if higher else -1)
-    return gap / math.hypot(found.error, honest.error)
+    error = math.hypot(found.error, honest.error)
+    return gap / error if error else gap and math.copysign(math.inf, gap)

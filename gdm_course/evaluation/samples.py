@@ -93,7 +93,7 @@ def frechet_bias(K: int, n: int) -> float:
     """Return what `frechet` is on average for two samples of one law, to first order.
 
     K (K + 5) / (2 n), of which 2 K / n is the means' part, where both samples have n rows
-    and all K features are independent with variance 1. It is not 0: a floor to say aloud.
+    and all K features are independent, N(0, 1). It is not 0: a floor to say aloud.
     """
     validate.at_least(1, K=K, n=n)
     return K * (K + 5) / (2 * n)

@@ -127,10 +127,7 @@ frechet = close(
             _frechet,
             "in float32 large features lose their spread: convert both to float64 first",
         ),
-        Mistake(
-            _double(lambda a, b: _frechet(a, b, 0)),
-            "divide a covariance by n - 1",
-        ),
+        Mistake(_double(lambda a, b: _frechet(a, b, 0)), "divide a covariance by n - 1"),
         Mistake(
             _double(lambda a, b: _gap(a, b) + (_cov(a) - _cov(b)).square().sum()),
             "this is the squared distance of the covariances, not that of the Gaussians",
@@ -176,7 +173,11 @@ def _pairs(n: int, m: int, K: int) -> Inputs:
 kid = close(
     "kid",
     _kid,
-    {"": _pairs(7, 7, 3), "samples of unequal size": _pairs(4, 9, 2)},
+    {
+        "": _pairs(7, 7, 3),
+        "samples of unequal size": _pairs(4, 9, 2),
+        "an estimate below 0": lambda g: ((a := _normal(g, 6, 3)), a.flip(0)),
+    },
     [
         Mistake(
             lambda a, b: _kid(a, b, own=True),
@@ -193,7 +194,7 @@ kid = close(
             "return MMD^2 itself: it may be negative, so no root",
         ),
     ],
-    n=4,
+    n=6,
 )
 
 
@@ -339,8 +340,7 @@ def _z(share: Tensor, n: int, m: int) -> Tensor:
 
 
 def _copying(d_held: Tensor, d_fake: Tensor) -> tuple[Tensor, Tensor]:
-    share = _u(d_held, d_fake)
-    return share, _z(share, len(d_held), len(d_fake))
+    return _with(_u(d_held, d_fake), d_held, d_fake)
 
 
 def _with(share: Tensor, d_held: Tensor, d_fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -125,13 +125,13 @@ check.frechet(frechet)
 # stands beside it.
 
 # %%
-d = 8
+K = 8
 for n in (50, 200, 800):
     seed_everything(n)
     try:
-        found = [frechet(torch.randn(n, d), torch.randn(n, d)) for _ in range(20)]
+        found = [frechet(torch.randn(n, K), torch.randn(n, K)) for _ in range(20)]
         mean = sum(found) / 20
-        print(f"n = {n:3}: {mean:.3f}, and d (d + 5) / (2 n) = {d * (d + 5) / (2 * n):.3f}")
+        print(f"n = {n:3}: {mean:.3f}, and K (K + 5) / (2 n) = {K * (K + 5) / (2 * n):.3f}")
     except NotImplementedError:
         print("(write frechet first)")
 
@@ -241,9 +241,10 @@ for name in ("clean data", "five outliers"):
 # %% [markdown]
 # ## 5. More than chance
 #
-# A classifier was trained to tell samples from data. Of $n$ rows that it had not seen, half
-# of them samples, it got `right` rows right. If samples and data have one law, every row is a
-# fair coin. Return the exact probability of `right` or more heads,
+# A classifier was trained to tell samples from data. Then it got `right` of $n$ rows right
+# that it had not seen; for each a coin had decided whether it was a sample or data. If both
+# have one law, a row tells nothing of its coin, so that every answer is a fair coin, too.
+# Return the exact probability of `right` or more heads,
 #
 # $$\sum_{i=\mathtt{right}}^{n} \binom{n}{i}\, 2^{-n}.$$
 #
@@ -288,7 +289,7 @@ for n in (40, 200, 1000, 5000):
 # Let $d$ be the distance of a row to its nearest *training* row, known for $n$ unseen rows
 # and $m$ samples. All pairs of an unseen row and a sample count: in which share of them is
 # the sample nearer? If both distances are equal, as among copies, a tie counts half. Where
-# the model has copied nothing the share is $1/2$ on average. Pairs share rows, so its spread
+# samples are fresh draws of the data's law the share is $1/2$ on average. Pairs share rows, so its spread
 # is not that of $nm$ coins: Mann and Whitney give
 #
 # $$z = \Big(\text{share} - \tfrac12\Big) \Big/ \sqrt{\frac{n + m + 1}{12\, n m}}.$$
