@@ -88,10 +88,20 @@ def _auroc(normal: Tensor, strange: Tensor) -> Tensor:
     return ((gap > 0).double() + 0.5 * (gap == 0).double()).mean()
 
 
-def _scores(N: int, M: int, shift: float, step: float = 0.0) -> Inputs:
+def _scores(N: int, M: int, shift: float, base: float = 0.0) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
-        a, b = 2 * _normal(g, N), 2 * _normal(g, M) + shift
-        return ((a / step).round() * step, (b / step).round() * step) if step else (a, b)
+        return base + 2 * _normal(g, N), base + 2 * _normal(g, M) + shift
+
+    return draw
+
+
+def _grades(N: int, M: int, highest: int) -> Inputs:
+    """Whole numbers; both groups hold the highest, or a curve may lose its first piece."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        a, b = (torch.randint(highest + 1, (n,), generator=g) for n in (N, M))
+        a[_whole(g, 0, N)] = b[_whole(g, 0, M)] = highest
+        return a.float(), b.float()
 
     return draw
 
@@ -102,9 +112,10 @@ auroc = close(
     {
         "": _scores(9, 9, 1.0),
         "unequal numbers": _scores(6, 17, 0.5),
-        "ties": _scores(14, 8, 1.0, 2.0),
+        "ties": _grades(14, 8, 3),
+        "many ties": _grades(9, 16, 1),
         "the wrong way round": _scores(11, 5, -6.0),
-        "far from 0": _scores(7, 12, 1.0, 1.0),
+        "far from 0": _scores(7, 12, 1.0, -50.0),
     },
     [
         Mistake(
@@ -132,7 +143,7 @@ auroc = close(
             "all pairs count: each strange score against each normal one",
         ),
     ],
-    n=5,
+    n=6,
 )
 
 
