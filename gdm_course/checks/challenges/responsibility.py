@@ -237,10 +237,7 @@ excess_bits = close(
             lambda nll, size, D: (nll - 8 * size) / D,
             "nats less bits: divide the nats by log 2 first",
         ),
-        Mistake(
-            lambda nll, size, D: (nll / math.log(2) - size) / D,
-            "a byte has 8 bits",
-        ),
+        Mistake(lambda nll, size, D: (nll / math.log(2) - size) / D, "a byte has 8 bits"),
         Mistake(
             lambda nll, size, D: (nll / math.log(2) + 8 * size) / D,
             "what there is to tell is taken away from -log p, not added",
@@ -273,19 +270,9 @@ def _pairs(x: Tensor, once: bool = True) -> tuple[Tensor, Tensor]:
     return (pairs.unique(dim=0) if once else pairs).unbind(1)
 
 
-def _green_z(x: Tensor, green: Tensor, share: float) -> Tensor:
-    a, b = _pairs(x)
+def _green_z(x: Tensor, green: Tensor, share: float, once: bool = True) -> Tensor:
+    a, b = _pairs(x, once)
     return _z(green[a, b].sum(), len(a), share)
-
-
-def _every_pair(x, green, share):
-    a, b = _pairs(x, once=False)
-    return _z(green[a, b].sum(), len(a), share)
-
-
-def _other_way(x, green, share):
-    a, b = _pairs(x)
-    return _z(green[b, a].sum(), len(a), share)
 
 
 def _by_tokens(x, green, share):
@@ -315,14 +302,17 @@ green_z = close(
     },
     [
         Mistake(
-            _every_pair,
+            lambda x, green, share: _green_z(x, green, share, once=False),
             "a pair that occurs again is no new evidence: count different pairs",
         ),
         Mistake(
             lambda x, green, share: _green_z(x, green, 0.5),
             "gamma is what the list was drawn with, not always 1/2",
         ),
-        Mistake(_other_way, "the list is green[token before, token], in this order"),
+        Mistake(
+            lambda x, green, share: _green_z(x, green.T, share),
+            "the list is green[token before, token], in this order",
+        ),
         Mistake(_by_tokens, "n is the number of pairs, not of tokens"),
         Mistake(
             lambda x, green, share: _green_z(x, green, share) / math.sqrt(1 - share),

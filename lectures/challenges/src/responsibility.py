@@ -1,13 +1,12 @@
 # %% [markdown]
 # # What to answer for: copies, wrong data, marks and cards
 #
-# Whoever trains a generative model is asked four things: does it give away its data, does it
-# know what it does not know, can its products be told apart, and what is written on the
-# label? Each question gets a measurement here, with a chance level, an error, and a case in
-# which the measurement fails. Four prompts for a discussion follow, each with its exhibit.
+# Whoever trains a generative model is asked: does it give away its data, does it know what it
+# does not know, can its products be told apart, and what is written on the label? Each question gets a measurement here, and a case in which the measurement fails. Four
+# prompts for a discussion follow.
 
 # %% [markdown] tags=["nav"]
-# 54 minutes, and 5 further ·
+# 57 minutes, and 5 further ·
 # before this: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/challenges/responsibility.ipynb) ·
 # [solution](../../solutions/challenges/responsibility.ipynb)
@@ -87,8 +86,8 @@ print(f"{len(learned)} digits to learn from, {len(unseen)} that no model will se
 #
 # A diffusion is trained to guess clean data from noisy ones. Let $a_1,\dots,a_N$ be the
 # training set. One of them, $x$, is drawn, and normal noise $\varepsilon$ is added,
-# $x_t = \alpha x + \sigma\varepsilon$. The best possible guess is known: by Bayes' rule the
-# mean of all $a_i$, each with its probability of being the one,
+# $x_t = \alpha x + \sigma\varepsilon$. The best possible guess is the mean of all $a_i$, each
+# with its probability of being the one,
 #
 # $$\mathbb E[x \mid x_t] = \sum_i w_i\, a_i, \qquad
 #   w_i \propto \exp\Big(-\frac{|x_t - \alpha a_i|^2}{2\sigma^2}\Big), \qquad
@@ -116,15 +115,14 @@ assert off.max() < 0.01 * apart
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# None. At the end of the walk one weight in (1) is 1 and the others are 0, so that each
-# sample *is* a training digit. A diffusion that takes all its steps draws something new only
-# because its network does *not* reach the best training loss. So how much it copies is a
-# matter of degree, and of measurement.
+# None. At the end of the walk one weight in (1) is 1, so that each sample *is* a training
+# digit. A diffusion that takes all its steps draws something new only
+# because its network does *not* reach the best training loss. How much it copies is to be
+# measured.
 # </details>
 #
 # **Play.** Noise a training digit, and see how many digits it may have come from: the
-# exponential of the entropy of the weights, from 64 down to 1. The slider is
-# $\log \alpha^2/\sigma^2$.
+# exponential of the entropy of the weights. The slider is $\log \alpha^2/\sigma^2$.
 
 
 # %%
@@ -150,14 +148,14 @@ play(draw_noise, log_snr=(-8, 4, 1, -3))
 # %% [markdown]
 # ## 2. Copies, measured
 #
-# Near is relative: two sevens of one hand are close to each other, too. So the distance to
-# the nearest training example $d_1$ is divided by that to the second nearest, $d_2$:
+# Near is relative: two sevens of one hand are close, too. So the distance to the nearest
+# training example $d_1$ is divided by that to the second nearest, $d_2$:
 #
 # $$r = d_1 / d_2. \tag{2}$$
 #
 # A copy has $r$ near 0, a picture that is like many has $r$ near 1. (A tiny number: on a line
-# with examples at 0 and 10, a sample at 2 has $r = 2/8$.) We call $r < 1/2$ a copy. That is a
-# convention, so the share among *unseen* digits stands beside it, as a control.
+# with examples at 0 and 10, a sample at 2 has $r = 2/8$.) We call $r < 1/2$ a copy, by
+# convention, so the share among *unseen* digits stands beside it.
 
 
 # %% tags=["from:challenges.memorise.distance_ratio"]
@@ -252,16 +250,15 @@ for ax, name in ((left, "16 digits"), (right, "1,024 digits")):
 # unseen digit is. It needs no threshold, and samples of the right law have 1/2. But samples
 # that avoid the unusual have more, without a copy, and odd ones less, as in the last row.
 # For 128 digits the two disagree: hardly a copy by (2), and yet nearer. The line below the
-# table decides: if nothing were kept of the 128, 128 *others* would be nearest as often.
+# table decides: were nothing kept, 128 *others* would be nearest as often.
 #
 # **Question.** A run has 0.00 copies, by (2). Is it proven that it gives nothing away?
 #
 # <details><summary>Answer</summary>
 #
-# No. The ratio sees whole pictures in pixels: a shifted, inverted or cropped copy has a large
-# one. And 300 samples see what is drawn often; a picture that comes once in a million draws is
-# not among them. Carlini and others (2023) looked where copies are likely: at the captions of
-# pictures that occur often in the training set.
+# No. The ratio sees whole pictures in pixels, not a shifted, inverted or cropped copy. And 300
+# samples miss a picture that comes once in a million draws. Carlini and others (2023) looked
+# where copies are likely: at the captions of pictures that occur often in the training set.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -320,9 +317,9 @@ assert nll[strange].mean() < nll[normal].mean()
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The digits, which it has never seen. A digit is mostly black, and "black beside black" is
-# what it has counted most. Nalisnick and others (2019) found the same with flows, VAEs and
-# PixelCNNs. Since this table has no network, the network is not what causes it here.
+# The digits, which it has never seen. A digit is mostly black, and black beside black is what
+# it has counted most. Nalisnick and others (2019) found the same with flows, VAEs and
+# PixelCNNs. This table has no network, so no network causes it here.
 # </details>
 #
 # How well a score separates two groups is the share of pairs in which the strange one scores
@@ -392,14 +389,15 @@ for ax, name in ((left, "-log p"), (right, "-log p - zlib (5)")):
 left.legend()
 
 # %% [markdown]
-# Both repair this pair. **Change this line and run again:** make `strange` the mirrored normal pictures,
+# Both repair this pair.
+#
+# **Change this line and run again:** make `strange` the mirrored normal pictures,
 # `normal.flip(3)`, in the cell that loads. What do all scores say?
 #
 # <details><summary>Answer</summary>
 #
-# Close to 1/2, all of them. A mirrored picture is nearly as likely, as typical and as
-# complex, and yet it is not of the right kind. No score here detects "strange"; each detects
-# one property.
+# Close to 1/2, all of them: a mirrored picture is nearly as likely, as typical and as complex.
+# No score here detects "strange"; each detects one property.
 # </details>
 #
 # The control row shows another thing: with clothes and digits the packed length *alone*, which
@@ -430,8 +428,8 @@ except (Missing, FileNotFoundError) as missing:
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# By $-\log p$ all of them: to the flow nothing is as likely as the blank. By (5) hardly any:
-# zlib needs next to nothing for it, so nearly nothing is taken away.
+# By $-\log p$ all of them: no digit is as likely as the blank. By (5) hardly any: zlib needs
+# so little for the blank that hardly anything is taken away.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -498,24 +496,23 @@ if full_run():
 
 # %% [markdown]
 # It finds fakes of the model that it knows. Those of another model are near the chance level
-# of 1/2, and so are its own when everything is blurred. Is the diffusion too good to be found?
-# No: we trained a second detector on the diffusion. It found that one, and not the GAN.
-# Wang and others (2020) trained on one GAN, with blurred and re-encoded pictures among the
-# examples, and their detector carried over to many: whether it does is to be measured anew.
+# of 1/2, and so are its own when everything is blurred. The diffusion can be found: a second
+# detector, which we trained on it, found it, and not the GAN.
+# That of Wang and others (2020), trained on one GAN and on blurred and re-encoded pictures too,
+# carried over to many others. Whether it does is to be measured anew.
 #
 # **Question.** "Only fakes blurred" gives a better figure than "both blurred". May it be reported?
 #
 # <details><summary>Answer</summary>
 #
 # Not as a detection of fakes: by the control, blurring alone raises the score of *real*
-# pictures. Where the two classes went through different programs, the figure measures the
-# programs, too.
+# pictures. The figure measures the programs that the two classes went through, too.
 # </details>
 
 # %% [markdown]
 # ## 5. A mark in the sampler
 #
-# Instead of looking for faults, the maker can leave a sign. Kirchenbauer and others (2023):
+# The maker can leave a sign. Kirchenbauer and others (2023):
 # a secret key says which tokens are *green* after which, `green[before, next]`, here each
 # pair independently with the probability $\gamma$. The sampler prefers green ones,
 #
@@ -594,8 +591,7 @@ def count_green(x: Tensor, green: Tensor, once: bool = True) -> tuple[int, int]:
 
 
 # %% [markdown]
-# The price is paid in likelihood: marked texts are held against the unmarked model, in nats
-# per character (lower is what the model itself would write).
+# The price: what marked texts cost under the unmarked model, in nats per character.
 
 # %%
 texts, zs, cost = {}, {}, {}
@@ -643,11 +639,11 @@ print(f"mean z of {len(x)} innocent texts: sd {z.std():.2f} over the keys")
 assert z.std() > 0.35
 
 # %% [markdown]
-# "th" a hundred times is green a hundred times, or not once. The pairs are not independent, so
-# the variance in (7) is too small and innocent texts are accused. Counted once, pairs have
-# independent colours: $G$ is binomial, exactly, over keys. But all texts in use meet *one*
-# key, and texts of one language share their pairs: the last line would be near
-# $1/\sqrt{16}$ if they erred independently. Under an unlucky key too many are accused.
+# "th" a hundred times is green a hundred times, or not once: the pairs are not independent, the
+# variance in (7) is too small. Counted once, pairs have
+# independent colours: $G$ is binomial, exactly, over keys. But many texts meet *one* key, and
+# texts of one language share pairs: if they erred independently, the last line would be near
+# $1/\sqrt{16}$. Under an unlucky key too many are accused.
 #
 # **Question.** Somebody replaces a share $r$ of the characters at random. To which factor
 # does $z$ fall, about?
@@ -656,8 +652,8 @@ assert z.std() > 0.35
 #
 # A pair keeps its colour if both of its characters stay, $(1 - r)^2$; the others are green by
 # chance and add nothing on average. Half of the text replaced leaves a quarter. Another model
-# that retells the text chooses its pairs without the key. So a large $z$ speaks for the
-# sampler, or for somebody else who has the key; a small one shows nothing.
+# that retells the text has no key. So a large $z$ speaks for the sampler, or for somebody else
+# who has the key; a small one shows nothing.
 # </details>
 #
 # **Play.** Strength of the mark, and share that is replaced.
@@ -701,8 +697,8 @@ play(draw_removal, share=(0.0, 0.7, 0.1), delta=[2.0, 4.0, 1.0])
 # ## 6. What the label says
 #
 # Mitchell and others (2019) ask for model cards, Gebru and others (2018) for datasheets.
-# The course writes a card for each checkpoint. Code can say which of their questions have no
-# answer there; whether an answer is good, it cannot.
+# The course writes a card for each checkpoint. Code can say which questions have no answer
+# there, not whether an answer is good.
 
 
 # %% tags=["from:challenges.cards.unanswered"]
@@ -731,20 +727,19 @@ for label, card, asked in (
 # %% [markdown]
 # Our cards are strong on what a machine can fill in (code, data, figure with error) and
 # silent on what only people can say: what the model is for, who answers for it, who was asked.
-# Two gaps a machine could fill: figures for each group, and section 2. And code sees keys
-# only: MNIST's makers are named in its terms, and still count as missing.
+# Two gaps a machine could fill: figures for each group, and section 2. And code sees only
+# keys: MNIST's makers are named in its terms, and count as missing.
 #
 # **Question.** Would adding a line `"intended_use": "research"` make the card better?
 #
 # <details><summary>Answer</summary>
 #
-# It would make the *count* better. `unanswered` sees that a key is there, nothing more: a
-# measure that is easy to satisfy without its purpose.
+# It would make the *count* better. `unanswered` sees that a key is there, nothing more.
 # </details>
 #
 # ## 7. Four prompts, each with its exhibit
 #
-# The facts have sources; the questions have no answer sheet.
+# The questions have no answer sheet.
 
 # %%
 seed_everything(3)
@@ -770,31 +765,31 @@ for ax, x in ((top, made["16 digits"][:8]), (under, near)):
 assert best.value > 0.53
 
 # %% [markdown]
-# **A. Consent and copyright.** Is a picture "in" the weights? Two courts, one week apart, under
-# different laws and on different facts: the High Court in London held that a model which does
+# **A. Consent and copyright.** Is a picture "in" the weights? Two courts, under different laws
+# and on different facts: the High Court in London held that a model which does
 # not store or reproduce works is no infringing copy (*Getty Images v Stability AI*, [2025]
 # EWHC 2863 (Ch), 4 November 2025; permission to appeal was given in December). The Regional
 # Court of Munich I held that memorised lyrics in a model's parameters are a reproduction
 # (*GEMA v OpenAI*, 42 O 14139/24, 11 November 2025; not final when it was given). *80 Million
 # Tiny Images*, from which CIFAR-10 was chosen, was withdrawn by its makers in 2020 after Prabhu
-# and Birhane's audit. Which of our measurements would a court need, and at
-# which threshold? May a withdrawn data set's offspring be used?
+# and Birhane's audit. Which of our measurements would a court need, at which
+# threshold? May a withdrawn data set's offspring be used?
 #
 # **B. Impersonation.** In January 2024 voters in New Hampshire got calls in a cloned voice of
 # the President; the FCC imposed a fine of 6 million dollars in September 2024, for the false
 # caller number. Exhibit B imitates
 # a dead author. Where is the line: the living, the named, the intent to deceive?
 #
-# **C. Misinformation.** On 22 May 2023 a picture of an explosion at the Pentagon that never
-# took place was shared widely, and stock prices dipped for minutes. The EU's AI Act
+# **C. Misinformation.** On 22 May 2023 a picture of an explosion at the Pentagon, which
+# never took place, spread widely, and stock prices dipped. The EU's AI Act
 # (Regulation 2024/1689, article 50(2)) asks makers for machine-readable marks of generated
 # content, from 2 August 2026; systems on the market before that day were given until
 # 2 December 2026 (Regulation 2026/1744). Which error is worse: a fake that passes, or a true picture
 # called fake? Who sets `limit` in section 4, and who knows the share of fakes?
 #
 # **D. Reports one cannot trust.** Exhibit D reports an error bar and is worthless all the same.
-# Which five lines of a report would have shown it? (The number of attempts; data that were
-# not used to choose; the chance level; a control; the spread over seeds.)
+# Which five lines would have shown it? (The number of attempts; data not used to choose; the
+# chance level; a control; the spread over seeds.)
 #
 # ## 8. Summary
 #
