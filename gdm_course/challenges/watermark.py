@@ -6,7 +6,7 @@ References:
     Kirchenbauer, Geiping, Wen, Katz, Miers, Goldstein (2023). A watermark for large
         language models. arXiv:2301.10226.
     Yang, Zeng, Chen, Fang, Zhang, Yu (2024). Gaussian Shading: provable performance-
-        lossless image watermarking for diffusion models. arXiv:2404.04969.
+        lossless image watermarking for diffusion models. arXiv:2404.04956.
 """
 
 import math

@@ -88,10 +88,20 @@ def _auroc(normal: Tensor, strange: Tensor) -> Tensor:
     return ((gap > 0).double() + 0.5 * (gap == 0).double()).mean()
 
 
-def _scores(N: int, M: int, shift: float, step: float = 0.0) -> Inputs:
+def _scores(N: int, M: int, shift: float, base: float = 0.0) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
-        a, b = 2 * _normal(g, N), 2 * _normal(g, M) + shift
-        return ((a / step).round() * step, (b / step).round() * step) if step else (a, b)
+        return base + 2 * _normal(g, N), base + 2 * _normal(g, M) + shift
+
+    return draw
+
+
+def _grades(N: int, M: int, highest: int) -> Inputs:
+    """Whole numbers; both groups hold the highest, or a curve may lose its first piece."""
+
+    def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        a, b = (torch.randint(highest + 1, (n,), generator=g) for n in (N, M))
+        a[_whole(g, 0, N)] = b[_whole(g, 0, M)] = highest
+        return a.float(), b.float()
 
     return draw
 
@@ -102,9 +112,10 @@ auroc = close(
     {
         "": _scores(9, 9, 1.0),
         "unequal numbers": _scores(6, 17, 0.5),
-        "ties": _scores(14, 8, 1.0, 2.0),
+        "ties": _grades(14, 8, 3),
+        "many ties": _grades(9, 16, 1),
         "the wrong way round": _scores(11, 5, -6.0),
-        "far from 0": _scores(7, 12, 1.0, 1.0),
+        "far from 0": _scores(7, 12, 1.0, -50.0),
     },
     [
         Mistake(
@@ -132,7 +143,7 @@ auroc = close(
             "all pairs count: each strange score against each normal one",
         ),
     ],
-    n=5,
+    n=6,
 )
 
 
@@ -226,10 +237,7 @@ excess_bits = close(
             lambda nll, size, D: (nll - 8 * size) / D,
             "nats less bits: divide the nats by log 2 first",
         ),
-        Mistake(
-            lambda nll, size, D: (nll / math.log(2) - size) / D,
-            "a byte has 8 bits",
-        ),
+        Mistake(lambda nll, size, D: (nll / math.log(2) - size) / D, "a byte has 8 bits"),
         Mistake(
             lambda nll, size, D: (nll / math.log(2) + 8 * size) / D,
             "what there is to tell is taken away from -log p, not added",
@@ -262,19 +270,9 @@ def _pairs(x: Tensor, once: bool = True) -> tuple[Tensor, Tensor]:
     return (pairs.unique(dim=0) if once else pairs).unbind(1)
 
 
-def _green_z(x: Tensor, green: Tensor, share: float) -> Tensor:
-    a, b = _pairs(x)
+def _green_z(x: Tensor, green: Tensor, share: float, once: bool = True) -> Tensor:
+    a, b = _pairs(x, once)
     return _z(green[a, b].sum(), len(a), share)
-
-
-def _every_pair(x, green, share):
-    a, b = _pairs(x, once=False)
-    return _z(green[a, b].sum(), len(a), share)
-
-
-def _other_way(x, green, share):
-    a, b = _pairs(x)
-    return _z(green[b, a].sum(), len(a), share)
 
 
 def _by_tokens(x, green, share):
@@ -304,14 +302,17 @@ green_z = close(
     },
     [
         Mistake(
-            _every_pair,
+            lambda x, green, share: _green_z(x, green, share, once=False),
             "a pair that occurs again is no new evidence: count different pairs",
         ),
         Mistake(
             lambda x, green, share: _green_z(x, green, 0.5),
             "gamma is what the list was drawn with, not always 1/2",
         ),
-        Mistake(_other_way, "the list is green[token before, token], in this order"),
+        Mistake(
+            lambda x, green, share: _green_z(x, green.T, share),
+            "the list is green[token before, token], in this order",
+        ),
         Mistake(_by_tokens, "n is the number of pairs, not of tokens"),
         Mistake(
             lambda x, green, share: _green_z(x, green, share) / math.sqrt(1 - share),

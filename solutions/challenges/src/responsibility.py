@@ -268,7 +268,7 @@ except NotImplementedError:
 # $$P(G \ge h) = \sum_{k \ge h}\binom nk\,\gamma^k (1-\gamma)^{n-k}.$$
 #
 # Return this sum itself, not a bell curve's tail. The check asks for texts of some thousand
-# pairs, where $\gamma^k$ is 0 in floating point: add logarithms.
+# pairs, where $\gamma^k$ is 0 in floating point: add logarithms, in `float64`.
 
 
 # %%
