@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 64 minutes, and 19 further ·
+# 60 minutes, and 22 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -74,14 +74,12 @@ plot.style()
 #
 # You know two ways to an exact density. **Autoregressive models** cut it into conditionals,
 # $p(x)=\prod_d p(x_d\mid x_{<d})$. **Flows** map data to noise, $z=f(x)$, and count how
-# much the map squeezes. A coupling layer bends one half of the dimensions by what the other
-# half says, and leaves that other half alone. Could one layer bend *every* dimension, each by
-# all those before it?
+# much the map squeezes. A coupling layer bends half of the dimensions by what the other half
+# says. Could one layer bend *every* dimension, each by all those before it?
 #
-# Here are four densities of the plane whose truth is known. The figure under each name is
-# its entropy in nats: no model can reach a lower negative log-likelihood, and what a model
-# pays above it is exactly $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models of this
-# lecture will be Sampler, Trainable *and* Density.
+# Here are four densities of the plane, with their entropies in nats. What a model's negative
+# log-likelihood pays above the entropy is exactly $\mathrm{KL}(\text{truth}\,\|\,\text{model})$.
+# All models of this lecture will be Sampler, Trainable *and* Density.
 
 # %%
 names = ("two_moons", "banana", "spirals", "checkerboard")
@@ -103,9 +101,8 @@ for ax, truth in zip(plot.panels(*titles, height=2.8), truths.values()):
 # the mean, divide by the standard deviation. If it has two humps, the line must become a
 # staircase: steep where the data are, flat in the gap between.
 #
-# In the middle panel the blue curve is the only increasing map that turns this slice into
-# noise; the orange line has the right mean and width. The right panel shows what each of them
-# would *sample*.
+# The blue curve is the only increasing map that turns this slice into noise; the orange line has
+# the right mean and width. On the right is what each of them would *sample*.
 
 # %% tags=["fold"]
 # @title A slice with two humps, and a curve and a line that map it to noise
@@ -147,8 +144,7 @@ _ = right.legend()
 # $$\log\left|\det\frac{\partial z}{\partial x}\right|
 #   = \sum_{d=1}^{D}\log\frac{\partial\tau}{\partial x_d}\bigl(x_d; c_d\bigr). \tag{2}$$
 #
-# The network may be as wild as it likes: it sits below the diagonal, nobody differentiates
-# it for the determinant, and nobody inverts it.
+# The network may be as wild as it likes: it sits below the diagonal, and nobody inverts it.
 #
 # **Affine $\tau$.** The simplest increasing map is a straight line,
 #
@@ -163,19 +159,18 @@ _ = right.legend()
 #   -\tfrac12\log2\pi\Bigr] = \sum_d\log\mathcal N\bigl(x_d;\ \mu_d(x_{<d}),\
 #   \sigma_d^2(x_{<d})\bigr).\end{aligned}\tag{4}$$
 #
-# This *is* an autoregressive model with Gaussian conditionals, seen from the noise: "draw
-# $x_d$ from a Gaussian" means "take $z_d$ from a normal and stretch it", and the flow keeps
-# the $z_d$.
+# This *is* an autoregressive model with Gaussian conditionals, which keeps the noise that it
+# stretches.
 #
 # **The inverse** follows by solving (3) for $x_d$, in order, since $\mu_d$ and $\sigma_d$
 # need the $x$ before:
 #
 # $$x_d = \mu_d(x_{<d}) + \sigma_d(x_{<d})\,z_d. \tag{5}$$
 #
-# It can also be read as an iteration. Start with any $x$, compute all $\mu,\sigma$ in one
-# pass, put them into (5), repeat. After pass 1, $x_1$ is right, since $\mu_1,\sigma_1$
-# depend on nothing. If $x_1..x_{d-1}$ are right after pass $d-1$, pass $d$ computes the
-# right $\mu_d,\sigma_d$ and hence $x_d$. After $D$ passes all are right, exactly.
+# Or by an iteration: start with any $x$, compute all $\mu,\sigma$ in one pass, put them into
+# (5), repeat. After pass 1, $x_1$ is right, since $\mu_1,\sigma_1$ depend on nothing. If
+# $x_1..x_{d-1}$ are right after pass $d-1$, pass $d$ computes the right $\mu_d,\sigma_d$ and
+# hence $x_d$. After $D$ passes all are right, exactly.
 #
 # Tiny example, with $\mu_1=0$, $\sigma_1=1$, $\mu_2=x_1^2$, $\sigma_2=\tfrac12$. The point
 # $x=(3, 10)$ has $z=(3, 2)$ and the log-determinant $\log 2$. Now back, from a start as wrong as you like:
@@ -234,9 +229,9 @@ class Autoregressive(nn.Module):
 
 
 # %% [markdown]
-# `by_passes` is the iteration that we just proved to be exact. It is made of whole passes, so
-# gradients flow through it. Where none are asked for, `by_filling` gives the same result and
-# computes every hidden unit only once, when its time comes (after the summary, too).
+# `by_passes` is the iteration, and gradients flow through it. Where none are asked for,
+# `by_filling` gives the same result and computes every hidden unit only once (after the summary,
+# too).
 
 
 # %% tags=["from:flows.maf.by_passes"]
@@ -360,11 +355,10 @@ class MAF(Flow):
 
 # %% [markdown]
 # Nothing forces us to point (3) from data to noise. Let the network read the *noise*:
-# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. All $z$ are known when we sample, so sampling
-# takes one pass; but to find the $z$ of a given $x$ we must go dimension by dimension.
-# This is the **inverse autoregressive flow** (Kingma and others, 2016), made for
-# variational autoencoders, where one draws often and asks for the density of one's own
-# draws only, whose $z$ is known.
+# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. Then sampling takes one pass, but to find the $z$ of
+# a given $x$ we must go dimension by dimension. This is the **inverse autoregressive flow**
+# (Kingma and others, 2016), made for variational autoencoders, which ask only for the density of
+# their own draws, whose $z$ is known.
 
 
 # %% tags=["from:flows.maf.IAF"]
@@ -393,10 +387,9 @@ display(schematics.passes(MAF(3), points))
 schematics.passes(IAF(3), points)
 
 # %% [markdown]
-# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF: what one
-# calls `forward` the other calls `inverse`. What differs is which of two questions is
-# cheap. Let us measure both, over $D$. (Filling costs no more *arithmetic* than one pass. What
-# it cannot avoid is $D$ steps that wait for each other.)
+# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF. What differs
+# is which of two questions is cheap. Let us measure both, over $D$. (Filling costs no more
+# *arithmetic* than one pass, but its $D$ steps wait for each other.)
 
 # %%
 seed_everything(0)
@@ -438,21 +431,19 @@ if full_run():
     assert cost["IAF, log_prob"][-1] > 4 * cost["IAF, sample"][-1]
 
 # %% [markdown]
-# Two curves that rise little, two that rise with $D$, and they change places between MAF
-# and IAF. To train by maximum likelihood you need `log_prob` of data at every step: MAF. To draw
-# much after (or during) training you need `sample`: IAF. A coupling layer is cheap both ways,
-# and half of the dimensions pass it unchanged. *Parallel WaveNet* wanted both and paid with two
-# networks: a slow teacher that tells densities, and an IAF that learns to sample like it.
+# Two curves rise little, two with $D$, and they change places between MAF and IAF. To train by
+# maximum likelihood you need `log_prob` of data at every step: MAF. To draw much you need
+# `sample`: IAF. *Parallel WaveNet* wanted both and paid with two networks: a slow teacher that
+# tells densities, and an IAF that learns to sample like it.
 #
 # **Question 1.** An IAF can be trained by maximum likelihood, too. What does a step on data of
 # 784 dimensions cost, compared with MAF?
 #
 # <details><summary>Answer</summary>
 #
-# To find $z$ for a training image one must invert 784 dimensions in order. Filling would
-# do it for one pass of arithmetic, but it computes in place and keeps nothing for the
-# gradient; with gradients our `inverse` takes 784 whole passes, forward and backward.
-# In two dimensions that is two passes; section 10 prints what a step costs there.
+# To find $z$ for a training image one must invert 784 dimensions in order. Filling computes in
+# place and keeps nothing for the gradient, so our `inverse` takes 784 whole passes, forward and
+# backward. In two dimensions that is two; section 10 prints what a step costs there.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -462,10 +453,9 @@ if full_run():
 # %% [markdown]
 # ## 6. Train: two moons
 #
-# Data are drawn afresh for every step, so there is nothing to overfit. The last panel is a check
-# that every flow offers for free: map data to noise and look. **If the model is right, the noise
-# is standard normal**, round and without structure. Any structure left over is what the model has
-# missed.
+# Every step draws fresh data. The last panel is a check that every flow offers for free: map data
+# to noise and look. **If the model is right, the noise is standard normal.** Any structure left
+# over is what the model has missed.
 
 
 # %% tags=["train"]
@@ -552,9 +542,8 @@ if full_run() and layers == 1:
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The turned banana and the ring fail, and their noise shows what is left. Along a
-# horizontal line ($x_2$ first) the banana's two arms are still two, with a hole between
-# them: an affine map moves and scales a slice, and two humps stay two humps.
+# The turned banana and the ring fail, and their noise shows it: an affine map moves and scales a
+# slice, and two humps stay two humps, with a hole between them.
 # </details>
 #
 # **Change this line, and run the cell again.** `fits, layers = {}, 1` to `{}, 4`. Which KL falls,
@@ -562,14 +551,15 @@ if full_run() and layers == 1:
 #
 # <details><summary>Answer</summary>
 #
-# TODO
+# Both fall: the turned banana's below 0.01 nats, the ring's tenfold or nearly, and the holes are
+# filled. Every layer sees what is left from the other direction, and bends it further.
 # </details>
 #
 # ## 8. The repair: curves instead of lines
 #
-# Depth bends by detours. Why not let $\tau$ bend? We want a family of curves that is
-# increasing, flexible, smooth, and whose **inverse is as exact and cheap** as the curve
-# itself. Polynomials fail at the last wish, piecewise lines at the third.
+# Depth bends by detours. Why not let $\tau$ bend? We want curves that are increasing, flexible,
+# smooth, and whose **inverse is as exact and cheap** as the curve itself. Polynomials fail at the
+# last wish, piecewise lines at the third.
 # **Rational-quadratic splines** (Gregory and Delbourgo, 1982; as flow layers: Durkan and
 # others, 2019) fulfil all four.
 #
@@ -581,9 +571,8 @@ if full_run() and layers == 1:
 #   \text{heights}=2B\,\mathrm{softmax}(a_{K+1..2K}),\quad
 #   \delta = \mathrm{softplus}(a_{2K+1..3K-1}),\quad \delta_0=\delta_K=1. \tag{6}$$
 #
-# Slope 1 at both ends makes the curve leave the box without a kink. (In the code every bin
-# also keeps a thousandth of the box, so that none can vanish, slopes keep a thousandth, too,
-# and $a$ is shifted so that 0 means slope 1.) Tiny example: $K=2$, $B=1$ and
+# Slope 1 at both ends makes the curve leave the box without a kink. (In the code bins and slopes
+# keep a thousandth, so that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
 # $a_{1,2}=(0,\log 3)$ give the shares $\tfrac14,\tfrac34$, the widths $\tfrac12,\tfrac32$, and a
 # knot at $x=-\tfrac12$.
 
@@ -613,31 +602,20 @@ def bins(c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 # $$y = y_0 + h\,\frac{s\,t^2+\delta_0\,t(1-t)}
 #   {s+(\delta_0+\delta_1-2s)\,t(1-t)}. \tag{7}$$
 #
-# *It hits both knots:* at $t=0$ the fraction is $0/s$, at $t=1$ it is $s/s$. *Its slope:*
-# call the numerator $N$ and the denominator $M$, so $y=y_0+hN/M$ and
-# $\frac{dy}{dx}=\frac hw\frac{N'M-NM'}{M^2} = s\,\frac{N'M-NM'}{M^2}$ with
-# $N'=2st+\delta_0(1-2t)$ and $M'=e(1-2t)$, $e=\delta_0+\delta_1-2s$. Multiply out:
-#
-# $$\begin{aligned}N'M-NM' &= 2s^2t+\delta_0 s(1-2t)
-#   + e\bigl[2st\cdot t(1-t)+\delta_0(1-2t)t(1-t)-st^2(1-2t)-\delta_0t(1-t)(1-2t)\bigr]\\
-#   &= 2s^2t+\delta_0s(1-2t)+e\,s\,t^2 .\end{aligned}$$
-#
-# The bracket shrank because $2t^2(1-t)-t^2(1-2t)=t^2$. Insert $e$: the coefficient of
-# $\delta_1$ is $st^2$, that of $\delta_0$ is $s(1-2t+t^2)=s(1-t)^2$, and
-# $2s^2t-2s^2t^2=2s^2t(1-t)$ remains. So
+# *It hits both knots:* at $t=0$ the fraction is $0/s$, at $t=1$ it is $s/s$. *Its slope*, by the
+# quotient rule (every step stands after the summary), is
 #
 # $$\frac{dy}{dx} = \frac{s^2\bigl[\delta_1t^2+2s\,t(1-t)+\delta_0(1-t)^2\bigr]}
 #   {\bigl[s+(\delta_0+\delta_1-2s)\,t(1-t)\bigr]^2}. \tag{8}$$
 #
-# All terms of the bracket are positive: **the curve is increasing, whatever the numbers**.
-# (And $M=s(1-2t(1-t))+(\delta_0+\delta_1)t(1-t)>0$.) At $t=0$ the slope is
-# $s^2\delta_0/s^2=\delta_0$, at $t=1$ it is $\delta_1$: neighbouring bins agree at their
-# knot, in value and in slope.
+# All terms of the bracket are positive, and so is the denominator,
+# $s(1-2t(1-t))+(\delta_0+\delta_1)t(1-t)$: **the curve is increasing, whatever the numbers**.
+# At $t=0$ the slope is $s^2\delta_0/s^2=\delta_0$, at $t=1$ it is $\delta_1$: neighbouring bins
+# agree at their knot, in value and in slope.
 #
-# Tiny example: $s=1$, $\delta_0=\delta_1=2$. At $t=\tfrac12$ the fraction of the height is
-# $\tfrac34/\tfrac32=\tfrac12$ and the slope $\tfrac32/\tfrac94=\tfrac23$: steep at both ends
-# makes it flat between. In the code, `find_bin` looks up the bin of each point and the slopes at
-# its ends.
+# Tiny example: $s=1$, $\delta_0=\delta_1=2$. At $t=\tfrac12$ the fraction is
+# $\tfrac34/\tfrac32=\tfrac12$, the slope $\tfrac32/\tfrac94=\tfrac23$: steep ends, a flat middle.
+# In the code, `find_bin` looks up the bin of each point and its slopes.
 
 
 # %% tags=["from:flows.spline.log_slope"]
@@ -676,22 +654,21 @@ def spline(x: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 #
 # $$a\,t^2+b\,t-s\,v=0,\qquad a = s-\delta_0+e\,v,\qquad b = \delta_0-e\,v.$$
 #
-# The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$ is the right one ($t=0$ at $v=0$), and
-# useless in floating point where the curve is nearly straight: there $a\approx0$, and it
-# divides the difference of two nearly equal numbers by almost nothing. Multiply numerator
-# and denominator by $b+\sqrt{\cdot}$, and it becomes $2sv/(b+\sqrt{\cdot})$. That form is
-# good where $b>0$; where $b<0$, in bins that end much steeper than they are, its sum
-# cancels. And $b^2+4asv$ cancels where $a<0$. All of this goes away with
-# $p=\delta_0(1-v)-\delta_1v$. Insert $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that
-# $b^2+4asv=p^2+4s^2v(1-v)$, and with $q=|p|+\sqrt{p^2+4s^2v(1-v)}$
+# with $e=\delta_0+\delta_1-2s$. The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$ is the right one
+# ($t=0$ at $v=0$), and useless in floating point where the curve is nearly straight: there
+# $a\approx0$, and it divides the difference of nearly equal numbers by almost nothing. Multiplied
+# above and below by $b+\sqrt{\cdot}$, it becomes $2sv/(b+\sqrt{\cdot})$. That is good where
+# $b>0$; where $b<0$, in bins that end much steeper than they are, its sum cancels. And
+# $b^2+4asv$ cancels where $a<0$. All of this goes away with $p=\delta_0(1-v)-\delta_1v$. Insert
+# $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that $b^2+4asv=p^2+4s^2v(1-v)$, and with
+# $q=|p|+\sqrt{p^2+4s^2v(1-v)}$
 #
 # $$t=\frac{2sv}{2sv+q}\ \text{ if } p>0,\qquad
 #   t=\frac{q}{q+2s(1-v)}\ \text{ otherwise.} \tag{9}$$
 #
-# (The first is $2sv/(b+\sqrt{\cdot})$. For $p\le0$ put
-# $p+\sqrt{\cdot}=4s^2v(1-v)/q$ into it.) Now every sum is of positive terms: nothing cancels but
-# in $p$ itself, $a$ is never divided by, and $t$ lies in $[0,1]$ of itself. `unspline` is (9), and
-# (8) with its sign turned.
+# (The first is $2sv/(b+\sqrt{\cdot})$. For $p\le0$ put $p+\sqrt{\cdot}=4s^2v(1-v)/q$ into it.)
+# Every sum is of positive terms: nothing cancels but in $p$ itself, and $t$ lies in $[0,1]$ of
+# itself. `unspline` is (9), and (8) with its sign turned.
 
 
 # %% tags=["from:flows.spline.fraction"]
@@ -723,9 +700,8 @@ def fraction(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
 # </details>
 #
 # Check the tiny examples, the slope against autograd and the inverse against the curve. The figure
-# shows the error of the three roots in float32, and what they agree on by paper and not in a
-# computer: on the left for curves that become straighter and straighter (it stops where the
-# schoolbook's root is $0/0$), on the right for bins whose right end becomes steeper and steeper.
+# shows the errors of the three roots in float32: on the left for bins that become straighter (it
+# stops where the schoolbook's root is $0/0$), on the right for bins that end steeper and steeper.
 
 # %%
 seed_everything(0)
@@ -813,9 +789,7 @@ play(draw_spline, height=(-3.0, 3.0, 0.25, 0.0), slope=(-4.0, 4.0, 0.5, -3.0))
 # The humps are the two steep pieces, left and right of the middle knot, where the curve is
 # almost flat. Move `slope` to 1: the knot is now the steepest place, and the gap the only
 # hump. Outside of the box the curve is the identity, so the density there is the base's,
-# whatever the network says: **bring data into the box first**. Our spline flow begins with
-# an affine layer for this purpose. As a layer, a spline is two lines; every dimension is bent,
-# and the inverse goes in order:
+# whatever the network says: **bring data into the box first**, as the affine layer of `SplineFlow` does.
 
 
 # %% tags=["from:flows.spline.SplineAutoregressive"]
@@ -886,23 +860,11 @@ for _ in watch(learn(flow, spirals, budget(800, 10)), every=100, panels=panels):
 print(f"KL(truth || SplineFlow) = {gap(flow, spirals):.3f} nats")
 
 # %% [markdown]
-# **Question 3.** A spline's *second* derivative jumps at every knot, and the network uses
-# rectified units. Is the model's density continuous? Is it smooth?
-#
-# <details><summary>Answer</summary>
-#
-# The density contains the slope (8), which is continuous at the knots, and the network's
-# numbers are continuous in $x_{<d}$: the density is continuous. Its gradient (the score)
-# is not: it jumps at knots and at the kinks of the rectified units. Lines instead of
-# splines inside the bins would make the *density* itself jump.
-# </details>
-#
 # ## 10. The family on the same four densities, at equal time
 #
-# A step of one model costs several steps of another, so equal steps would not be fair.
-# Here every fit gets the same **second of the processor**: a trial measures what a step
-# takes, and the number of steps follows. The rate falls to 0 at the last step. The planar
-# flow finds its noise by a search, the continuous flow of the next unit by an ODE, and a spline
+# Equal steps would not be fair: they differ in cost. Here every fit gets the same **second of the
+# processor**: a trial measures what a step takes, and the number of steps follows. The planar flow
+# finds its noise by a search, the continuous flow of the next unit by an ODE, and a spline
 # *coupling* bends half of the dimensions, as RealNVP does.
 
 # %% tags=["train"]
@@ -964,10 +926,9 @@ if full_run():
 # Read the table by column. Where the conditionals are Gaussian (the banana, in its order),
 # the affine layers of RealNVP, MAF and IAF are ahead of the splines. Where slices have
 # several humps (the other three), both spline flows are far ahead of them after the same
-# time. The planar and the continuous flow get few steps for their second, and are not finished.
-# For a step, IAF pays two passes per layer, as the column of steps shows, and would pay 784 on
-# MNIST. (We repeated the table with a second seed and with four seconds: all this stays. The
-# order among the affine flows does not.)
+# time. The planar and the continuous flow get few steps, and are not finished. IAF pays two passes
+# per layer and step. (We repeated the table with a second seed and with four seconds: all this
+# stays. The order among the affine flows does not.)
 
 # %% [markdown] tags=["notes"]
 # 14 minutes for sections 9 and 10. Let somebody else hold the slider. Before the table ask which flow gets the most steps into
@@ -978,13 +939,11 @@ if full_run():
 #
 # - MADE plus an increasing curve per dimension is a flow (1) with a triangular Jacobian
 #   (2). With straight lines it is a product of Gaussian conditionals (4).
-# - **MAF** reads data: density in one pass, samples in $D$ steps. **IAF** reads noise: the
-#   reverse. Choose by the question you ask more often.
+# - **MAF** reads data: density in one pass, samples in $D$ steps. **IAF** is the reverse.
 # - One affine layer cannot split a hump. Depth repairs it by detours, a **spline** directly.
 # - Rational-quadratic splines: increasing for any numbers, slope (8) continuous, inverse
-#   (9) in the form that the sign of $p$ chooses; identity outside of the box, so bring your
-#   data inside.
-# - Map data to noise and *look*: whatever structure is left is what the model missed.
+#   (9) in the form that the sign of $p$ chooses.
+# - Map data to noise and *look*: the structure that is left is what the model missed.
 #
 # | quantity | unit |
 # |---|---|
@@ -997,10 +956,10 @@ if full_run():
 #
 # ## References
 #
-# - Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016). *Improved variational
-#   inference with inverse autoregressive flow.* arXiv:1606.04934.
-# - Papamakarios, Pavlakou, Murray (2017). *Masked autoregressive flow for density
-#   estimation.* arXiv:1705.07057.
+# - Kingma and others (2016). *Improved variational inference with inverse autoregressive flow.*
+#   arXiv:1606.04934.
+# - Papamakarios, Pavlakou, Murray (2017). *Masked autoregressive flow for density estimation.*
+#   arXiv:1705.07057.
 # - Durkan, Bekasov, Murray, Papamakarios (2019). *Neural spline flows.* arXiv:1906.04032.
 # - Gregory, Delbourgo (1982). *Piecewise rational quadratic interpolation to monotonic
 #   data.* IMA Journal of Numerical Analysis 2.
@@ -1091,9 +1050,21 @@ for way in (by_passes, by_filling):
     print(f"{way.__name__:10s} {milliseconds(lambda w=way: w(wide, noise)):6.1f} ms")
 
 # %% [markdown]
-# ## Further: the rest of the spline's code
+# ## Further: the slope of the spline, and the rest of its code
 #
-# Slopes, the bin of a point, and the way back.
+# In (7), call the numerator $N$ and the denominator $M$, so $y=y_0+hN/M$ and
+# $\frac{dy}{dx}=\frac hw\frac{N'M-NM'}{M^2} = s\,\frac{N'M-NM'}{M^2}$ with
+# $N'=2st+\delta_0(1-2t)$ and $M'=e(1-2t)$, $e=\delta_0+\delta_1-2s$. Multiply out:
+#
+# $$\begin{aligned}N'M-NM' &= 2s^2t+\delta_0 s(1-2t)
+#   + e\bigl[2st\cdot t(1-t)+\delta_0(1-2t)t(1-t)-st^2(1-2t)-\delta_0t(1-t)(1-2t)\bigr]\\
+#   &= 2s^2t+\delta_0s(1-2t)+e\,s\,t^2 .\end{aligned}$$
+#
+# The bracket shrank because $2t^2(1-t)-t^2(1-2t)=t^2$. Insert $e$: the coefficient of
+# $\delta_1$ is $st^2$, that of $\delta_0$ is $s(1-2t+t^2)=s(1-t)^2$, and
+# $2s^2t-2s^2t^2=2s^2t(1-t)$ remains: (8).
+#
+# Now the code: slopes, the bin of a point, and the way back.
 
 
 # %% tags=["from:flows.spline.slopes"]
@@ -1136,6 +1107,17 @@ def unspline(y: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 
 # %% [markdown]
 # Outside of the box both directions are the identity, and inside they undo each other.
+#
+# **Question 3.** A spline's *second* derivative jumps at every knot, and the network uses
+# rectified units. Is the model's density continuous? Is it smooth?
+#
+# <details><summary>Answer</summary>
+#
+# The density contains the slope (8), which is continuous at the knots, and the network's
+# numbers are continuous in $x_{<d}$: the density is continuous. Its gradient (the score)
+# is not: it jumps at knots and at the kinks of the rectified units. Lines instead of
+# splines inside the bins would make the *density* itself jump.
+# </details>
 
 # %%
 numbers = torch.randn(200, 3 * 5 - 1, generator=generator(0)).double()
