@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 60 minutes, and 22 further ·
+# 59 minutes, and 22 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -77,9 +77,9 @@ plot.style()
 # much the map squeezes. A coupling layer bends half of the dimensions by what the other half
 # says. Could one layer bend *every* dimension, each by all those before it?
 #
-# Here are four densities of the plane, with their entropies in nats. What a model's negative
-# log-likelihood pays above the entropy is exactly $\mathrm{KL}(\text{truth}\,\|\,\text{model})$.
-# All models of this lecture will be Sampler, Trainable *and* Density.
+# Here are four densities of the plane, with their entropies. What a model's negative log-likelihood
+# pays above that is $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models of this lecture will
+# be Sampler, Trainable *and* Density.
 
 # %%
 names = ("two_moons", "banana", "spirals", "checkerboard")
@@ -137,9 +137,9 @@ _ = right.legend()
 #
 # $$z_d = \tau\bigl(x_d;\ c_d(x_{<d})\bigr), \qquad d = 1,\dots,D. \tag{1}$$
 #
-# What is its Jacobian? $z_d$ depends on $x_1,\dots,x_d$ and on nothing later, so $\partial
-# z_d/\partial x_k = 0$ for $k>d$: the matrix is lower triangular, and its determinant is
-# the product of the diagonal, whatever stands below it:
+# Its Jacobian? $z_d$ depends on nothing after $x_d$, so $\partial z_d/\partial x_k = 0$ for
+# $k>d$: the matrix is lower triangular, and its determinant is the product of the diagonal,
+# whatever stands below it:
 #
 # $$\log\left|\det\frac{\partial z}{\partial x}\right|
 #   = \sum_{d=1}^{D}\log\frac{\partial\tau}{\partial x_d}\bigl(x_d; c_d\bigr). \tag{2}$$
@@ -162,8 +162,7 @@ _ = right.legend()
 # This *is* an autoregressive model with Gaussian conditionals, which keeps the noise that it
 # stretches.
 #
-# **The inverse** follows by solving (3) for $x_d$, in order, since $\mu_d$ and $\sigma_d$
-# need the $x$ before:
+# **The inverse** goes in order, since $\mu_d$ and $\sigma_d$ need the $x$ before:
 #
 # $$x_d = \mu_d(x_{<d}) + \sigma_d(x_{<d})\,z_d. \tag{5}$$
 #
@@ -278,9 +277,8 @@ class AffineAutoregressive(Autoregressive):
 
 
 # %% [markdown]
-# Three properties, on a layer whose weights we shake so that it does something. Its Jacobian is
-# triangular and its log-determinant is autograd's. Its density is the product of Gaussians, (4).
-# And the iteration arrives.
+# Three properties, on a layer with shaken weights. Its Jacobian is triangular and its
+# log-determinant is autograd's. Its density is (4). And the iteration arrives.
 #
 # **Predict 1, before you run.** The right panel has a row for every number of passes, and a mark
 # where a dimension is still wrong. What will it look like?
@@ -322,8 +320,8 @@ _ = right.set(xlabel="dimension", ylabel="passes")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# A staircase: after $k$ passes the first $k$ dimensions are right, the others not yet. The
-# last row, after eight passes, is empty.
+# A staircase: after $k$ passes the first $k$ dimensions are right. The last row, after eight, is
+# empty.
 # </details>
 #
 # ## 5. Assemble: MAF, and MAF turned round
@@ -431,8 +429,7 @@ if full_run():
     assert cost["IAF, log_prob"][-1] > 4 * cost["IAF, sample"][-1]
 
 # %% [markdown]
-# Two curves rise little, two with $D$, and they change places between MAF and IAF. To train by
-# maximum likelihood you need `log_prob` of data at every step: MAF. To draw much you need
+# To train by maximum likelihood you need `log_prob` at every step: MAF. To draw much you need
 # `sample`: IAF. *Parallel WaveNet* wanted both and paid with two networks: a slow teacher that
 # tells densities, and an IAF that learns to sample like it.
 #
@@ -441,9 +438,9 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# To find $z$ for a training image one must invert 784 dimensions in order. Filling computes in
-# place and keeps nothing for the gradient, so our `inverse` takes 784 whole passes, forward and
-# backward. In two dimensions that is two; section 10 prints what a step costs there.
+# Filling computes in place and keeps nothing for the gradient, so our `inverse` takes 784 whole
+# passes, forward and backward. In two dimensions that is two; section 10 prints what a step costs
+# there.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -496,10 +493,9 @@ print(f"KL(truth || MAF) = {gap(maf, moons):.3f} nats")
 # %% [markdown]
 # ## 7. Break it: one layer, and the wrong order
 #
-# One layer of MAF is a product of Gaussian conditionals, (4). The banana *is* one, if
-# $x_1$ goes first: $x_1$ is normal and $x_2$ given $x_1$ is a Gaussian around a parabola.
-# From the other side, $x_1$ given $x_2$ has two humps. And a ring has two humps from every
-# side.
+# One layer of MAF is (4). The banana *is* of that form, if $x_1$ goes first: $x_1$ is normal and
+# $x_2$ given $x_1$ is a Gaussian around a parabola. From the other side, $x_1$ given $x_2$ has two
+# humps. And a ring has two humps from every side.
 #
 # **Predict 2, before you run.** Which of the three fits will fail, and what does their noise look
 # like?
@@ -571,7 +567,7 @@ if full_run() and layers == 1:
 #   \text{heights}=2B\,\mathrm{softmax}(a_{K+1..2K}),\quad
 #   \delta = \mathrm{softplus}(a_{2K+1..3K-1}),\quad \delta_0=\delta_K=1. \tag{6}$$
 #
-# Slope 1 at both ends makes the curve leave the box without a kink. (In the code bins and slopes
+# Slope 1 at both ends: no kink at the border. (In the code bins and slopes
 # keep a thousandth, so that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
 # $a_{1,2}=(0,\log 3)$ give the shares $\tfrac14,\tfrac34$, the widths $\tfrac12,\tfrac32$, and a
 # knot at $x=-\tfrac12$.
@@ -843,8 +839,8 @@ class SplineFlow(Flow):
 
 
 # %% [markdown]
-# The spirals, live. They wind round each other, and a line through the middle meets them
-# four to six times: a slice has that many humps. Look at the noise panel once more.
+# The spirals, live. A line through the middle meets them four to six times: a slice has that many
+# humps.
 
 # %% tags=["train"]
 seed_everything(0)
