@@ -171,10 +171,11 @@ _ = right.legend()
 # hence $x_d$. After $D$ passes all are right, exactly.
 #
 # Tiny example, with $\mu_1=0$, $\sigma_1=1$, $\mu_2=x_1^2$, $\sigma_2=\tfrac12$. The point
-# $x=(3, 10)$ has $z=(3, 2)$ and the log-determinant $\log 2$. Now back, from a start as wrong as you like:
+# $x=(3, 10)$ has $z=(3, 2)$ and the log-determinant $\log 2$. Now back, from a start as wrong as
+# you like:
 
 # %%
-z, x, sigma = torch.tensor([3.0, 2.0]), torch.tensor([-7.0, 50.0]), torch.tensor([1.0, 0.5])
+z, x, sigma = torch.tensor([3.0, 2.0]), torch.tensor([-2.0, 50.0]), torch.tensor([1.0, 0.5])
 for k in range(3):
     print(f"after {k} passes: x = {x.tolist()}")
     mu = torch.stack([torch.tensor(0.0), x[0] ** 2])
