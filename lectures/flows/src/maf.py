@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 59 minutes, and 22 further ·
+# 57 minutes, and 24 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -58,6 +58,7 @@ from gdm_course.flows.realnvp import RealNVP
 from gdm_course.flows.spline import (
     LEAST,
     UNIT_SLOPE,
+    SplineAutoregressive,  # a layer of splines
     SplineCouplingFlow,
     find_bin,  # in which bin of the spline a point lies
     slopes,
@@ -785,31 +786,7 @@ play(draw_spline, height=(-3.0, 3.0, 0.25, 0.0), slope=(-4.0, 4.0, 0.5, -3.0))
 # almost flat. Move `slope` to 1: the knot is now the steepest place, and the gap the only
 # hump. Outside of the box the curve is the identity, so the density there is the base's,
 # whatever the network says: **bring data into the box first**, as the affine layer of `SplineFlow` does.
-
-
-# %% tags=["from:flows.spline.SplineAutoregressive"]
-class SplineAutoregressive(Autoregressive):
-    """Every z_d is a spline of x_d, whose knots a MADE computes from x_<d.
-
-    Args:
-        D: number of dimensions.
-        bins: K per spline.
-        bound: half of the side of the box outside of which the map is the identity.
-        hidden: units in each hidden layer.
-    """
-
-    def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
-        validate.at_least(1, D=D, bins=bins, hidden=hidden)
-        super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
-        self.bound = bound
-
-    def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the splines: x (...,), c (..., 3 K - 1)."""
-        return spline(x, c, self.bound)
-
-    def unbend(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Invert the splines: z (...,), c (..., 3 K - 1)."""
-        return unspline(z, c, self.bound)
+# Its layers, `SplineAutoregressive`, bend by `spline` and unbend by `unspline`.
 
 
 # %% tags=["from:flows.spline.SplineFlow"]
@@ -899,6 +876,8 @@ enter("MAF, 5", lambda: MAF(2))
 # %% tags=["train"]
 enter("IAF, 5", lambda: IAF(2))
 enter("spline coupling, 4", lambda: SplineCouplingFlow(2, bins=8))
+
+# %% tags=["train"]
 enter("spline, 1 + 2", lambda: SplineFlow(2))
 enter("continuous", lambda: ContinuousFlow(2, solver=Fixed(rk4_step, 4)))
 
@@ -918,7 +897,7 @@ if full_run():
         assert table["spline, 1 + 2"][i] < 0.8 * min(table[kind][i] for kind in affine)
 
 # %% [markdown]
-# Read it by column. Where the conditionals are Gaussian (the banana, in its order),
+# Where the conditionals are Gaussian (the banana, in its order),
 # the affine layers of RealNVP, MAF and IAF are ahead of the splines. Where slices have
 # several humps (the other three), both spline flows are far ahead of them after the same
 # time. The planar and the continuous flow get few steps, and are not finished. (We repeated the table with a second seed and with four seconds: all this
@@ -1057,7 +1036,7 @@ for way in (by_passes, by_filling):
 # $\delta_1$ is $st^2$, that of $\delta_0$ is $s(1-2t+t^2)=s(1-t)^2$, and
 # $2s^2t-2s^2t^2=2s^2t(1-t)$ remains: (8).
 #
-# Now the code: slopes, the bin of a point, and the way back.
+# Now the code: slopes, the bin of a point, the way back, and the layer.
 
 
 # %% tags=["from:flows.spline.slopes"]
@@ -1096,6 +1075,31 @@ def unspline(y: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     inside = y == at
     x = torch.where(inside, x0 + t * w, y)
     return x, torch.where(inside, -log_slope(t, s, d0, d1), 0.0)
+
+
+# %% tags=["from:flows.spline.SplineAutoregressive"]
+class SplineAutoregressive(Autoregressive):
+    """Every z_d is a spline of x_d, whose knots a MADE computes from x_<d.
+
+    Args:
+        D: number of dimensions.
+        bins: K per spline.
+        bound: half of the side of the box outside of which the map is the identity.
+        hidden: units in each hidden layer.
+    """
+
+    def __init__(self, D: int, *, bins=8, bound=5.0, hidden: Sequence[int] = (64, 64)):
+        validate.at_least(1, D=D, bins=bins, hidden=hidden)
+        super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
+        self.bound = bound
+
+    def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the splines: x (...,), c (..., 3 K - 1)."""
+        return spline(x, c, self.bound)
+
+    def unbend(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Invert the splines: z (...,), c (..., 3 K - 1)."""
+        return unspline(z, c, self.bound)
 
 
 # %% [markdown]
