@@ -81,8 +81,8 @@ print("Gaussian conditionals:", Normal(mu, log_sigma.exp()).log_prob(x).sum(-1).
 #
 # Invert such a layer. You get the noise $z$ and a function `network` that maps any $x$ of
 # shape $(B, D)$ to $(\mu, \log\sigma)$, each $(B, D)$, where number $d$ looks at $x_{<d}$
-# only. In the lecture two ways were shown; the short one repeats
-# $x \leftarrow \mu(x)+\sigma(x)\,z$. How often? And does it matter where you start?
+# only. The lecture's iteration repeats $x \leftarrow \mu(x)+\sigma(x)\,z$. How often? And
+# does it matter where you start?
 #
 # The check's network is $\mu = xA^\top$ and $\log\sigma = \tanh(xC^\top)$ with strictly
 # lower triangular matrices $A$ and $C$. Your function gets the matrices.
