@@ -140,6 +140,22 @@ def _greedy(x0: Tensor, x1: Tensor) -> Tensor:
     return x1[order]
 
 
+def _swapped(x0: Tensor, x1: Tensor) -> Tensor:
+    cost, order = torch.cdist(x0, x1).square().tolist(), list(range(len(x0)))
+    for _ in range(9):
+        for i, k in itertools.combinations(range(len(x0)), 2):
+            a, b = order[i], order[k]
+            if cost[i][b] + cost[k][a] < cost[i][a] + cost[k][b]:
+                order[i], order[k] = b, a
+    return x1[order]
+
+
+def _longest(x0: Tensor, x1: Tensor) -> Tensor:
+    cost, rows = torch.cdist(x0, x1), range(len(x0))
+    orders = itertools.permutations(rows)
+    return x1[list(min(orders, key=lambda o: max(cost[i, k] for i, k in zip(rows, o))))]
+
+
 def _crowd(B: int, D: int) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
         return _normal(g, B, D), _normal(g, B, D)
@@ -160,6 +176,13 @@ def _wanted_by_both(g: torch.Generator) -> tuple[Tensor, Tensor]:
     return x0 + 0.05 * _normal(g, 2, 1), x1 + 0.05 * _normal(g, 2, 1)
 
 
+def _ring(g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Three pairs that no exchange of two improves; the best has a longer longest line."""
+    x0 = torch.tensor([[-2.0, 1.0], [1.0, 1.5], [1.0, -2.0]])
+    x1 = torch.tensor([[-2.0, -1.5], [-1.5, 1.0], [1.0, 0.0]])
+    return x0 + 0.05 * _normal(g, 3, 2), x1 + 0.05 * _normal(g, 3, 2)
+
+
 optimal_pairs = close(
     "optimal_pairs",
     _best,
@@ -167,6 +190,7 @@ optimal_pairs = close(
         "": _crowd(5, 2),
         "squares and distances differ": _apart,
         "two want the same": _wanted_by_both,
+        "three in a ring": _ring,
         "one pair": _crowd(1, 3),
         "on a line": _crowd(5, 1),
     },
@@ -178,6 +202,14 @@ optimal_pairs = close(
         Mistake(
             _greedy,
             "who comes first takes the best that is left: the sum of all is asked for",
+        ),
+        Mistake(
+            _swapped,
+            "two at a time are exchanged until nothing improves: three may have to move",
+        ),
+        Mistake(
+            _longest,
+            "the longest line is as short as can be: the sum of all squares is asked for",
         ),
         Mistake(
             _inverse,

@@ -77,9 +77,9 @@ except NotImplementedError:
 # ## 2. The mean over all lines
 #
 # Data are $K$ equal bells $\mathcal N(m_k,s^2I)$, the source is $\mathcal N(0,I)$. At the
-# time $t$, bell $k$ has become $\mathcal N\big((1-t)\,m_k,\;v\,I\big)$ with
-# $v=(1-t)^2s^2+t^2$. Given $z$ and the bell, the mean of $x_0$ is
-# $m_k+\frac{(1-t)\,s^2}{v}\,\big(z-(1-t)\,m_k\big)$, for the bell has its own width. Weight
+# time $t$, bell $k$ has become $\mathcal N\big((1-t)\,m_k,\;c\,I\big)$ with
+# $c=(1-t)^2s^2+t^2$. Given $z$ and the bell, the mean of $x_0$ is
+# $m_k+\frac{(1-t)\,s^2}{c}\,\big(z-(1-t)\,m_k\big)$, for the bell has its own width. Weight
 # these by how likely $z$ comes from each bell. The velocity from data to noise is then
 # $(z-\mathbb E[x_0\,|\,z])/t$.
 
