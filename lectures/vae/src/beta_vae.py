@@ -276,7 +276,7 @@ def gaussian_rate_distortion(variances: Tensor, level: Tensor | float) -> RateDi
 
 # %% tags=["train"]
 variances, noise = torch.tensor([4.0, 1.0, 0.25]), 0.5  # of x; and sigma of the decoder
-linear_prices = (1.0, 0.1, 0.3, 2.0, 6.0, 20.0)
+linear_prices = (2.0, 0.1, 0.3, 1.0, 6.0, 20.0)
 linear_steps = budget(800, 10)
 
 
