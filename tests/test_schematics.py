@@ -33,6 +33,7 @@ from gdm_course.flows.realnvp import NICE, RealNVP
 from gdm_course.publishing import browser
 from gdm_course.schematics.layout import framed, laid_out
 from gdm_course.schematics.parts import spoken
+from gdm_course.vae.beta_vae import BetaVAE
 from gdm_course.vae.quantise import VectorQuantiser
 from gdm_course.vae.vae import VAE
 from gdm_course.vae.vqvae import VQVAE
@@ -134,6 +135,10 @@ def vae(latent):
     return schematics.vae(VAE(20, latent=latent), codes(20, K=2).float())
 
 
+def vae_priced(latent):
+    return schematics.vae(BetaVAE(20, latent=latent), codes(20, K=2).float())
+
+
 def vqvae(halvings):
     model = VQVAE((1, 8, 8), features=8, halvings=halvings)
     return schematics.vqvae(model, codes(1, 8, 8, K=2).float())
@@ -176,6 +181,7 @@ CASES = {
     transformer: (8, "(B, 11, 8)", 16, "(B, 11, 16)"),
     shifted_input: (3, "(B, 3, 8)", 5, "(B, 5, 8)"),
     vae: (4, "(B, 4)", 6, "(B, 6)"),
+    vae_priced: (4, "(B, 4)", 6, "(B, 6)"),
     vqvae: (1, "(B, 4, 4)", 2, "(B, 2, 2)"),
 }
 

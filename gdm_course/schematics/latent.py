@@ -14,11 +14,17 @@ from gdm_course.schematics.tracing import Call, Trace, trace
 
 
 def vae(model: nn.Module, x: Tensor) -> Drawing:
-    """Draw a VAE with a Gaussian q(z | x) on its way from x (B, *D) to the bound."""
+    """Draw a VAE with a Gaussian q(z | x) on its way from x (B, *D) to the bound.
+
+    For a model with a price `beta` the two terms end in its loss instead, the rate priced.
+    """
     seen = trace(model.elbo, x)
     terms, q = seen.first(model.terms), seen.first("diagonal_gaussian")
     title = f"{type(model).__name__}: noise enters from the side, gradients pass through z"
-    words = "z = mu + sigma eps; the bound is log p(x | z) minus KL(q(z | x) || p(z))."
+    what, beta = (
+        ("minus the loss", "beta ") if hasattr(model, "beta") else ("the bound", "")
+    )
+    words = f"z = mu + sigma eps; {what} is log p(x | z) minus {beta}KL(q(z | x) || p(z))."
     d = Drawing(title, words, len(x))
     start = d.picture(x, "$x$", (0, 1))
     encoder = d.network(model.encoder, "encoder", (1, 1))
@@ -43,10 +49,11 @@ def _bound(d: Drawing, model: nn.Module, terms: Call, x: Box, encoder: Box, z: B
         d.box("KL(q(z | x) || p(z))", (1, 2), "term"),
         d.box("log p(x | z)", (5, 2), "term"),
     )
-    bound = d.box("elbo", (3, 2), "term")
+    priced = hasattr(model, "beta")
+    bound = d.box("−loss" if priced else "elbo", (3, 2), "term")
     d.way(z, decoder, log_p)
     d.way(encoder, kl)
-    d.arrow(kl, bound, "$-$ sum", terms.result[1])
+    d.arrow(kl, bound, "$-\\beta$ sum" if priced else "$-$ sum", terms.result[1])
     d.arrow(log_p, bound, "", terms.result[0])
     d.arrow(x, log_p, "the same $x$", via=[(0, 3), (5, 3)])
 
