@@ -155,7 +155,7 @@ def make(root: Path, n: int = 3, repository: str = "") -> Path:
         put(root, f"solutions/{names['family']}/src/unit{i}.py", fill(SOLUTION, names))
         points = "points = { square = 2, Net = 3 }"
         needs = f"needs = {json.dumps(before)}"
-        units.append(f'"{key}" = {{ anatomy = "old", {needs}, {points} }}')
+        units.append(f'"{key}" = {{ anatomy = "sheet", {needs}, {points} }}')
         before = [key]
     put(root, "gdm_course/checks/question.py", QUESTION)
     put(root, "gdm_course/course.toml", toml(repository, units))

@@ -45,7 +45,7 @@ def in_the_new_anatomy(course):
     """A course whose first unit keeps the rules of the hour."""
     root = course
     key = '"alpha/unit0" = { '
-    mini.edit(root, TOML, key + 'anatomy = "old", ', key)
+    mini.edit(root, TOML, key + 'anatomy = "sheet", ', key)
     text = (root / LECTURE).read_text().replace("$$ (1)", " \\tag{1}$$")
     nn = "from torch import nn\n"
     text = text.replace(nn, nn + "\nfrom gdm_course.alpha.unit0 import double\n")
@@ -227,7 +227,7 @@ def test_an_old_lecture_may_be_as_it_is(new):
     mini.edit(new, LECTURE, QUESTIONS, LONG)
     assert complaints(new)
     key = '"alpha/unit0" = { '
-    mini.edit(new, TOML, key, key + 'anatomy = "old", ')
+    mini.edit(new, TOML, key, key + 'anatomy = "sheet", ')
     assert complaints(new) == []
 
 

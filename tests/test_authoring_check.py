@@ -79,7 +79,7 @@ EXERCISE = "exercises/alpha/unit0.ipynb"
 SECRET = "gives away 'squared_by_hand = y * y'"
 TWICE = "gives away 'return \"something secret\"'"
 AGAIN = 'check.Net(Net)\n\n\ndef f():\n    return "something secret"'
-BETA = '\n"beta/new" = { anatomy = "old", needs = [], points = {} }\n'
+BETA = '\n"beta/new" = { anatomy = "sheet", needs = [], points = {} }\n'
 
 CASES = {
     "package edited": (edited(MODULE, "x / 2", "x / 3"), "x / 3", "gdm sync"),

@@ -60,7 +60,7 @@ def test_an_anatomy_is_old_or_nothing(course, gdm):
     mini.edit(course, "gdm_course/course.toml", '"old"', '"new"')
     code, output = gdm("check")
     assert code == 2
-    assert 'anatomy = "old" or "sheet" or nothing' in output
+    assert 'anatomy = "sheet" or nothing' in output
 
 
 def test_check_says_how_long_the_lectures_are(gdm):

@@ -1,6 +1,6 @@
 """Rules of the hour: how long a core may be, what it asks, who needs which section.
 
-They hold for every unit whose line in course.toml does not say `anatomy = "old"`; those of
+They hold for every unit whose line in course.toml does not say `anatomy = "sheet"`; those of
 folded cells hold everywhere.
 """
 
@@ -31,7 +31,7 @@ def problems(made: Plan) -> Iterator[Problem]:
         yield from _folded(script)
     for unit in made.course.units.values():
         lecture = made.scripts.get(unit.script("lectures"))
-        if lecture is None or unit.old:
+        if lecture is None or unit.sheet:
             continue
         yield from _long(lecture)
         yield from _asked(lecture)

@@ -13,7 +13,6 @@ KINDS = ("lectures", "solutions", "exercises")
 _KEYS = {"needs", "points"}
 # Lectures that the rules of the hour do not hold for: not rewritten yet, or no lecture at
 # all but the statement of an assignment that has none.
-NO_HOUR = ("old", "sheet")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Unit(Places):
     needs: tuple[str, ...]
     points: dict[str, float]
     root: Path
-    old: bool = False  # anatomy "old" or "sheet": no core of an hour and further sections
+    sheet: bool = False  # anatomy "sheet": no core of an hour and further sections
 
     def has(self, kind: str) -> bool:
         """Whether its script is written; an exercise comes from the solution."""
@@ -124,12 +123,12 @@ def load(root: Path) -> Course:
 
 
 def _unit(key: str, line: dict, root: Path) -> Unit:
-    old = line.get("anatomy") in NO_HOUR
-    keys = _KEYS | ({"anatomy"} if old else set())
+    sheet = line.get("anatomy") == "sheet"
+    keys = _KEYS | ({"anatomy"} if sheet else set())
     if not re.fullmatch(r"[a-z_0-9]+/[a-z_0-9]+", key) or {*line} != keys:
         raise AuthoringError(
             f"course.toml: unit '{key}' has {', '.join(line)}; expected a name "
             f"'family/unit' in small letters and exactly {', '.join(sorted(_KEYS))}, and "
-            'anatomy = "old" or "sheet" or nothing'
+            'anatomy = "sheet" or nothing'
         )
-    return Unit(key, tuple(line["needs"]), dict(line["points"]), root, old)
+    return Unit(key, tuple(line["needs"]), dict(line["points"]), root, sheet)

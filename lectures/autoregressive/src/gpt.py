@@ -869,6 +869,12 @@ for (row, column), code in zip(itertools.product(range(3), range(T)), line.flatt
     ax.text(column, row, letter, color=colour, ha="center", va="center", parse_math=False)
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# At its beginning: which word comes is open, how it goes on much less so.
+# </details>
+
+# %% [markdown]
 # ## Further: reshaping a distribution, and its other extreme
 #
 # The slider above used this function.

@@ -748,8 +748,8 @@ for name, each in bits.items():
 #
 # At most $\log_2 3 = 1.58$ bits, once per *sound*: $1.58/2000$ per sample, below the second
 # digit. The label mixture, $\frac13\sum_y p(x\mid y)$, pays no more than that above the first line, for one
-# term of the sum is $\frac13 p(x\mid y)$. A wrong label may cost any amount. And look at the last line: after so short a
-# training the model that is told less is no worse. **Labels are for asking, not for likelihood.**
+# term of the sum is $\frac13 p(x\mid y)$. And look at the last line: after so short a training the
+# model that is told less is no worse. **Labels are for asking.**
 # </details>
 
 # %% [markdown]

@@ -2,7 +2,7 @@
 # # Densities, samples and divergences
 #
 # What a generative model is, how to train one by maximum likelihood, and six ways to say
-# how far it is from the truth, each with what it sees and what it misses.
+# how far it is from the truth, with what each sees and misses.
 
 # %% [markdown] tags=["nav"]
 # 59 minutes, and 13 further ·
@@ -69,8 +69,8 @@ plot.style()
 # %% [markdown]
 # ## 1. The question
 #
-# You are given a thousand examples, and asked for *more of the same*: new ones, which are not
-# copies, and which nobody can tell from the old ones. Here are four small data sets.
+# You are given a thousand examples, and asked for *more of the same*: new ones, no copies, which
+# nobody can tell from the old ones. Four data sets:
 
 # %%
 seed_everything(0)
@@ -114,7 +114,7 @@ class Density(Protocol):
 # | adversarial (GAN) | only samples, judged by an opponent |
 # | diffusion | undoing noise, a little at a time |
 #
-# The next cell builds every model of the course and counts which promises it keeps.
+# The next cell builds every model of the course and counts the promises it keeps.
 
 # %%
 kept = defaultdict(list)
@@ -517,8 +517,7 @@ if full_run():
 # <details><summary>Answer</summary>
 #
 # The $d_i$. Where the truth is thin, the model is thin, too, so $\log p$ and $\log p_\theta$ rise
-# and fall together, and their difference varies less. We compare models in this **paired** way
-# throughout the course.
+# and fall together, and their difference varies less. The course compares models so, **paired**.
 # </details>
 #
 # **Change this line, and run from there.** `K=32` to `K=2`. By how much do NLL and KL change?
@@ -706,8 +705,8 @@ assert abs(monte_carlo(same).value) < 5 * monte_carlo(same).error  # unbiased: c
 # %% [markdown]
 # ## 8. Play: move one density, see all six
 #
-# The truth has two modes. The model is one Gaussian, and you move it. Find the place each
-# divergence likes best. Then make the model narrow and look again.
+# The truth has two modes, the model is one Gaussian, and you move it. Find the place each
+# divergence likes best. Then make the model narrow.
 
 # %%
 truth = MixtureSameFamily(
@@ -889,7 +888,7 @@ assert nll.value < 64 * math.log(2)  # better than one bit per pixel
 #
 # ## Exercises
 #
-# Six short functions, from the KL of two Gaussians to an unbiased MMD, checked as you go.
+# Six short functions, checked as you go.
 #
 # ## References
 #

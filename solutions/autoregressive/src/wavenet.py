@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from IPython.display import Audio, display
 
 from gdm_course import plotting as plot
-from gdm_course.autoregressive import sound, wavenet
-from gdm_course.autoregressive.wavernn import WaveRNN, split_code
+from gdm_course.autoregressive import sound, wavenet, wavernn
+from gdm_course.autoregressive.wavernn import split_code
 from gdm_course.checks.autoregressive import wavenet as check
 from gdm_course.data import audio
 from gdm_course.training import seed_everything
@@ -330,7 +330,7 @@ check.two_byte_log_prob(two_byte_log_prob)
 
 # %%
 seed_everything(0)
-model, x = WaveRNN(), torch.randint(65_536, (2, 50))
+model, x = wavernn.WaveRNN(), torch.randint(65_536, (2, 50))
 with torch.no_grad():
     coarse, fine = model.scan(x)[0].unbind(2)
     try:
