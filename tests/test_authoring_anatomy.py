@@ -223,7 +223,7 @@ def test_a_core_quotes_so_many_lines_and_no_more(new):
     assert any("quotes 193 lines, at most 180" in told for told in complaints(new))
 
 
-def test_an_old_lecture_may_be_as_it_is(new):
+def test_a_sheet_may_be_as_it_is(new):
     mini.edit(new, LECTURE, QUESTIONS, LONG)
     assert complaints(new)
     key = '"alpha/unit0" = { '
@@ -231,7 +231,7 @@ def test_an_old_lecture_may_be_as_it_is(new):
     assert complaints(new) == []
 
 
-def test_a_folded_cell_is_held_to_its_title_in_old_lectures_and_solutions(course):
+def test_a_folded_cell_is_held_to_its_title_in_sheets_and_solutions(course):
     mini.edit(
         course, "solutions/beta/src/unit2.py", "# %%\nimport", '# %% tags=["fold"]\nimport'
     )

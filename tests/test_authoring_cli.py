@@ -56,8 +56,8 @@ def test_a_misspelt_key_of_a_unit_is_one_sentence(course, gdm):
     assert "unit 'alpha/unit1' has anatomy, need, points" in output
 
 
-def test_an_anatomy_is_old_or_nothing(course, gdm):
-    mini.edit(course, "gdm_course/course.toml", '"old"', '"new"')
+def test_an_anatomy_is_sheet_or_nothing(course, gdm):
+    mini.edit(course, "gdm_course/course.toml", '"sheet"', '"new"')
     code, output = gdm("check")
     assert code == 2
     assert 'anatomy = "sheet" or nothing' in output
