@@ -22,6 +22,11 @@ from gdm_course.publishing import frames as pages
 DRAWN = []
 
 
+@pytest.fixture(autouse=True)
+def no_figure_of_other_tests():
+    plt.close("all")
+
+
 def draw(**values):
     """A bar as high as the first value, in a colour that depends on chance."""
     DRAWN.append(values)

@@ -200,6 +200,7 @@ def test_a_hidden_pre_image_does_not_follow_from_what_is_shown(name, monkeypatch
 def test_questions_draw_from_there_alone():
     """A question that seeds a generator itself would have inputs of 32 bits."""
     elsewhere = {"draws.py": 2, "ask.py": 2}
+    elsewhere["capstone.py"] = 1  # the judge's own noise, after the answer is in
     for path in (PACKAGE / "checks").rglob("*.py"):
         found = path.read_text(encoding="utf-8").count("manual_seed(")
         assert found == elsewhere.get(path.name, 0), path

@@ -22,7 +22,7 @@ from gdm_course.data import images, toy
 from gdm_course.evaluation.features import PictureClassifier
 from gdm_course.examples import Example
 from gdm_course.flows.flow import Flow
-from gdm_course.scale import codes, restoring
+from gdm_course.scale import codes, few_step, restoring
 from gdm_course.source import PACKAGE, ROOT
 from gdm_course.training import batches, forever
 
@@ -57,11 +57,21 @@ COMPOSED = {  # of several families, for recipes
     ),
     "PixelPalette": partial(restoring.PixelPalette, hidden=8, depth=1),
     "UNetPalette": partial(restoring.UNetPalette, width=4),
+    "PictureConsistency": partial(few_step.PictureConsistency, width=4),
+    "PictureMeanFlow": partial(few_step.PictureMeanFlow, width=4),
     "DigitModel": partial(codes.DigitModel, digits=2, values=3, channels=6, **SMALL),
 }
 SWEPT |= {
     f"scale: {name}": Example(partial(build, (1, 4, 4), 2), (1, 4, 4), K=2)
     for name, build in COMPOSED.items()
+}
+SWEPT |= {
+    f"scale: {name}": Example(partial(build, 3, hidden=8, depth=1), (3,))
+    for name, build in (
+        ("PlaneConsistency", few_step.PlaneConsistency),
+        ("PlaneShortcut", few_step.PlaneShortcut),
+        ("PlaneMeanFlow", few_step.PlaneMeanFlow),
+    )
 }
 judge = partial(PictureClassifier, (1, 4, 4), 3, width=2, features=4)
 SWEPT["evaluation: PictureClassifier"] = Example(judge, (1, 4, 4), classes=3)

@@ -243,7 +243,7 @@ def test_a_share_lies_between_0_and_1(share):
 
 def test_more_hits_than_pairs_are_refused():
     with pytest.raises(ValueError, match="at most n"):
-        watermark.binomial_tail(6, 5)
+        watermark.binomial_tail(6, 5, 0.5)
 
 
 # Cards ------------------------------------------------------------------------------------

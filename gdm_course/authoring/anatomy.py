@@ -1,7 +1,7 @@
 """Rules of the hour: how long a core may be, what it asks, who needs which section.
 
-They hold for every unit whose line in course.toml does not say `anatomy = "sheet"`; those of
-folded cells hold everywhere.
+They hold for every unit but a sheet (`anatomy = "sheet"` in course.toml); those of folded
+cells hold everywhere.
 """
 
 import ast

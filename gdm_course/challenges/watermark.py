@@ -81,7 +81,7 @@ def z_score(hits: int, n: int, share: float = 0.5) -> float:
     return (hits - share * n) / math.sqrt(share * (1 - share) * n)
 
 
-def binomial_tail(hits: int, n: int, share: float = 0.5) -> float:
+def binomial_tail(hits: int, n: int, share: float) -> float:
     """Return the probability that n independent pairs have `hits` green ones or more."""
     _check_hits(hits, n, share)
     k = torch.arange(hits, n + 1, dtype=torch.float64)

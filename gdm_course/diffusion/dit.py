@@ -129,17 +129,17 @@ class Labelled(nn.Module):
 class PictureFlow(nn.Module):
     """Flow matching of pictures of codes by a `DiT`, with labels or without.
 
-    Codes become levels from -1 to 1. With noise u, uniform in a bin 2 / (K - 1) wide,
+    With codes as levels from -1 to 1, and noise u, uniform in a bin 2 / (K - 1) wide,
     log P(code) >= E[log p(level + u)] + D log(2 / (K - 1)).
 
     Args:
         shape: of a picture (C, H, W); K: number of values of a pixel.
-        drop: share of labels that training hides; steps: of Runge-Kutta, for the bound.
-        net: more about the network, see `DiT`: patch, width, depth, heads, classes.
+        drop: share of labels hidden in training; steps: of Runge-Kutta; net: see `DiT`.
     """
 
     def __init__(self, shape: Sequence[int], K: int, *, drop=0.1, steps: int = 16, **net):
         super().__init__()
+        validate.at_least(1, steps=steps)
         self.net, self.decoder = DiT(shape, **net), LevelDecoder(K)
         self.shape, self.drop, self.steps = tuple(shape), drop, steps
 
@@ -147,7 +147,7 @@ class PictureFlow(nn.Module):
         """Return the flow of pictures with the labels y (B,), or of all pictures."""
         net, solver = Labelled(self.net, y), Fixed(rk4_step, self.steps)
         flow = FlowMatching(net, self.shape, probes=rademacher, solver=solver)
-        return flow.to(self.net.place).train(self.training)
+        return flow.to(self.net.place)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the levels of codes, in the model's dtype: (B, C, H, W)."""

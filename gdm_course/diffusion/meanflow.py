@@ -27,7 +27,8 @@ def mean_and_slope(
 
     One pass forward gives both: the direction is v for z, 1 for t and 0 for r.
     """
-    return jvp(net, (z, t, r), (v, torch.ones_like(t), torch.zeros_like(r)))
+    with torch.autocast(z.device.type, enabled=False):  # convolutions have no jvp under it
+        return jvp(net, (z, t, r), (v, torch.ones_like(t), torch.zeros_like(r)))
 
 
 class MeanFlow(MeanVelocity):
@@ -72,9 +73,9 @@ class ImprovedMeanFlow(MeanFlow):
     def error(self, z: Tensor, t: Tensor, r: Tensor, v: Tensor) -> Tensor:
         """Return u + (t - r) du/dt - v, the slope without a gradient: (B, *D)."""
         with torch.no_grad():
-            own = self.net(z, t, t)
+            own = self.net(z, t, t).to(z)  # not in the half precision of autocast
         u, slope = mean_and_slope(self.net, z, t, r, own)
-        return u + rowwise(t - r, z) * slope.detach() - v
+        return (u + rowwise(t - r, z) * slope.detach() - v).double()  # no overflow far out
 
 
 def times(B: int, same: float) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@
 # prompts for a discussion follow.
 
 # %% [markdown] tags=["nav"]
-# 57 minutes, and 5 further ·
+# 58 minutes, and 5 further ·
 # before this: [A thousand small steps: denoising diffusion](../diffusion/ddpm.ipynb), [One token at a time: GPT](../autoregressive/gpt.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/challenges/responsibility.ipynb) ·
 # [solution](../../solutions/challenges/responsibility.ipynb)
@@ -607,7 +607,9 @@ for delta in (0.0, 1.0, 2.0, 4.0):
     above = (zs[delta] > 4).float().mean()
     print(f"{delta:5}{zs[delta].mean():9.2f}{above:8.2f}   {price:.3f} +- {error:.3f}")
 hits, pairs = count_green(texts[2.0][0], green)
-print(f"first text: {hits} of {pairs} green, by chance {binomial_tail(hits, pairs):.1g}")
+print(
+    f"first text: {hits} of {pairs} green, by chance {binomial_tail(hits, pairs, 0.5):.1g}"
+)
 if full_run():
     assert zs[0.0].mean().abs() < 1 < zs[1.0].mean() < zs[2.0].mean() < zs[4.0].mean()
     assert cost[0.0].mean() + 0.1 < cost[2.0].mean() < cost[4.0].mean()

@@ -577,7 +577,8 @@ def mean_and_slope(
 
     One pass forward gives both: the direction is v for z, 1 for t and 0 for r.
     """
-    return jvp(net, (z, t, r), (v, torch.ones_like(t), torch.zeros_like(r)))
+    with torch.autocast(z.device.type, enabled=False):  # convolutions have no jvp under it
+        return jvp(net, (z, t, r), (v, torch.ones_like(t), torch.zeros_like(r)))
 
 
 # %% tags=["from:diffusion.meanflow.MeanFlow"]

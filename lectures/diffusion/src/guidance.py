@@ -925,7 +925,7 @@ if checkpoints.available(name):
 names = "diffusion/ddpm-mnist-cpu", "evaluation/features-mnist"
 if all(map(checkpoints.available, names)):
     painter, judge = map(checkpoints.load, names)
-    asked = torch.arange(budget(100, 10)) % 10
+    asked = torch.arange(budget(100, 20)) % 10
     for ax, w in zip(
         plot.panels("w = 0", "w = 1", "w = 3", width=4.5, height=2), (0, 1, 3)
     ):
