@@ -77,6 +77,10 @@ class ImprovedMeanFlow(MeanFlow):
         u, slope = mean_and_slope(self.net, z, t, r, own)
         return (u + rowwise(t - r, z) * slope.detach() - v).double()  # no overflow far out
 
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the weighted squared error, as of `MeanFlow`: (B, *D) -> ()."""
+        return super().loss(x).to(x)
+
 
 def times(B: int, same: float) -> tuple[Tensor, Tensor]:
     """Draw B pairs of times r <= t from [0, 1], a share of them with r = t: (B,), (B,)."""
