@@ -86,14 +86,16 @@ class Entry:
     exact: bool
 
 
-def fit(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> list[Entry]:
+def fit(
+    name: str = "two_moons", steps: int = STEPS, seed: int = 0, tests: int = TESTS
+) -> list[Entry]:
     """Fit every family that has a `fit_plane` to the same 10,000 points of a toy density.
 
-    The gap is measured on `TESTS` other points, whose true log-density is known.
+    The gap is measured on `tests` other points, whose true log-density is known.
     """
     truth, g = toy.get(name), generator(seed)
     x_train = truth.sample(10_000, g).float()
-    x_test = truth.sample(budget(TESTS, 200), g).float()
+    x_test = truth.sample(budget(tests, 200), g).float()
     entries = []
     makers = [
         (title, getattr(_package(s), "fit_plane", None)) for s, title in families().items()
@@ -122,20 +124,26 @@ def _bound(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([model.iwae(rows, budget(DRAWS, 2)) for rows in x.split(500)])
 
 
-def figure(name: str = "two_moons", steps: int = STEPS, seed: int = 0) -> Figure:
+def figure(
+    name: str = "two_moons",
+    steps: int = STEPS,
+    seed: int = 0,
+    tests: int = TESTS,
+    cells: int = CELLS,
+) -> Figure:
     """Fit every family to one toy density and draw what each learnt by the truth."""
-    entries, truth = fit(name, steps, seed), toy.get(name)
+    entries, truth = fit(name, steps, seed, tests), toy.get(name)
     titles = [f"{e.family}\n{_title(e)}" for e in entries]
     (left, right), (low, high) = truth.bounds
     height = 3.2 * (high - low) / (right - left) + 0.6  # no empty band around the panels
     about = f"The truth\n{name.replace('_', ' ')}"
     columns = math.ceil((1 + len(titles)) / 2) if len(titles) > 3 else 4  # full rows
     first, *others = plot.panels(about, *titles, columns=columns, height=height)
-    plot.density(truth.log_prob, truth.bounds, first, n=budget(CELLS, 15))
+    plot.density(truth.log_prob, truth.bounds, first, n=budget(cells, 15))
     darkest = first.images[0].get_clim()[1]
     with own_chance(shifted(seed)):
         for ax, entry in zip(others, entries):
-            _draw(entry.model, truth.bounds, ax, darkest)
+            _draw(entry.model, truth.bounds, ax, darkest, budget(cells, 15))
     return first.figure
 
 
@@ -149,10 +157,10 @@ def _title(entry: Entry) -> str:
 
 
 @torch.no_grad()
-def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float) -> None:
+def _draw(model: nn.Module, bounds: tuple, ax: Axes, darkest: float, cells: int) -> None:
     """Draw a model's density on the truth's scale, or samples if it has no density."""
     if isinstance(model, Density):
-        plot.density(model.log_prob, bounds, ax, budget(CELLS, 15), darkest)
+        plot.density(model.log_prob, bounds, ax, cells, darkest)
     else:
         plot.scatter(model.sample(2000), ax, bounds)
 

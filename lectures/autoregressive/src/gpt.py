@@ -837,7 +837,7 @@ ways = {
     "Muon": (muon, (1e-2, 3e-2, 6e-2)),
 }
 for name, (optimiser, rates) in ways.items():
-    losses = {lr: trained_with(optimiser, lr, budget(60, 3)) for lr in rates}
+    losses = {lr: trained_with(optimiser, lr, budget(40, 3)) for lr in rates}
     told = ", ".join(f"{loss:.3f} at {lr:g}" for lr, loss in losses.items())
     print(f"{name}: best {min(losses.values()):.3f} nats per character ({told})")
 

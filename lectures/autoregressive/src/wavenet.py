@@ -725,6 +725,8 @@ for _ in watch(training, every=30, unit="nats per sample"):
     pass
 frequency = (codes.flatten().bincount(minlength=256) + 1).float()
 unigram = -(frequency / frequency.sum()).log()[codes_test].mean().item()
+
+# %%
 seed_everything(0)
 blind = WaveNet()  # the same, without labels
 fit(blind, (w[:1] for w in windows(codes, y_train)), steps, label="without labels")
