@@ -281,9 +281,7 @@ precision_recall = close(
 
 
 def _tail(right: int, n: int) -> float:
-    if right > n:
-        return 0.0
-    return binomial_tail(right, n, 0.5)  # of the next unit: its module is withheld, too
+    return binomial_tail(right, n, 0.5) if right <= n else 0.0  # withheld, too
 
 
 def _by_bell(right: int, n: int) -> float:
