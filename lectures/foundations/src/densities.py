@@ -1052,4 +1052,4 @@ assert arrived["W₁"] < 60 < arrived["MMD², h = 1, 4, 16"]
 # model has a density, the title gives its KL divergence from the truth, by equation (5).
 
 # %% tags=["train"]
-figure = gallery.figure("two_moons", steps=budget(300, 20), tests=2000, cells=60)
+figure = gallery.figure("two_moons", steps=budget(300, 20), tests=1000, cells=50)
