@@ -588,14 +588,13 @@ for ax, (name, knock) in zip(axes, knocks.items()):
 # Where the truth has one hump, two numbers say as much as 256. Where it has two, the mixture
 # finds both; the softmax has to learn every height by itself, and is on its way.
 #
-# **Change this line, and run the two cells again.** `dilations=(1, 2, 4)` to `(1,)`: the field is
-# then 2 samples instead of 8. What becomes of the bits?
+# **Change this line, and run the cell again.** `dilations=(1, 2, 4)` to `(1,)`, a field of 2 samples:
+# what becomes of the bits?
 #
 # <details><summary>Answer</summary>
 #
-# The Gaussian knocks cost the same but for a few hundredths: the true conditional looks at two
-# samples only. On the coin knocks the mixture pays about 0.3 more. The change took away two
-# blocks as well as the field, so this run does not say which of the two did it.
+# Gaussian knocks cost the same: their mean needs two samples only. On the coin the mixture pays
+# about 0.3 more; two blocks are gone, too, so this run does not say why.
 # </details>
 
 # %% [markdown]
