@@ -589,12 +589,12 @@ for ax, (name, knock) in zip(axes, knocks.items()):
 # finds both; the softmax has to learn every height by itself, and is on its way.
 #
 # **Change this line, and run the cell again.** `dilations=(1, 2, 4)` to `(1,)`, a field of 2 samples:
-# what becomes of the bits?
+# what do bits do?
 #
 # <details><summary>Answer</summary>
 #
-# Gaussian knocks cost the same: their mean needs two samples only. On the coin the mixture pays
-# about 0.3 more; two blocks are gone, too, so this run does not say why.
+# Gaussian knocks cost the same: their mean needs two samples. On the coin the mixture pays
+# about 0.3 more; two blocks are gone, too, so this run cannot say why.
 # </details>
 
 # %% [markdown]
