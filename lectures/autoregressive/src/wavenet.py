@@ -589,7 +589,7 @@ for ax, (name, knock) in zip(axes, knocks.items()):
 # finds both; the softmax has to learn every height by itself, and is on its way.
 #
 # **Change this line, and run the cell again.** `dilations=(1, 2, 4)` to `(1,)`, a field of 2 samples:
-# what do bits do?
+# what happens?
 #
 # <details><summary>Answer</summary>
 #
