@@ -27,7 +27,8 @@ def digit_scores(
     eps = torch.randn(n, DIRECTIONS, generator=g)
 
     def distance(x: Tensor) -> float:
-        return frechet(opinions(law.pictures(x)), real).item()
+        seen = opinions(law.pictures(x))
+        return frechet(seen, real).item() if seen.isfinite().all() else float("inf")
 
     unit = distance(eps)
     return [distance(generate(net, eps, k)) / unit for k in JUMPS]
