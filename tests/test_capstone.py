@@ -219,7 +219,7 @@ def test_what_travels_tells_no_law():
 def test_each_height_has_laws_of_its_own_and_a_regrade_the_same():
     first = [asks_of(getattr(capstone, name), SECRET) for name in NAMES]
     again = [asks_of(getattr(capstone, name), SECRET) for name in NAMES]
-    for k in range(2 * capstone.LAWS):
+    for k in range(capstone.LAWS + 1):
         rows = [asks[k].args[0] for asks in first]
         assert not torch.equal(rows[0], rows[1])
         assert not torch.equal(rows[1], rows[2])

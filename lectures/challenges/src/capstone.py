@@ -71,8 +71,8 @@ for D, what in ((2, "plane"), (DIRECTIONS, "digits")):
 #
 # ## What it is worth
 #
-# Three heights, each with two laws, two rotations and seeds of its own. A score is the mean
-# over the two. A height is cleared if all six scores are at most as in its row; it earns all of
+# Three heights, each with two laws, a rotation and seeds of its own. A score in the plane is
+# the mean over the two. A height is cleared if all six scores are at most as in its row; it earns all of
 # its points or none, 20 together. A dash asks nothing.
 
 # %%

@@ -109,8 +109,8 @@ else:
 # %% [markdown]
 # ## What is handed in
 #
-# Three heights, which differ only in what is good enough. Each trains your entry four times, on
-# laws of its own.
+# Three heights, which differ only in what is good enough. Each trains your entry three times,
+# on laws of its own.
 
 # %%
 fair = good = best = Entry
