@@ -714,8 +714,8 @@ def print_card(name, kind):
 
 bard, gpt = "diffusion/masked-shakespeare", "diffusion/gpt-for-comparison"
 if checkpoints.available(bard) and download.here("shakespeare"):
-    print_card(gpt, "exact")
-    print_card(bard, "bound")
+    exact, bound = print_card(gpt, "exact"), print_card(bard, "bound")
+    print(f"the bound is {bound - exact:.2f} above; the goal was 0.20 at most")
     writer, plays = checkpoints.load(bard), text.shakespeare()
     x = plays.encode(plays.test)[: 128 * 100].view(100, 128)[: budget(100, 4)]
     gap, seen = range(58, 70), torch.ones(128, dtype=torch.bool)
@@ -738,7 +738,8 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
-# XXX. Nothing was trained for the gap: a masked diffusion is trained on all gaps there are.
+# On one core the goal is missed. How much of the difference is the bound's, nobody can count
+# for 128 tokens. Nothing was trained for the gap: a masked diffusion is trained on all gaps there are.
 
 # %% [markdown]
 # ## 9. Pixels
@@ -850,7 +851,7 @@ for ax, rows in zip(plot.panels(*titles, width=5, height=2.6), (tiles, drawn)):
 seed_everything(4)
 unsure = MaskedDiffusion(BidirectionalGPT(4, 3, layers=1, heads=1, width=8), T=3, K=4)
 for weight in unsure.parameters():
-    nn.init.normal_(weight, std=0.7)
+    nn.init.normal_(weight, std=1.5)
 triples = torch.cartesian_prod(*[torch.arange(4)] * 3)
 with torch.no_grad():
     orders = all_chains(unsure, triples)  # (6, 64)
