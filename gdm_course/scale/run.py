@@ -20,7 +20,8 @@ from gdm_course.scale.state import save
 from gdm_course.training import ema
 
 # what of a Run is kept as it is
-KEPT = ("step", "best", "best_step", "value", "waited", "seconds", "beside")
+KEPT = ("step", "best", "best_step", "value", "waited")
+KEPT += ("seconds", "processor", "beside")
 
 
 class OtherRun(RuntimeError):
@@ -36,7 +37,8 @@ class Run:
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds, beside: of all interrupted parts; who shared the device for a while.
+        seconds, processor: of all interrupted parts, by the clock and by the processor.
+        beside: who shared the device for a while.
         losses: of the steps since the last evaluation.
     """
 
@@ -53,6 +55,7 @@ class Run:
     value: float = math.nan
     waited: int = 0
     seconds: float = 0.0
+    processor: float = 0.0
     beside: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
