@@ -37,8 +37,8 @@ class Run:
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds, processor: of all interrupted parts, by the clock and by the processor.
-        beside: who shared the device for a while.
+        seconds, processor: of all parts, by the clock and by the processor.
+        beside: who shared the device.
         losses: of the steps since the last evaluation.
     """
 
@@ -63,9 +63,8 @@ class Run:
     def over(self) -> bool:
         """All steps are taken, or the validation figure has long stopped improving."""
         patience = self.recipe.patience
-        return self.step >= self.plan.steps or (
-            patience is not None and self.waited >= patience
-        )
+        tired = patience is not None and self.waited >= patience
+        return self.step >= self.plan.steps or tired
 
     def chosen(self) -> nn.Module:
         """Return the module that is evaluated and kept: the average, if there is one."""
