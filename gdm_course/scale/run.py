@@ -37,8 +37,7 @@ class Run:
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds, processor: of all parts, by the clock and by the processor.
-        beside: who shared the device.
+        seconds, processor, beside: of the clock and of it; who shared the device.
         losses: of the steps since the last evaluation.
     """
 
