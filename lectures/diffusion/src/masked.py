@@ -738,7 +738,7 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
-# On one core the goal is missed. How much of the difference is the bound's, nobody can count
+# On one core the goal is missed, and a GPT with distances would be better still. How much of the difference is the bound's, nobody can count
 # for 128 tokens. Nothing was trained for the gap: a masked diffusion is trained on all gaps there are.
 
 # %% [markdown]
