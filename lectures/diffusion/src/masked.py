@@ -738,14 +738,14 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
-# On one core the goal is missed, and a GPT with distances would be better still. How much of the difference is the bound's, nobody can count
+# On one core the goal is missed, and a GPT with distances is better still. How much of the difference is the bound's, nobody can count
 # for 128 tokens. Nothing was trained for the gap: a masked diffusion is trained on all gaps there are.
 
 # %% [markdown]
 # ## 9. Pixels
 #
-# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Nobody tells
-# the model that level 3 is nearer to 4 than to 16. A
+# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Nobody says
+# that level 3 is nearer to 4 than to 16. A
 # [`MaskedUNet`](../../gdm_course/diffusion/masked_nets.py) guesses: DDPM's U-Net, with the
 # share of hidden pixels, which it counts, in the place of the time, and 17 logits for each pixel.
 
