@@ -617,9 +617,9 @@ for ax, runs in zip(axes, (broken, repaired)):
     ax.set(ylim=(-14, -3))
 
 # %% [markdown]
-# All three end above where CD-1 ended. With weight decay, or with a small rate that fades, the model stays within 0.6 nats of
+# All three end above where CD-1 ended. With weight decay, or with a small rate that fades, the model ends within 0.7 nats of
 # the dashed line, the best there is. CD-10 gets as high and then *falls, too*, only later: ten steps make the error of the
-# slope smaller, not zero. The last column is what people watch instead: the bits that one step from a pattern keeps. It
+# slope smaller, not zero. (So it was with four seeds.) The last column is what people watch instead: the bits that one step from a pattern keeps. It
 # tells the broken runs from the repaired ones not at all.
 #
 # **Change this and run again:** set `k=10` for PCD at the rate 0.3. Do more steps save it?
