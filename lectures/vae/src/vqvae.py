@@ -602,7 +602,8 @@ _ = plot.image_grid(meaning, axes[3], columns=4, vmax=meaning.max().item())
 # So far we can compress. To draw new pictures, and to know their probability, somebody must
 # say how likely a grid of codes is: a **prior** $p(c)$. Together they are a latent variable
 # model, $p(x) = \sum_c p(c)\,p(x\mid c)$, a sum over $16^{16}$ grids. The bound of the VAE, for any
-# $q(c\mid x)$, is $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our
+# distribution $q(c\mid x)$ (not the vector $q$ of above), is
+# $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our
 # encoder is deterministic: $q$ is a point mass on $c(x)$. The expectation is one term and $\log q
 # = \log 1 = 0$, so
 #
