@@ -1083,7 +1083,7 @@ _ = ax.minorticks_off()
 print("encoder:", ", ".join(f"k = {k}: {r:.2f}" for k, r in zip(ks, ratios["encoder"])))
 
 # %% [markdown]
-# The decoder's line rises. The encoder's falls, down to the dashed line: so much a measure from 240 gradients shows
+# The decoder's line rises. The encoder's falls towards the dashed one: so much a measure from 240 gradients shows
 # even where the mean is 0.
 #
 # So: many draws to *evaluate*, few to train the encoder.
