@@ -166,7 +166,7 @@ print("all 6 orders give back the same 8 probabilities")
 #
 # What network should guess pixel $d$? One logistic regression per pixel is the oldest
 # answer (a *fully visible sigmoid belief network*; you will build it in the exercises). Its
-# guesses are linear in the past. One hidden layer per pixel would be better, but $D$
+# log-odds are linear in the past. One hidden layer per pixel would be better, but $D$
 # separate networks of $H$ units cost $O(D^2H)$ time and parameters, and each learns its
 # edges and strokes from scratch.
 #
@@ -343,7 +343,7 @@ for _ in watch(train(nade, forever(x_train, 64), steps, rate), every=100, panels
 # %% [markdown]
 # Is that good? A number needs a neighbour. The simplest one treats the pixels as
 # independent: $p(x)=\prod_d p(x_d)$, every pixel with its own frequency. The difference
-# between the two is what the past tells about the next pixel.
+# between the two is what NADE has learned to read from the past.
 
 # %%
 frequency = (x_train.sum(0) + 1) / (len(x_train) + 2)  # never exactly 0 or 1
@@ -400,8 +400,8 @@ for name, where in {
 # By (1) every order is exact. Then why care? A network that is too simple may hold one
 # factorisation and not the other. The cleanest example has two dimensions and a known truth: the
 # banana, $x_1\sim\mathcal N$, and $x_2$ given $x_1$ a Gaussian around a parabola. From left to right,
-# each conditional **is** one Gaussian. From top to bottom, $x_1$ given $x_2$ has *two* humps, one on
-# each arm.
+# each conditional **is** one Gaussian. The other way, $x_2$ first, it is not: $x_1$ given $x_2$ has
+# *two* humps, one on each arm.
 #
 # To try it we need NADE for real numbers. **RNADE** (Uria, Murray and Larochelle, 2013) keeps (3)
 # and lets the output be the parameters of a mixture of $K$ Gaussians (its class is in a section
@@ -445,8 +445,8 @@ for ax, (model, columns, _) in zip(axes[1:], fitted.values()):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Only the wrong order with one Gaussian. The right order with the smallest model is as good as the
-# largest; the wrong order needs a richer conditional, and with one it loses nothing that matters.
+# Only the wrong order with one Gaussian. The right order with one is as good as with sixteen; the
+# wrong order needs more than one, and with sixteen it loses nothing that matters.
 # (So it was with a second seed, and with four times the steps.)
 # </details>
 #
