@@ -5,7 +5,7 @@
 # how far it is from the truth, with what each sees and misses.
 
 # %% [markdown] tags=["nav"]
-# 59 minutes, and 13 further ·
+# 58 minutes, and 13 further ·
 # [exercise](../../exercises/foundations/densities.ipynb) ·
 # [solution](../../solutions/foundations/densities.ipynb)
 #
