@@ -838,7 +838,7 @@ def trained_with(optimiser, lr, steps):
 
 
 ways = {
-    "Adam": (lambda m, lr: torch.optim.Adam(m.parameters(), lr), (3e-4, 1e-3, 3e-3)),
+    "Adam": (lambda m, lr: torch.optim.Adam(m.parameters(), lr), (1e-3, 3e-3, 1e-2)),
     "Muon": (muon, (1e-2, 3e-2, 6e-2)),
 }
 for name, (optimiser, rates) in ways.items():

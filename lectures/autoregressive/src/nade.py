@@ -780,9 +780,9 @@ for model in (nade, made):
     print(type(model).__name__, protocols.abilities(model))
 
 # %% [markdown]
-# Eight orders cost likelihood here, and the freedom to begin with any pixels costs most: with a
-# fresh order per batch, one network serves 64! orders. (Four times the steps turn the first part
-# round: then the average (7) of eight good opinions is *ahead* of a single one, on two seeds.)
+# Eight orders cost likelihood here (at equal dropout too, on two seeds), and the freedom to begin
+# with any pixels costs most: with a fresh order per batch, one network serves 64! orders. (Four
+# times the steps turn the first part round: then the average (7) of eight good opinions is *ahead* of a single one, on two seeds.)
 
 # %% [markdown] tags=["notes"]
 # 8 minutes. Before the break, ask which of the two would be better in its own orders. The slider is the best minute of the hour: let the room call out when they know the digit.

@@ -696,7 +696,7 @@ for what, ms in naive.items():
 # ## 8. Tones
 #
 # Now the tones, in 8-bit mu-law codes. The model is told whether it hears a tone, a major
-# or a minor chord. Each step trains on four random windows of 1,000 samples.
+# or a minor chord. Each step trains on four random windows of 1,000 samples, as if after silence.
 
 # %%
 codes, codes_test = mulaw_encode(x_train), mulaw_encode(x_test)
@@ -750,8 +750,8 @@ for name, each in bits.items():
 #
 # At most $\log_2 3 = 1.58$ bits, once per *sound*: $1.58/2000$ per sample, below the second
 # digit. The label mixture, $\frac13\sum_y p(x\mid y)$, pays no more than that above the first line, for one
-# term of the sum is $\frac13 p(x\mid y)$. And look at the last line: after so short a training the
-# model that is told less is no worse. **Labels are for asking.**
+# term of the sum is $\frac13 p(x\mid y)$. Here it pays less, and the model that never heard labels
+# pays least: they *hurt* (on three seeds; less after 640 steps). **Labels are for asking.**
 # </details>
 
 # %% [markdown]

@@ -5,7 +5,7 @@
 # how far it is from the truth, with what each sees and misses.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 13 further ·
+# 59 minutes, and 13 further ·
 # [exercise](../../exercises/foundations/densities.ipynb) ·
 # [solution](../../solutions/foundations/densities.ipynb)
 #
@@ -162,7 +162,7 @@ assert max(scores, key=scores.get) == 0.2
 # %% [markdown]
 # ## 3. Expectations: all we can compute
 #
-# Everything in this course is an **expectation**, $\mathbb{E}_p[v] = \int p(x)\,v(x)\,dx$, of
+# Almost everything in this course is an **expectation**, $\mathbb{E}_p[v] = \int p(x)\,v(x)\,dx$, of
 # some quantity $v$: a loss, an error, a distance. We draw $x_1, \dots, x_n$ from $p$ and
 # average:
 #
