@@ -1,4 +1,4 @@
-"""A U-Net's training step, and DDIM's arithmetic, against diffusers at equal size.
+"""A U-Net's steps, and what samplers compute around a network, against diffusers.
 
 `pip install diffusers` brings the peer; without it nothing is compared. Run alone:
 `python -m tests.benchmarks.diffusion`.
@@ -13,8 +13,12 @@ from torch import Tensor, nn
 
 from gdm_course.diffusion.ddim import ddim_step
 from gdm_course.diffusion.schedule import linear_schedule
+from gdm_course.diffusion.solvers import dpm_solver_2m, heun
 from gdm_course.diffusion.unet import UNet
 from tests.benchmarks.harness import Ratio, Work, compare, table
+
+BETAS = (1000, 1e-4, 0.02, "linear")
+STEPS = 50
 
 
 def training_step(net: nn.Module, call: Callable[[], Tensor]) -> Work:
@@ -56,31 +60,89 @@ def unets(B: int = 16, size: int = 28) -> Iterator[Ratio]:
         yield compare("the same, sampling step", *both, "diffusers", goal=1, repeat=5)
 
 
-def jumps(n: int = 1000, steps: int = 50) -> Iterator[Ratio]:
-    """DDIM's steps with a network that costs nothing: the same numbers, and the time."""
+# Samplers, with a network that costs nothing: the exact denoiser of N(0, I). --------------
+
+
+def ddim_jumps(x: Tensor) -> tuple[Work, Work]:
+    """DDIM without noise through the same times: what we do, and what they do."""
     from diffusers import DDIMScheduler
 
     chain = linear_schedule(1000)
-    peer = DDIMScheduler(1000, 1e-4, 0.02, "linear", clip_sample=False)
-    peer.set_timesteps(steps)
+    peer = DDIMScheduler(*BETAS, clip_sample=False, prediction_type="sample")
+    peer.set_timesteps(STEPS)
     times = [*(t + 1 for t in peer.timesteps.tolist()), 0]  # theirs count from 0
-    x = torch.randn(n, 2)
+    alphas = chain.alpha(torch.tensor(times)).tolist()
 
     def ours() -> Tensor:
         here = x
-        for t, s in pairwise(times):
-            alpha, sigma = chain.alpha(t), chain.sigma(t)
-            here = ddim_step(here, (here - sigma * 0.5 * here) / alpha, s, t, chain)
+        for (t, s), alpha in zip(pairwise(times), alphas):
+            here = ddim_step(here, alpha * here, s, t, chain)
         return here
 
     def theirs() -> Tensor:
         here = x
-        for t in peer.timesteps:
-            here = peer.step(0.5 * here, t, here).prev_sample
+        for t, alpha in zip(peer.timesteps, alphas):
+            here = peer.step(alpha * here, t, here).prev_sample
         return here
 
-    torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=1e-5)
-    yield compare(f"DDIM, {steps} steps of {n:,} points", ours, theirs, "diffusers", goal=1)
+    return ours, theirs
+
+
+def guess(z: Tensor, s: float) -> Tensor:
+    """Return E[x0 | z = x0 + s eps] of standard normal data."""
+    return z / (1 + s * s)
+
+
+def heun_steps(x: Tensor) -> tuple[Work, Work]:
+    """Heun from their largest noise to none, two evaluations a step."""
+    from diffusers import HeunDiscreteScheduler
+
+    peer = HeunDiscreteScheduler(*BETAS, prediction_type="sample")
+    peer.set_timesteps(STEPS)
+    told = peer.sigmas.tolist()[:-1]  # what each evaluation is at, all but two come twice
+    levels = [told[0], *told[1::2], 0.0]
+
+    def theirs() -> Tensor:
+        peer.set_timesteps(STEPS)  # it counts its own steps
+        z = levels[0] * x
+        for t, s in zip(peer.timesteps, told):
+            z = peer.step(guess(z, s), t, z).prev_sample
+        return z
+
+    return lambda: heun(guess, levels[0] * x, levels), theirs
+
+
+def dpm_steps(x: Tensor) -> tuple[Work, Work]:
+    """DPM-Solver++ (2M) from their largest noise to none."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    peer = DPMSolverMultistepScheduler(*BETAS, prediction_type="sample", solver_order=2)
+    peer.set_timesteps(STEPS)
+    levels = peer.sigmas.tolist()
+    alphas = [(1 + s * s) ** -0.5 for s in levels]
+
+    def theirs() -> Tensor:
+        peer.set_timesteps(STEPS)
+        here = x
+        for t, alpha in zip(peer.timesteps, alphas):
+            here = peer.step(alpha * here, t, here).prev_sample
+        return here
+
+    return lambda: dpm_solver_2m(guess, x / alphas[0], levels), theirs
+
+
+SAMPLERS = {"DDIM": ddim_jumps, "Heun": heun_steps, "DPM-Solver++": dpm_steps}
+
+
+def samplers(n: int = 1000) -> Iterator[Ratio]:
+    """The same numbers to 1e-5, and the time."""
+    x = torch.randn(n, 2)
+    for name, make in SAMPLERS.items():
+        ours, theirs = make(x)
+        far = (ours() - theirs()).abs().max().item()
+        assert far < 1e-5, f"{name}: {far}"
+        what = f"{name}, {STEPS} steps of {n:,} points, at most {far:.0e} apart"
+        yield compare(what, ours, theirs, "diffusers", goal=1, repeat=15)
 
 
 def ratios() -> Iterator[Ratio]:
@@ -89,7 +151,7 @@ def ratios() -> Iterator[Ratio]:
         print("not installed, so not compared: diffusers")
         return
     torch.manual_seed(0)
-    yield from jumps()
+    yield from samplers()
     yield from unets()
 
 
