@@ -1,4 +1,4 @@
-"""Predictor and corrector: after every step back, one along the score at that level of noise.
+"""Predictor and corrector: after each step back, one along the score at that noise.
 
 References:
     Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole (2021). Score-based generative
