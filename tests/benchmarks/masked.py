@@ -3,6 +3,9 @@
 `python -m tests.benchmarks.masked` compares the speed of equal networks, then prints what
 both checkpoints reach. What a judge says of samples is no likelihood of the model: few
 steps can look likely and be monotonous.
+
+A step of masked sampling computes all tokens, as much as the whole of a cached generation:
+on a processor, whose time is arithmetic, it is the slower one from the second step on.
 """
 
 import time
