@@ -4,8 +4,8 @@
 both checkpoints reach. What a judge says of samples is no likelihood of the model: few
 steps can look likely and be monotonous.
 
-A step of masked sampling computes all tokens, as much as the whole of a cached generation:
-on a processor, whose time is arithmetic, it is the slower one from the second step on.
+A step of masked sampling computes all tokens, as much as the whole of a cached generation.
+So it can only be the quicker one in very few steps, or where time is not arithmetic.
 """
 
 import time
