@@ -943,7 +943,7 @@ def langevin_step(
 
 # %%
 g, spent = generator(6), {}
-starts = torch.randn(2000, 2, generator=generator(5)).double()
+starts = torch.randn(800, 2, generator=generator(5)).double()
 for name, run, steps in (
     ("10 steps, 10 evaluations", streams.euler_maruyama, 10),
     ("10 steps and 10 corrections, 20 evaluations", predictor_corrector, 10),
