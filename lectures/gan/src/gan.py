@@ -737,7 +737,7 @@ def report(name):
     print(f"{name:34}{[c.modes for c in rows[name]]} modes, {good:.0%} good")
 
 
-starts, rounds, rows, broken = range(budget(3, 1)), budget(100, 2), {}, []
+starts, rounds, rows, broken = range(budget(5, 1)), budget(100, 2), {}, []
 album = dict.fromkeys(max(1, rounds - k) for k in (12, 8, 4, 0))
 for moves in (1, 20):
     rows[name := f"{moves} to 1"] = []
@@ -749,7 +749,7 @@ for moves in (1, 20):
     report(name)
 if full_run():
     assert min(c.modes for c in rows["1 to 1"]) == 8
-    assert sum(c.modes for c in rows["20 to 1"]) < 18
+    assert sum(c.modes for c in rows["20 to 1"]) < 25
 
 # %% tags=["fold"]
 # @title One start with the switch on: 500 fakes, four rounds apart
@@ -791,7 +791,7 @@ repairs = {
     "broken, then relativistic 1 to 1": better,
 }
 rows |= {name: [] for name in (with_switch, *repairs)}
-for seed in progress(starts, len(starts), "repairs"):
+for seed in progress(starts[:3], len(starts[:3]), "repairs"):
     seed_everything(seed)
     rows[with_switch].append(played(better(), 20, budget(100, 2), seed))
     for name, make in repairs.items():
@@ -831,7 +831,7 @@ else:
 
 # %% [markdown] tags=["notes"]
 # 11 minutes for section 8. Let the room vote on the prediction. It is
-# worth a minute to ask which row is the control of which, and why there are three starts.
+# worth a minute to ask which row is the control of which, and why there are five starts.
 
 # %% [markdown]
 # ## 9. Any f-divergence by a game
