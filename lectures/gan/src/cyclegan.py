@@ -716,13 +716,14 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # %% [markdown]
 # ## 9. Scale: MNIST and USPS
 #
-# Two heaps of digits: MNIST, cut to its 20 x 20 middle and shrunk to 16 x 16, and USPS, digits
-# from envelopes, 16 x 16. A classifier that was trained on USPS reads translated MNIST digits.
+# Digits of MNIST, their 20 x 20 middle shrunk to 16 x 16, and of USPS, from envelopes. A
+# classifier that was trained on USPS reads translated digits.
 # Was the label kept?
 
 # %%
-name, judge, measured = "gan/cyclegan-mnist-usps", "evaluation/features-usps", {}
-for recipe in (judge, name):
+name, judge = "gan/cyclegan-mnist-usps", "evaluation/features-usps"
+second, measured = "evaluation/features-usps-shifted", {}
+for recipe in (judge, second, name):
     if not checkpoints.available(recipe):
         print(f"{recipe}: no checkpoint yet, 'gdm train {recipe}' makes it")
         continue
@@ -731,11 +732,13 @@ for recipe in (judge, name):
     for figure in card["figures"]:
         if figure["split"] == "test":
             print(f"    {figure['metric']:24}{figure['value']:8.3f} {figure['unit']}")
-            measured[figure["metric"]] = figure["value"]
-if len(measured) == 5:
-    copied, best = measured["labels kept by copies"], measured["accuracy"]
-    assert measured["labels kept"] > (copied + best) / 2
-    assert measured["round trip, noise 0.1"] < 1.5 * measured["round trip"]
+            measured[recipe, figure["metric"]] = figure["value"]
+if len(measured) == 8:
+    of = lambda metric: measured[name, metric]
+    copied, best = of("labels kept by copies"), measured[judge, "accuracy"]
+    assert of("labels kept") > (copied + best) / 2
+    assert of("second judge: kept") > 0.9 > of("second judge: copies") > copied + 0.1
+    assert of("round trip, noise 0.1") < 1.5 * of("round trip")
 
 # %% tags=["fold"]
 # @title Digits of MNIST, what G makes of them, and digits of USPS
@@ -755,10 +758,10 @@ except Missing as missing:
 
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
-# Translated digits close more than half of the gap, without a pair or a label. The aim of the
-# recipe, nine labels of ten, is *not* reached. Noise on the way adds less than a third to the
-# round trip: $F$ passes noise on, nothing breaks down. We see no faint message here; USPS can
-# hold all that a digit of MNIST shows.
+# Translated digits close more than half of the gap, without a pair or a label. The recipe's
+# aim, nine labels of ten, is *not* reached. A second judge, which learned from digits moved by
+# a pixel, reads nine of ten, and almost as many copies: much of what the first one misses is
+# style, not meaning. Noise adds less than a third to the round trip: we see no faint message.
 #
 # ## 10. Summary
 #
