@@ -1051,5 +1051,5 @@ else:
     print(f"it needs MNIST, and 'gdm train {name}'")
 
 # %% [markdown]
-# Every doubling helps, by less and less; at 50 jumps the samples are still far above the floor.
-# What is left there is not the number of jumps, but this network of half an hour of a CPU.
+# Each row is better than the one above, by less every time. At 50 jumps the samples are still
+# far from the floor: the network had half an hour of a CPU.
