@@ -848,6 +848,9 @@ for name, (optimiser, rates) in ways.items():
 
 
 # %% [markdown]
+# Muon is ahead after so short a run. So it was on a second seed, and with four times the steps,
+# where Adam wants the smallest of its rates. About long runs this says nothing.
+#
 # ## Further: where the surprise is
 #
 # **Predict before you run.** Where in a word does real text surprise the model, at its beginning or
