@@ -255,7 +255,8 @@ class Attention(nn.Module):
         """Return queries, keys and values of all heads: three of (B, heads, T, d)."""
         B, T, width = h.shape
         qkv = self.qkv(h).view(B, T, 3, self.heads, width // self.heads)
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # their gradients are stacked in place
+        return q, k, v
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
         """Attend within h, and to the keys and values of a cache if there is one."""
