@@ -155,9 +155,8 @@ def an_order(orders: Tensor, order: int | Tensor) -> Tensor:
 class MADE(nn.Module):
     """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
-    Args:
-        hidden, dropout: as in `MaskedMLP`.
-        orders: 1 for the natural order, more for that many random ones from `seed`.
+    Args: hidden and dropout, as in `MaskedMLP`; orders, 1 for the natural order, more for
+    that many random ones from `seed`.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):

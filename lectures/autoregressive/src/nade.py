@@ -6,7 +6,7 @@
 # and loses nothing: predict one pixel from those before it, again and again.
 
 # %% [markdown] tags=["nav"]
-# 57 minutes, and 29 further ·
+# 56 minutes, and 29 further ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [exercise](../../exercises/autoregressive/nade.ipynb) ·
 # [solution](../../solutions/autoregressive/nade.ipynb)
@@ -533,12 +533,7 @@ class MaskedMLP(nn.Module):
     """
 
     def __init__(
-        self,
-        D: int,
-        *,
-        hidden: Sequence[int] = (500,),
-        outputs: int = 1,
-        dropout: float = 0.0,
+        self, D: int, *, hidden: Sequence[int] = (500,), outputs: int = 1, dropout=0.0
     ):
         super().__init__()
         validate.at_least(1, D=D, hidden=hidden, outputs=outputs)
@@ -584,10 +579,8 @@ class MaskedMLP(nn.Module):
 class MADE(nn.Module):
     """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
-    Args:
-        hidden: number of units in each hidden layer.
-        orders: 1 for the natural order, more for that many random ones from `seed`.
-        dropout: probability that a hidden unit is silenced in training.
+    Args: hidden and dropout, as in `MaskedMLP`; orders, 1 for the natural order, more for
+    that many random ones from `seed`.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
@@ -606,10 +599,8 @@ class MADE(nn.Module):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
-        x, log_p = as_bits(x, self), []
-        for order in self.orders:
-            says = Bernoulli(logits=self.logits(x, order), validate_args=False)
-            log_p.append(says.log_prob(x).sum(-1))
+        x, orders = as_bits(x, self), range(len(self.orders))
+        log_p = [self.conditionals(x, o).log_prob(x).sum(-1) for o in orders]
         return torch.stack(log_p).logsumexp(dim=0) - math.log(len(log_p))
 
     def loss(self, x: Tensor) -> Tensor:
