@@ -134,9 +134,9 @@ def draw_bit(logits: Tensor) -> Tensor:
 def as_bits(x: Tensor, model: nn.Module) -> Tensor:
     """Return x as zeros and ones (B, D) in the dtype of the model, or refuse it."""
     D, dtype = model.orders.shape[1], validate.dtype_of(model.net)
-    if isinstance(x, Tensor) and x.is_cpu and x.dtype == dtype:
-        if torch.equal(x.sign().abs_(), x):  # nothing but bits, and quickly told
-            return validate.shaped(x, D)
+    ours = isinstance(x, Tensor) and x.is_cpu and x.dtype == dtype
+    if ours and torch.equal(x.sign().abs_(), x):  # nothing but bits, and quickly told
+        return validate.shaped(x, D)
     return validate.bits(x, D, model.net)
 
 
