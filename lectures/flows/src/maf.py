@@ -1000,23 +1000,23 @@ class Conditioner(MaskedMLP):
 def by_filling(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
     """Invert as MADE samples: once x_d is known, the units that waited for it, and no more.
 
-    Features are rows and points are columns, so that what is finished lies in one piece.
+    In h, features are rows and points are columns: what is finished lies in one piece.
     """
-    net, z = layer.net, z.T.contiguous()
+    net, x, log_det = layer.net, torch.empty_like(z), z.new_zeros(len(z))
     weights, biases = net.masked_weights(), [part.bias[:, None] for part in net.layers]
-    h = [z.new_empty(part.in_features, z.shape[1]) for part in net.layers]
-    ready, log_det = net.ready, z.new_zeros(z.shape[1])
-    for d in range(len(z)):
-        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), ready[-1][d]
+    h = [z.new_empty(part.in_features, len(z)) for part in net.layers]
+    for d in range(z.shape[1]):
+        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), net.ready[-1][d]
         c = torch.addmm(biases[-1][rows], weights[-1][rows, :seen], h[-1][:seen])
-        h[0][d], log_slope = layer.unbend(z[d], c.T)
+        h[0][d], log_slope = layer.unbend(z[:, d], c.T)
+        x[:, d] = h[0][d]
         log_det += log_slope
         for i in range(1, len(h)):
-            rows, seen = slice(ready[i][d], ready[i][d + 1]), ready[i - 1][d + 1]
+            rows, seen = slice(*net.ready[i][d : d + 2]), net.ready[i - 1][d + 1]
             if rows.start < rows.stop:  # units that waited for x_d
                 fresh, W = h[i][rows], weights[i - 1][rows, :seen]
                 torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
-    return h[0].T.contiguous(), log_det
+    return x, log_det
 
 
 # %%
