@@ -123,7 +123,7 @@ class AffineAutoregressive(Autoregressive):
     `limit`, so that exp cannot overflow, and is bent towards it softly.
     """
 
-    limit = 7.0
+    limit = 6.9  # sigma from a thousandth to a thousand
 
     def __init__(self, D: int, *, hidden: Sequence[int] = (64, 64)):
         super().__init__(D, hidden=hidden, outputs=2)
