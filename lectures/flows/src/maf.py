@@ -244,8 +244,8 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# And $\tau$ for (3). The network says $-\mu/\sigma$ and $-\log\sigma$, so that $\sigma$ is positive
-# and the log slope is there for free.
+# And $\tau$ for (3). The network says $-\mu/\sigma$ and, in quarters and softly bounded,
+# $-\log\sigma$: so $\sigma$ is positive, and the log slope is there for free.
 
 
 # %% tags=["from:flows.maf.AffineAutoregressive"]
@@ -949,8 +949,9 @@ if full_run():
 #
 # What should it say about a line? Where $\sigma$ is a twentieth, a small step of $\mu$ moves $z$ by
 # twenty times as much, and layers behind it magnify that again; a step of $-\mu/\sigma$ moves $z$ by
-# itself. A flow that says $\mu$, cuts $\log\sigma$ off hard and starts as the identity learns the two
-# moons more slowly: [a benchmark](../../tests/benchmarks/moons.py) takes these apart, one by one.
+# itself. $\log\sigma$ takes quarter steps, for a large one throws training back. A flow that says $\mu$,
+# cuts $\log\sigma$ off hard and starts as the identity learns the two moons more slowly:
+# [a benchmark](../../tests/benchmarks/moons.py) takes these apart, one by one.
 
 
 # %% tags=["from:flows.maf.Conditioner"]
