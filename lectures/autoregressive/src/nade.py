@@ -55,7 +55,7 @@ from gdm_course.autoregressive.made import (
 from gdm_course.autoregressive.nade import RNADE
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
-from gdm_course.nets import precise  # float32, where a GPU used less
+from gdm_course.nets import precise, same  # float32, where a GPU used less; equal tensors
 from gdm_course.training import budget, forever, full_run, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
