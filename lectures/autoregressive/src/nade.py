@@ -754,8 +754,8 @@ def draw_completions(known, which):
 play(draw_completions, known=(0, 64, 4), which=(0, 20, 1))
 for known in (8, 24, 40, 56):
     drawn = [complete(made, digit, torch.arange(known))[:, known:] for digit in x_test[:50]]
-    same = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
-    print(f"{known} pixels known: all eight agree on {same:.0%} of the others")
+    agree = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
+    print(f"{known} pixels known: all eight agree on {agree:.0%} of the others")
 
 # %% [markdown]
 # There is no one place: it depends on the digit. On average over fifty digits agreement grows from
