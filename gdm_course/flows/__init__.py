@@ -22,7 +22,7 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {"LabelledFlow": "has no map; TarFlow is one of them"}
 
 
 def models() -> dict[str, Example]:
@@ -64,6 +64,7 @@ def other() -> dict[str, Example]:
     from gdm_course.flows.glow import Glow
     from gdm_course.flows.planar import Affine, PlanarFlow
     from gdm_course.flows.realnvp import RealNVP
+    from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
 
     def noisy() -> nn.Module:
         noise = dq.VariationalNoise((3,), layers=2, hidden=6)
@@ -71,10 +72,17 @@ def other() -> dict[str, Example]:
 
     shape, small = (1, 4, 4), {"scales": 2, "steps": 1, "checkers": 1, "hidden": 6}
     codes = partial(dq.DequantisedGlow, shape, 5, noise_layers=2, noise_hidden=6, **small)
+    tar = {"layers": 2, "width": 8, "depth": 1, "heads": 2}
+    told = partial(DequantisedTarFlow, shape, 5, classes=3, **tar)
     return {
         "Flow": Example(lambda: Flow([Affine(3)], (3,)), (3,)),
         "ReverseKL": Example(lambda: ReverseKL(PlanarFlow(3, layers=2), squares), (3,)),
         "Glow": Example(partial(Glow, shape, **small), shape),
+        "TarFlow": Example(partial(TarFlow, shape, **tar), shape),
+        "TarFlow of classes": Example(
+            partial(TarFlow, shape, classes=3, **tar), shape, classes=3
+        ),
+        "DequantisedTarFlow": Example(told, shape, K=5, classes=3),
         "Dequantised": Example(noisy, (3,), K=5),
         "DequantisedGlow": Example(codes, shape, K=5),
     }
