@@ -6,6 +6,7 @@ References: Zhai and others (2024), arXiv:2412.06329.
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,8 @@ from gdm_course.flows.patches import (
     to_patches,
     whole_passes,
 )
-from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
+from gdm_course.flows.tarflow import DequantisedTarFlow, Equalise, TarFlow
+from gdm_course.scale import pictures as pictures_of_recipes
 from gdm_course.training import train
 
 SMALL = {"width": 8, "depth": 1, "heads": 2}
@@ -219,6 +221,7 @@ def test_codes_have_all_the_mass_together():
     torch.manual_seed(0)
     model = DequantisedTarFlow((1, 1, 1), 4, patch=1, layers=2, **SMALL)
     shaken(model, dtype=torch.float32, scale=0.2)
+    model.cells.fit(torch.tensor([0, 0, 0, 0, 1, 3]))
     codes = torch.arange(4).repeat(20_000).view(-1, 1, 1, 1)
     with torch.no_grad():
         p = model.elbo(codes).exp().view(-1, 4).mean(0)
@@ -231,6 +234,38 @@ def test_codes_have_all_the_mass_together():
         drawn
     )  # ends take what is outside
     torch.testing.assert_close(inside, p[1:3], atol=0.02, rtol=0)
+
+
+def test_equalised_cells_are_as_wide_as_they_are_used():
+    cells, codes = Equalise(4).double(), torch.tensor([0] * 90 + [1] * 6 + [3] * 4)
+    x = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(cells(x)[0], x)  # a new one is the identity
+    cells.fit(codes)
+    shares = 0.95 * np.array([0.9, 0.06, 0, 0.04]) + 0.05 / 4
+    ends = np.concatenate([[0], shares.cumsum()])
+    x.requires_grad_()
+    v, log_det = cells(x)
+    truth = np.interp(x.detach().numpy(), np.arange(5) / 4, ends)
+    np.testing.assert_allclose(v.detach().numpy(), truth)
+    slope = torch.autograd.grad(v.sum(), x)[0]
+    torch.testing.assert_close(slope.log().sum(1), log_det)
+    back, minus = cells.inverse(v)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(minus, -log_det)
+    ends = torch.tensor([[0.0, 1.0]]).double()
+    torch.testing.assert_close(cells(ends)[0], ends)
+    torch.testing.assert_close(cells.inverse(ends)[0], ends)
+    with pytest.raises(ValueError, match="expected codes 0 to 3"):
+        cells.fit(codes + 1)
+
+
+def test_a_recipe_fits_the_cells_to_its_data():
+    x = torch.randint(2, (20, 1, 4, 4)).byte()
+    for data in (x, (x, torch.zeros(20).long())):
+        model = DequantisedTarFlow((1, 4, 4), 5, **SMALL)
+        pictures_of_recipes.equalised(model, data)
+        assert model.cells.p[2:].max() < 0.02
+        torch.testing.assert_close(model.cells.p.sum(), torch.tensor(1.0))
 
 
 def test_bounds_of_labelled_codes():

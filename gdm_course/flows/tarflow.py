@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gdm_course import validate
 from gdm_course.autoregressive.decoding import some_labels
@@ -105,12 +105,53 @@ class TarFlow(LabelledFlow):
         return through(back, z, self.labels(y, len(z)))
 
 
+class Equalise(nn.Module):
+    """F(x) in [0, 1], piecewise linear: a value of a code gets as much room as it is used.
+
+    The slope in the cell of value k is K p_k. A new layer has p_k = 1 / K: the identity.
+    Where most pixels are black, one cell of 256 becomes most of the line.
+
+    Args:
+        K: number of values.
+    """
+
+    def __init__(self, K: int):
+        super().__init__()
+        validate.at_least(2, K=K)
+        self.register_buffer("p", torch.full((K,), 1 / K))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Take the shares of the values in codes x, of any shape, and 5 percent of even."""
+        K = len(self.p)
+        counts = torch.bincount(validate.codes(x, K).flatten(), minlength=K).to(self.p)
+        self.p.copy_(0.95 * counts / counts.sum() + 0.05 / K)
+
+    def ends(self) -> Tensor:
+        """Return F at the left end of every cell: (K,)."""
+        return (self.p.double().cumsum(0) - self.p.double()).to(self.p.dtype)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Stretch: x (B, *D) in [0, 1] -> F(x), and log |dF/dx| (B,)."""
+        at = x * len(self.p)
+        k = at.long().clamp(0, len(self.p) - 1)
+        stretched = self.ends()[k] + self.p[k] * (at - k)
+        return stretched.clamp_max(1), (len(self.p) * self.p[k]).log().flatten(1).sum(1)
+
+    def inverse(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it: v (B, *D) in [0, 1] -> x, and log |dx/dv| (B,)."""
+        ends, K = self.ends(), len(self.p)
+        k = torch.searchsorted(ends, v.contiguous(), right=True).clamp(1, K) - 1
+        x = (k + (v - ends[k]) / self.p[k]) / K
+        return x, -(K * self.p[k]).log().flatten(1).sum(1)
+
+
 class DequantisedTarFlow(Dequantised):
     """`TarFlow` for images of codes 0..K-1, with uniform noise, and labels if there are.
 
     Args:
         shape, patch, layers, width, depth, heads, classes: of `TarFlow`.
-        K, alpha: as in `Dequantised`.
+        K, alpha: as in `Dequantised`; before its Logit come the `cells`, an `Equalise`.
     """
 
     def __init__(
@@ -128,12 +169,14 @@ class DequantisedTarFlow(Dequantised):
     ):
         sizes = {"patch": patch, "layers": layers, "heads": heads, "classes": classes}
         super().__init__(TarFlow(shape, width=width, depth=depth, **sizes), K, alpha=alpha)
+        self.cells = Equalise(K)
 
     def real(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw what the flow sees of codes (B, C, H, W): z, and log dz/du of the cell."""
+        """Draw what the flow sees of codes (B, C, H, W): z, and log |dz/du| (B,)."""
         x = validate.codes(x, self.K, self.flow.mean.shape).to(validate.dtype_of(self.flow))
-        z, log_det = self.logit((x + noise_like(x)) / self.K)
-        return z, log_det - x[0].numel() * math.log(self.K)
+        v, stretched = self.cells((x + noise_like(x)) / self.K)
+        z, log_det = self.logit(v)
+        return z, log_det + stretched - x[0].numel() * math.log(self.K)
 
     def elbo(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return a bound of log P(x | y), or of log P(x), in nats with one draw: (B,)."""
@@ -148,5 +191,5 @@ class DequantisedTarFlow(Dequantised):
 
     def sample(self, n: int, *, y: Tensor | None = None) -> Tensor:
         """Draw codes (n, C, H, W) of labels y (n,); what falls outside goes to the ends."""
-        x = self.logit.inverse(self.flow.sample(n, y=y))[0]
-        return (x * self.K).floor().clamp(0, self.K - 1).long()
+        v = self.logit.inverse(self.flow.sample(n, y=y))[0].clamp(0, 1)
+        return (self.cells.inverse(v)[0] * self.K).floor().clamp(0, self.K - 1).long()
