@@ -38,6 +38,31 @@ BOUND = Metric("bound, 1 draw", "evaluation.bounds.bound_bits", "bits/dim")
 TIGHT = Metric("bound, 8 draws", "evaluation.bounds.tight_bits", "bits/dim")
 TARFLOW = {"unit": "flows/maf", "model": "flows.tarflow.DequantisedTarFlow"}
 PATCHES = (
+    # Trained with labels; the figure is of p(x), the mean over all ten.
+    Recipe(
+        name="flows/tarflow-digits",
+        args=((1, 8, 8), 17),
+        kwargs={
+            "alpha": 0.01,
+            "layers": 4,
+            "width": 32,
+            "depth": 1,
+            "heads": 2,
+            "classes": 10,
+        },
+        data="scale.pictures.labelled_codes",
+        data_args=("digits",),
+        steps=4000,
+        batch=32,
+        lr=1e-2,
+        warmup=200,
+        clip=10.0,
+        ema=0.99,
+        every=400,
+        minutes=1.5,
+        metrics=(TIGHT,),
+        **TARFLOW,
+    ),
     # Without labels: with them p(x) is a mean of ten densities, ten times the work. The
     # network may round: whatever numbers it says of the past, the density is exact.
     # 1,478 operations: 10.3 ms to send, 11.7 to do. 15,000 steps are 38 epochs in 200 s.
