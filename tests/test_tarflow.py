@@ -27,7 +27,7 @@ from gdm_course.flows.tarflow import DequantisedTarFlow, Equalise, TarFlow
 from gdm_course.scale import pictures as pictures_of_recipes
 from gdm_course.training import train
 
-SMALL = {"width": 8, "depth": 1, "heads": 2}
+SMALL = {"width": 8, "depth": 1}
 
 
 def shaken(model, seed=0, dtype=torch.float64, scale=0.3):

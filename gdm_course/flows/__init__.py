@@ -72,7 +72,7 @@ def other() -> dict[str, Example]:
 
     shape, small = (1, 4, 4), {"scales": 2, "steps": 1, "checkers": 1, "hidden": 6}
     codes = partial(dq.DequantisedGlow, shape, 5, noise_layers=2, noise_hidden=6, **small)
-    tar = {"layers": 2, "width": 8, "depth": 1, "heads": 2}
+    tar = {"layers": 2, "width": 8, "depth": 1}
     told = partial(DequantisedTarFlow, shape, 5, classes=3, **tar)
     return {
         "Flow": Example(lambda: Flow([Affine(3)], (3,)), (3,)),

@@ -51,8 +51,7 @@ def patch_sizes(shape: tuple[int, int, int], patch: int) -> tuple[int, int]:
 class PatchConditioner(nn.Module):
     """A causal transformer: mu and log sigma of patch i from the patches before it.
 
-    It says 0 at first. The input is shifted by one patch, as the tokens of a GPT are; the
-    first place sees nothing but the label.
+    It says 0 at first. The first place sees nothing but the label.
 
     Args:
         T, D: how many patches, and numbers in each.

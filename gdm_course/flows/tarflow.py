@@ -150,25 +150,15 @@ class DequantisedTarFlow(Dequantised):
     """`TarFlow` for images of codes 0..K-1, with uniform noise, and labels if there are.
 
     Args:
-        shape, patch, layers, width, depth, heads, classes: of `TarFlow`.
+        shape, patch, layers, width, depth, classes: of `TarFlow`, with its heads.
         K, alpha: as in `Dequantised`; before its Logit come the `cells`, an `Equalise`.
     """
 
     def __init__(
-        self,
-        shape,
-        K: int,
-        *,
-        alpha=0.05,
-        patch=2,
-        layers=4,
-        width=64,
-        depth=2,
-        heads=4,
-        classes=0,
+        self, shape, K, *, alpha=0.05, patch=2, layers=4, width=64, depth=2, classes=0
     ):
-        sizes = {"patch": patch, "layers": layers, "heads": heads, "classes": classes}
-        super().__init__(TarFlow(shape, width=width, depth=depth, **sizes), K, alpha=alpha)
+        sizes = {"patch": patch, "layers": layers, "depth": depth, "classes": classes}
+        super().__init__(TarFlow(shape, width=width, **sizes), K, alpha=alpha)
         self.cells = Equalise(K)
 
     def real(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,6 @@ PATCHES = (
             "layers": 4,
             "width": 32,
             "depth": 1,
-            "heads": 2,
             "classes": 10,
         },
         data="scale.pictures.labelled_codes",

@@ -953,10 +953,6 @@ if full_run():
 # - Germain and others (2015). *MADE: masked autoencoder for distribution estimation.*
 #   arXiv:1502.03509.
 # - Van den Oord and others (2018). *Parallel WaveNet.* arXiv:1711.10433.
-# - Zhai and others (2024). *Normalizing flows are capable generative models.* arXiv:2412.06329.
-# - Kolesnikov, Pinto, Tschannen (2024). *Jet: a modern transformer-based normalizing flow.*
-#   arXiv:2412.15129.
-# - Ng, Jordan (2002). *On discriminative vs. generative classifiers.* NeurIPS 14.
 
 # %% [markdown]
 # ## Further: the network, and how to invert it by one pass of arithmetic
@@ -1253,7 +1249,7 @@ for name, recipe in recipes.items():
 # ## Further: patches instead of numbers, attention instead of masks (TarFlow)
 #
 # The masks of MADE know nothing of pictures, and the 64 pixels of a small digit take 64 steps to
-# draw. **TarFlow** (Zhai and others, 2024) leaves (1) to (5) as they are, and reads $x_i$ as the
+# draw. **TarFlow** (Zhai and others, 2024, arXiv:2412.06329) leaves (1) to (5) as they are, and reads $x_i$ as the
 # $i$-th *patch* of the picture, a vector. $\mu_i(x_{<i})$ and $\sigma_i(x_{<i})$ are vectors too, and
 # $z_i=(x_i-\mu_i)/\sigma_i$ goes number by number. A causal transformer says them, with the blocks of
 # [GPT](../autoregressive/gpt.ipynb). It may be told a label $y$: then all of this is
@@ -1264,8 +1260,7 @@ for name, recipe in recipes.items():
 class PatchConditioner(nn.Module):
     """A causal transformer: mu and log sigma of patch i from the patches before it.
 
-    It says 0 at first. The input is shifted by one patch, as the tokens of a GPT are; the
-    first place sees nothing but the label.
+    It says 0 at first. The first place sees nothing but the label.
 
     Args:
         T, D: how many patches, and numbers in each.
@@ -1463,7 +1458,7 @@ row("logistic regression", log_y=chances)
 drawn = tarflow.sample(40, y=torch.arange(10).repeat(4))
 drawn = (logit.inverse(drawn)[0] * 17).floor().clamp(0, 16)
 data = torch.stack([x[y == k][:4] for k in range(10)], dim=1).flatten(0, 1)
-ax = plot.image_grid(torch.cat([data.flatten(0, 1), drawn]), columns=10)
+ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -1483,7 +1478,7 @@ ax = plot.image_grid(torch.cat([data.flatten(0, 1), drawn]), columns=10)
 # a tenth of a bit per dimension on pixels (4.4 nats) has gained more than the label is worth, and need not
 # classify better for it. The regression spends all it learns on the second term. It also
 # needs no model of $x$, which becomes its advantage as pictures become many, and harder to model; with few, a density that is nearly right
-# wastes less of them (Ng and Jordan, 2002, for the simplest pair of this kind).
+# wastes less of them (Ng and Jordan, *On discriminative vs. generative classifiers*, 2002, on the simplest pair of the kind).
 #
 # What the paper adds to TarFlow makes better *pictures*, and each addition has its price in this likelihood:
 #
@@ -1494,7 +1489,7 @@ ax = plot.image_grid(torch.cat([data.flatten(0, 1), drawn]), columns=10)
 # - **Guidance.** Draw with $\mu$ and $\sigma$ pushed away from those without a label, to be more like the label: that
 #   is another map, with another density than the one that was trained and measured.
 #
-# *Jet* (Kolesnikov and others, 2024) builds the same from couplings: half of the patches pass, and a transformer
+# *Jet* (Kolesnikov and others, 2024, arXiv:2412.15129) builds the same from couplings: half of the patches pass, and a transformer
 # *without* a mask says shift and scale of the others. Both directions take one pass, as in RealNVP.
 #
 # On MNIST the pixels are mostly black: the value 0 is one cell of 256, and holds four fifths of them. `Equalise`
