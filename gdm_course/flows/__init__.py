@@ -49,6 +49,7 @@ def models() -> dict[str, Example]:
         "ContinuousFlow": vectors(ContinuousFlow, hidden=8, depth=1),
         "FFJORD": vectors(FFJORD, hidden=8, depth=1, steps=2),
         **other(),
+        **patches(),
     }
 
 
@@ -64,7 +65,6 @@ def other() -> dict[str, Example]:
     from gdm_course.flows.glow import Glow
     from gdm_course.flows.planar import Affine, PlanarFlow
     from gdm_course.flows.realnvp import RealNVP
-    from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
 
     def noisy() -> nn.Module:
         noise = dq.VariationalNoise((3,), layers=2, hidden=6)
@@ -72,17 +72,24 @@ def other() -> dict[str, Example]:
 
     shape, small = (1, 4, 4), {"scales": 2, "steps": 1, "checkers": 1, "hidden": 6}
     codes = partial(dq.DequantisedGlow, shape, 5, noise_layers=2, noise_hidden=6, **small)
-    tar = {"layers": 2, "width": 8, "depth": 1}
-    told = partial(DequantisedTarFlow, shape, 5, classes=3, **tar)
     return {
         "Flow": Example(lambda: Flow([Affine(3)], (3,)), (3,)),
         "ReverseKL": Example(lambda: ReverseKL(PlanarFlow(3, layers=2), squares), (3,)),
         "Glow": Example(partial(Glow, shape, **small), shape),
-        "TarFlow": Example(partial(TarFlow, shape, **tar), shape),
-        "TarFlow of classes": Example(
-            partial(TarFlow, shape, classes=3, **tar), shape, classes=3
-        ),
-        "DequantisedTarFlow": Example(told, shape, K=5, classes=3),
         "Dequantised": Example(noisy, (3,), K=5),
         "DequantisedGlow": Example(codes, shape, K=5),
+    }
+
+
+def patches() -> dict[str, Example]:
+    """Return the models of pictures that are cut into patches."""
+    from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
+
+    shape, small = (1, 4, 4), {"layers": 2, "width": 8, "depth": 1}
+    told = partial(TarFlow, shape, classes=3, **small)
+    codes = partial(DequantisedTarFlow, shape, 5, classes=3, **small)
+    return {
+        "TarFlow": Example(partial(TarFlow, shape, **small), shape),
+        "TarFlow of classes": Example(told, shape, classes=3),
+        "DequantisedTarFlow": Example(codes, shape, K=5, classes=3),
     }
