@@ -42,16 +42,10 @@ PATCHES = (
     Recipe(
         name="flows/tarflow-digits",
         args=((1, 8, 8), 17),
-        kwargs={
-            "alpha": 0.01,
-            "layers": 4,
-            "width": 32,
-            "depth": 1,
-            "classes": 10,
-        },
+        kwargs={"alpha": 0.01, "layers": 3, "width": 32, "depth": 1, "classes": 10},
         data="scale.pictures.labelled_codes",
         data_args=("digits",),
-        steps=4000,
+        steps=4800,
         batch=32,
         lr=1e-2,
         warmup=200,
