@@ -205,3 +205,18 @@ def test_two_layers_start_from_a_trained_rbm_and_have_its_likelihood(monkeypatch
         pass
     assert not torch.equal(model.top.W, weights)
     assert torch.equal(model.rbms[0].W, below)
+
+
+def test_a_narrow_top_starts_where_the_hidden_bits_are_on_average(monkeypatch):
+    """Its bound is one: below log p, which the visit of all h gives."""
+    torch.manual_seed(0)
+    rbm, model = PersistentRBM(8, H=4), TwoLayers(8, H=4, top=3)
+    torch.nn.init.normal_(rbm.W)
+    monkeypatch.setattr(energies.checkpoints, "available", lambda name: name[-3:] == "cpu")
+    monkeypatch.setattr(energies.checkpoints, "load", {"energy/rbm-mnist-cpu": rbm}.get)
+    v = states(8)[::7].float()
+    energies.on_an_rbm(model, v)
+    assert model.top.W.shape == (4, 3)
+    torch.testing.assert_close(torch.sigmoid(model.top.b), rbm.hidden(v).mean(0))
+    exact = deep.log_marginal(model, v)
+    assert model.elbo(v, draws=400).mean() < exact.mean()

@@ -394,6 +394,16 @@ def test_a_goal_may_be_about_another_metric_and_neighbours_are_told(tmp_path, mo
         assert text in line
 
 
+def test_the_table_counts_the_processor_and_bounds_it_by_a_clock(tmp_path, monkeypatch):
+    finished(tmp_path, monkeypatch)
+    edit(tmp_path / "out", lambda card: card.update(seconds=400, processor_seconds=31.2))
+    assert "| 31 s |" in table(tmp_path / "out")
+    edit(tmp_path / "out", lambda card: card.pop("processor_seconds"))
+    assert "| ≤ 6.7 min |" in table(tmp_path / "out")
+    edit(tmp_path / "out", lambda card: card.update(device="NVIDIA H200"))
+    assert "| 6.7 min |" in table(tmp_path / "out")
+
+
 def test_reading_cards_and_recipes_needs_no_torch():
     code = "import sys; from gdm_course.scale import cli; cli.table();"
     code += "print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"

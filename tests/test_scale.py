@@ -179,6 +179,7 @@ def test_the_card_tells_how_and_how_good(done):
     assert set(card["code"]) >= {"autoregressive.made.MADE", "autoregressive.made.masks"}
     assert "digits" in card["data"]
     assert card["seconds"] > 0
+    assert 0 < card["processor_seconds"] < 100
     assert [f["split"] for f in card["figures"]] == ["test", "valid"]
     assert {f["unit"] for f in card["figures"]} == {"nats"}
 

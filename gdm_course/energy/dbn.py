@@ -122,14 +122,17 @@ class DBN(Stack):
 
 
 class TwoLayers(DBN):
-    """A deep belief net that has grown already, its two RBMs tied, for long runs.
+    """A deep belief net that has grown already, for long runs.
 
-    Args: D, H and more, as of Stack.
+    Args:
+        D, H: visible bits, and the bits between, as of Stack.
+        top: bits on top; None ties both RBMs, which makes D of them.
+        more: as of Stack.
     """
 
-    def __init__(self, D: int, *, H: int = 500, **more):
+    def __init__(self, D: int, *, H: int = 500, top: int | None = None, **more):
         super().__init__(D, H=H, **more)
-        self.grow()
+        self.grow(tie=top is None, H=top)
 
 
 @torch.no_grad()

@@ -23,12 +23,19 @@ def at_means(model: RBM, x: Tensor) -> None:
 
 
 def on_an_rbm(model: DBN, x: Tensor) -> None:
-    """Start two layers from the best RBM that the course has for them; x is not used."""
+    """Start two layers from the best RBM that the course has for them.
+
+    The top one is that RBM upside down. Has it another size, it is left as it is, but for
+    its visible biases: they start at the means of the hidden bits of the data x (N, D).
+    """
     names = ("energy/rbm-mnist", "energy/rbm-mnist-cpu")
     name = next(filter(checkpoints.available, names))
     first, top = model.rbms
     first.load_state_dict(checkpoints.load(name).state_dict() | {"chain": first.chain})
-    top.load_state_dict(tied(first).state_dict() | {"chain": top.chain})
+    if top.W.shape == first.W.T.shape:
+        top.load_state_dict(tied(first).state_dict() | {"chain": top.chain})
+    else:
+        at_means(top, first.hidden(x.to(first.W)))
 
 
 def shipped(model: PersistentRBM) -> PersistentRBM:

@@ -115,6 +115,7 @@ def describe(run: Run, fabric: Any, data: bytes) -> dict[str, Any]:
         "weights": "float16",
         "file": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
         "seconds": round(run.seconds, 1),
+        "processor_seconds": round(run.processor, 1),
         "device": device(fabric),
         "beside": run.beside,
         "torch": torch.__version__,

@@ -20,7 +20,8 @@ from gdm_course.scale.state import save
 from gdm_course.training import ema
 
 # what of a Run is kept as it is
-KEPT = ("step", "best", "best_step", "value", "waited", "seconds", "beside")
+KEPT = ("step", "best", "best_step", "value", "waited")
+KEPT += ("seconds", "processor", "beside")
 
 
 class OtherRun(RuntimeError):
@@ -36,7 +37,7 @@ class Run:
         step: optimiser steps taken so far.
         best, best_step, value: the weights chosen so far and their validation figure.
         waited: evaluations since then.
-        seconds, beside: of all interrupted parts; who shared the device for a while.
+        seconds, processor, beside: of the clock and of it; who shared the device.
         losses: of the steps since the last evaluation.
     """
 
@@ -53,6 +54,7 @@ class Run:
     value: float = math.nan
     waited: int = 0
     seconds: float = 0.0
+    processor: float = 0.0
     beside: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
@@ -60,9 +62,8 @@ class Run:
     def over(self) -> bool:
         """All steps are taken, or the validation figure has long stopped improving."""
         patience = self.recipe.patience
-        return self.step >= self.plan.steps or (
-            patience is not None and self.waited >= patience
-        )
+        tired = patience is not None and self.waited >= patience
+        return self.step >= self.plan.steps or tired
 
     def chosen(self) -> nn.Module:
         """Return the module that is evaluated and kept: the average, if there is one."""

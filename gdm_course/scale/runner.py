@@ -92,7 +92,7 @@ def advance(run: Run, fabric: Fabric, path: Path, pace: Pace, say: Callable) -> 
     """Take steps until the run is over or time is up; evaluate and save at intervals."""
     steps = Steps(run, fabric, pace.looks(fabric.device), say)
     pace.begin(run, steps)
-    clock = time.monotonic()
+    clock, busy = time.monotonic(), time.process_time()
     for loss in steps():
         count_step(run)
         run.losses += [] if loss is None else [loss]
@@ -104,7 +104,9 @@ def advance(run: Run, fabric: Fabric, path: Path, pace: Pace, say: Callable) -> 
         start = time.monotonic()
         if due:
             patient(lambda: evaluate(run, fabric, say), say)
-        clock, run.seconds = time.monotonic(), run.seconds + time.monotonic() - clock
+        run.seconds += time.monotonic() - clock
+        run.processor += time.process_time() - busy
+        clock, busy = time.monotonic(), time.process_time()
         keep(run, fabric, path)
         pace.mark(run, time.monotonic() - start)
         if run.over or cut or fabric.broadcast(pace.past()):
