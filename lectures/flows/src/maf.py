@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 42 further ·
+# 58 minutes, and 43 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -54,6 +54,7 @@ from gdm_course.flows.dequantisation import Logit
 from gdm_course.flows.flow import Flow, Inverse
 from gdm_course.flows.maf import (
     Conditioner,  # the masked network
+    IntoTheBox,  # the affine layer in front of splines
     alternate,  # puts a Reverse between any two layers
     by_filling,  # a quicker way to invert
 )
@@ -204,10 +205,9 @@ assert x.tolist() == [3.0, 10.0] and ((x - mu) / sigma).tolist() == z.tolist()
 # %% [markdown]
 # ## 4. Build: the layer
 #
-# The network exists: the `MaskedMLP` of MADE. `Conditioner` fixes its order, keeps its masks, and
-# sets its last layer to 0, so that every new layer starts as the identity (its code follows
-# after the summary). The layer itself is (1) and (2), for any $\tau$: `bend` is $\tau$ with its
-# log slope, `unbend` the inverse.
+# The network exists: the `MaskedMLP` of MADE. `Conditioner` fixes its order and keeps its masks
+# (its code follows after the summary). The layer itself is (1) and (2), for any $\tau$: `bend` is
+# $\tau$ with its log slope, `unbend` the inverse.
 
 
 # %% tags=["from:flows.maf.Autoregressive"]
@@ -258,7 +258,7 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# And $\tau$ for (3). The network says $\mu$ and $-\log\sigma$, so that $\sigma$ is positive
+# And $\tau$ for (3). The network says $-\mu/\sigma$ and $-\log\sigma$, so that $\sigma$ is positive
 # and the log slope is there for free.
 
 
@@ -266,29 +266,30 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 class AffineAutoregressive(Autoregressive):
     """The layer of MAF: z_d = (x_d - mu_d(x_<d)) / sigma_d(x_<d), equation (3).
 
-    |log sigma| is cut off at `limit`, so that exp cannot overflow far from the data. A new
-    layer has mu = 0 and sigma = 1.
+    The network says the shift -mu / sigma, in units of z: where sigma is small, a step that
+    moved mu itself would move z by 1 / sigma times as much. |log sigma| stays below
+    `limit`, so that exp cannot overflow, and is bent towards it softly.
     """
 
-    limit = 5.0
+    limit = 7.0
 
     def __init__(self, D: int, *, hidden: Sequence[int] = (64, 64)):
         super().__init__(D, hidden=hidden, outputs=2)
 
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and -log sigma (...,) from what the network says, (..., 2)."""
-        mu, a = c.unbind(-1)
-        return mu, a.clamp(-self.limit, self.limit)
+        """Return -mu / sigma and -log sigma (...,) from what the network says, (..., 2)."""
+        shift, a = c.unbind(-1)
+        return shift, a / (1 + a.abs() / self.limit)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardise: z = (x - mu) / sigma, and log dz/dx = -log sigma."""
-        mu, log_slope = self.read(c)
-        return (x - mu) * torch.exp(log_slope), log_slope
+        """Standardise: z = x / sigma - mu / sigma, and log dz/dx = -log sigma."""
+        shift, log_slope = self.read(c)
+        return x * torch.exp(log_slope) + shift, log_slope
 
     def unbend(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo it: x = mu + sigma z, and log dx/dz = log sigma."""
-        mu, log_slope = self.read(c)
-        return mu + z * torch.exp(-log_slope), -log_slope
+        """Undo it: x = (z + mu / sigma) sigma, and log dx/dz = log sigma."""
+        shift, log_slope = self.read(c)
+        return (z - shift) * torch.exp(-log_slope), -log_slope
 
 
 # %% [markdown]
@@ -303,7 +304,7 @@ seed_everything(0)
 
 
 def shake(layer, scale=0.3):
-    """Move all weights off their start, where a layer is the identity."""
+    """Move all weights off their start."""
     with torch.no_grad():
         for weight in layer.parameters():
             weight += scale * torch.randn_like(weight)
@@ -314,8 +315,9 @@ layer, x = shake(AffineAutoregressive(8)).double(), torch.randn(50, 8).double()
 z, log_det = layer(x)
 J = jacobian(lambda x: layer(x[None])[0][0], x[0])
 assert torch.allclose(log_det[0], J.det().abs().log())
-mu, log_slope = layer.net(x).unbind(-1)
-product = Normal(mu, torch.exp(-log_slope)).log_prob(x).sum(-1)  # (4)
+shift, log_slope = layer.read(layer.net(x))
+sigma = torch.exp(-log_slope)
+product = Normal(-shift * sigma, sigma).log_prob(x).sum(-1)  # (4)
 log_p = Normal(0, 1).log_prob(z).sum(-1) + log_det  # of the flow: noise, and the map
 assert torch.allclose(log_p, product)
 assert torch.allclose(Flow([layer], (8,)).double().log_prob(x), product)
@@ -823,7 +825,7 @@ class SplineFlow(Flow):
     ):
         validate.at_least(1, layers=layers)
         sizes = {"bins": bins, "bound": bound, "hidden": hidden}
-        first = AffineAutoregressive(D, hidden=hidden)
+        first = IntoTheBox(D, hidden=hidden)
         splines = [SplineAutoregressive(D, **sizes) for _ in range(layers)]
         super().__init__(alternate([first, *splines]), (D,))
 
@@ -958,13 +960,19 @@ if full_run():
 # ## Further: the network, and how to invert it by one pass of arithmetic
 #
 # The network of every layer is MADE's, with one order for ever.
+#
+# What should it say about a line? Where $\sigma$ is a twentieth, a small step of $\mu$ moves $z$ by
+# twenty times as much, and layers behind it magnify that again; a step of $-\mu/\sigma$ moves $z$ by
+# itself. A flow that says $\mu$, cuts $\log\sigma$ off hard and starts as the identity learns the two
+# moons more slowly: [a benchmark](../../tests/benchmarks/moons.py) takes these apart, one by one.
 
 
 # %% tags=["from:flows.maf.Conditioner"]
 class Conditioner(MaskedMLP):
-    """A MADE in the natural order that says 0 at first: numbers for d from x_<d only.
+    """A MADE in the natural order: numbers for d from x_<d only.
 
-    One order for ever, so the masks are made once and kept.
+    One order for ever, so the masks are made once and kept, and so is how many units of
+    each layer look at x_<=d only: `ready[i][d]`, d = 0..D.
 
     Args:
         D: number of dimensions.
@@ -975,10 +983,10 @@ class Conditioner(MaskedMLP):
     def __init__(self, D: int, *, hidden: Sequence[int], outputs: int):
         super().__init__(D, hidden=hidden, outputs=outputs)
         self.m = degrees(torch.arange(D), hidden)
+        self.ready = [m.bincount(minlength=D + 1).cumsum(0).tolist() for m in self.m]
         *inner, out = masks(self.m)
         for i, mask in enumerate([*inner, out.repeat_interleave(outputs, dim=0)]):
             self.register_buffer(f"mask{i}", mask.float(), persistent=False)
-        zero_last(self)
 
     def masked_weights(self, m: Sequence[Tensor] = ()) -> list[Tensor]:
         """Return the weights with everything forbidden set to 0, layer by layer."""
@@ -1011,17 +1019,17 @@ def by_filling(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
     net, z = layer.net, z.T.contiguous()
     weights, biases = net.masked_weights(), [part.bias[:, None] for part in net.layers]
     h = [z.new_empty(part.in_features, z.shape[1]) for part in net.layers]
-    ready = [torch.bincount(m, minlength=len(z) + 1).cumsum(0).tolist() for m in net.m]
-    log_det = z.new_zeros(z.shape[1])
-    for d in range(len(z)):  # ready[i][d]: how many units of layer i look at x_<=d only
+    ready, log_det = net.ready, z.new_zeros(z.shape[1])
+    for d in range(len(z)):
         rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), ready[-1][d]
         c = torch.addmm(biases[-1][rows], weights[-1][rows, :seen], h[-1][:seen])
         h[0][d], log_slope = layer.unbend(z[d], c.T)
         log_det += log_slope
         for i in range(1, len(h)):
             rows, seen = slice(ready[i][d], ready[i][d + 1]), ready[i - 1][d + 1]
-            fresh, W = h[i][rows], weights[i - 1][rows, :seen]
-            torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
+            if rows.start < rows.stop:  # units that waited for x_d
+                fresh, W = h[i][rows], weights[i - 1][rows, :seen]
+                torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
     return h[0].T.contiguous(), log_det
 
 
@@ -1106,6 +1114,7 @@ class SplineAutoregressive(Autoregressive):
         validate.at_least(1, D=D, bins=bins, hidden=hidden)
         super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
         self.bound = bound
+        zero_last(self.net)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the splines: x (...,), c (..., 3 K - 1)."""
