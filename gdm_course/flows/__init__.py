@@ -49,7 +49,7 @@ def models() -> dict[str, Example]:
         "ContinuousFlow": vectors(ContinuousFlow, hidden=8, depth=1),
         "FFJORD": vectors(FFJORD, hidden=8, depth=1, steps=2),
         **other(),
-        **patches(),
+        **of_patches(),
     }
 
 
@@ -81,7 +81,7 @@ def other() -> dict[str, Example]:
     }
 
 
-def patches() -> dict[str, Example]:
+def of_patches() -> dict[str, Example]:
     """Return the models of pictures that are cut into patches."""
     from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
 
