@@ -51,7 +51,7 @@ PATCHES = (
         warmup=200,
         clip=10.0,
         ema=0.99,
-        every=400,
+        every=800,
         minutes=1.5,
         metrics=(TIGHT,),
         **TARFLOW,
