@@ -127,23 +127,23 @@ class Equalise(nn.Module):
         counts = torch.bincount(validate.codes(x, K).flatten(), minlength=K).to(self.p)
         self.p.copy_(0.95 * counts / counts.sum() + 0.05 / K)
 
-    def ends(self) -> Tensor:
-        """Return F at the left end of every cell: (K,)."""
-        return (self.p.double().cumsum(0) - self.p.double()).to(self.p.dtype)
+    def shares(self) -> tuple[Tensor, Tensor]:
+        """Return p, and F at the left end of every cell; a file may have rounded p: (K,)."""
+        p = self.p.double() / self.p.double().sum()
+        return p.to(self.p.dtype), (p.cumsum(0) - p).to(self.p.dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Stretch: x (B, *D) in [0, 1] -> F(x), and log |dF/dx| (B,)."""
-        at = x * len(self.p)
-        k = at.long().clamp(0, len(self.p) - 1)
-        stretched = self.ends()[k] + self.p[k] * (at - k)
-        return stretched.clamp_max(1), (len(self.p) * self.p[k]).log().flatten(1).sum(1)
+        (p, ends), K = self.shares(), len(self.p)
+        k = (x * K).long().clamp(0, K - 1)
+        stretched = ends[k] + p[k] * (x * K - k)
+        return stretched.clamp_max(1), (K * p[k]).log().flatten(1).sum(1)
 
     def inverse(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: v (B, *D) in [0, 1] -> x, and log |dx/dv| (B,)."""
-        ends, K = self.ends(), len(self.p)
+        (p, ends), K = self.shares(), len(self.p)
         k = torch.searchsorted(ends, v.contiguous(), right=True).clamp(1, K) - 1
-        x = (k + (v - ends[k]) / self.p[k]) / K
-        return x, -(K * self.p[k]).log().flatten(1).sum(1)
+        return (k + (v - ends[k]) / p[k]) / K, -(K * p[k]).log().flatten(1).sum(1)
 
 
 class DequantisedTarFlow(Dequantised):
