@@ -128,9 +128,9 @@ class Equalise(nn.Module):
         self.p.copy_(0.95 * counts / counts.sum() + 0.05 / K)
 
     def shares(self) -> tuple[Tensor, Tensor]:
-        """Return p, and F at the left end of every cell; a file may have rounded p: (K,)."""
-        p = self.p.double() / self.p.double().sum()
-        return p.to(self.p.dtype), (p.cumsum(0) - p).to(self.p.dtype)
+        """Return p, which a file may have rounded, and F where each cell begins: (K,)."""
+        p = self.p / self.p.sum()
+        return p, p.cumsum(0) - p
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Stretch: x (B, *D) in [0, 1] -> F(x), and log |dF/dx| (B,)."""
