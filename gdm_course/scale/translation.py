@@ -1,7 +1,9 @@
 """MNIST and USPS at 16 x 16, without pairs, and whether a translation keeps the labels.
 
 The judge is a classifier that learned USPS, the recipe `evaluation/features-usps`: what it
-says of copies, of digits that nobody translated, is the yardstick.
+says of copies, of digits that nobody translated, is the yardstick. It minds the style of a
+digit. A second one, `evaluation/features-usps-shifted`, learned from digits that were moved
+by a pixel and minds it less.
 """
 
 import torch
@@ -16,6 +18,7 @@ from gdm_course.scale.data import Splits
 from gdm_course.scale.pictures import signed
 
 JUDGE = "evaluation/features-usps"
+SECOND = "evaluation/features-usps-shifted"
 Labelled = tuple[Tensor, Tensor]
 
 
@@ -43,9 +46,9 @@ def unpaired(one: str, other: str, n: int = 20_000) -> Splits:
 
 
 @torch.no_grad()
-def kept(model: CycleGAN, x: Labelled, copies: bool = False) -> Estimate:
-    """Return the share of digits whose label the judge still reads after G."""
-    judge, right = trained(JUDGE).to(device_of(model)), []
+def kept(model: CycleGAN, x: Labelled, copies=False, by: str = JUDGE) -> Estimate:
+    """Return the share of digits whose label a judge still reads after G."""
+    judge, right = trained(by).to(device_of(model)), []
     with evaluating(model):
         for pixels, y in portions(x, 500, device_of(model)):
             there = pixels if copies else model.to_b(pixels).clamp(-1, 1)
@@ -56,6 +59,16 @@ def kept(model: CycleGAN, x: Labelled, copies: bool = False) -> Estimate:
 def kept_by_copies(model: CycleGAN, x: Labelled) -> Estimate:
     """Return the same for digits as they are, untranslated."""
     return kept(model, x, copies=True)
+
+
+def kept_by_second(model: CycleGAN, x: Labelled) -> Estimate:
+    """Return the share of digits whose label the second judge still reads after G."""
+    return kept(model, x, by=SECOND)
+
+
+def copies_by_second(model: CycleGAN, x: Labelled) -> Estimate:
+    """Return the same for digits as they are."""
+    return kept(model, x, copies=True, by=SECOND)
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import torch
 
 from gdm_course.gan import gan as g
+from gdm_course.gan.spectral import SpectralGAN
 from gdm_course.gan.unrolled import UnrolledGAN
+from gdm_course.gan.wgan import WGAN, WGANGP
 from gdm_course.training import forever
 from tests.benchmarks.harness import Ratio, compare, table
 
@@ -19,6 +21,10 @@ WAYS = {
     "R1 and R2": (g.GAN, {"r1": 0.1, "r2": 0.1}),
     "relativistic": (g.RelativisticGAN, {}),
     "relativistic, R1 and R2": (g.RelativisticGAN, {"r1": 0.1, "r2": 0.1}),
+    "Wasserstein, clipped": (WGAN, {}),
+    "Wasserstein, slopes of 1 on lines": (WGANGP, {}),
+    "Wasserstein, slopes to 1 on lines": (WGANGP, {"one_sided": True}),
+    "Wasserstein, spectral and GroupSort": (SpectralGAN, {}),
     "packs of 2": (g.GAN, {"pack": 2}),
     "unrolled by 5 steps": (UnrolledGAN, {"k": 5}),
 }
@@ -58,5 +64,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
     for name, milliseconds in cpu_milliseconds():
-        print(f"{name:28}{milliseconds:7.2f} CPU ms a round")
+        print(f"{name:38}{milliseconds:7.2f} CPU ms a round")
     print(table(list(ratios())))

@@ -7,7 +7,7 @@
 # in the plane and in pictures the right answer is known.
 
 # %% [markdown] tags=["nav"]
-# 54 minutes, and 6 further ·
+# 54 minutes, and 10 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
@@ -716,13 +716,14 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # %% [markdown]
 # ## 9. Scale: MNIST and USPS
 #
-# Two heaps of digits: MNIST, cut to its 20 x 20 middle and shrunk to 16 x 16, and USPS, digits
-# from envelopes, 16 x 16. A classifier that was trained on USPS reads translated MNIST digits.
+# Digits of MNIST, their 20 x 20 middle shrunk to 16 x 16, and of USPS, from envelopes. A
+# classifier that was trained on USPS reads translated digits.
 # Was the label kept?
 
 # %%
-name, judge, measured = "gan/cyclegan-mnist-usps", "evaluation/features-usps", {}
-for recipe in (judge, name):
+name, judge = "gan/cyclegan-mnist-usps", "evaluation/features-usps"
+second, measured = "evaluation/features-usps-shifted", {}
+for recipe in (judge, second, name):
     if not checkpoints.available(recipe):
         print(f"{recipe}: no checkpoint yet, 'gdm train {recipe}' makes it")
         continue
@@ -731,11 +732,13 @@ for recipe in (judge, name):
     for figure in card["figures"]:
         if figure["split"] == "test":
             print(f"    {figure['metric']:24}{figure['value']:8.3f} {figure['unit']}")
-            measured[figure["metric"]] = figure["value"]
-if len(measured) == 5:
-    copied, best = measured["labels kept by copies"], measured["accuracy"]
-    assert measured["labels kept"] > (copied + best) / 2
-    assert measured["round trip, noise 0.1"] < 1.5 * measured["round trip"]
+            measured[recipe, figure["metric"]] = figure["value"]
+if len(measured) == 8:
+    of = lambda metric: measured[name, metric]
+    copied, best = of("labels kept by copies"), measured[judge, "accuracy"]
+    assert of("labels kept") > (copied + best) / 2
+    assert of("second judge: kept") > 0.9 > of("second judge: copies") > copied + 0.1
+    assert of("round trip, noise 0.1") < 1.5 * of("round trip")
 
 # %% tags=["fold"]
 # @title Digits of MNIST, what G makes of them, and digits of USPS
@@ -755,10 +758,10 @@ except Missing as missing:
 
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
-# Translated digits close more than half of the gap, without a pair or a label. The aim of the
-# recipe, nine labels of ten, is *not* reached. Noise on the way adds less than a third to the
-# round trip: $F$ passes noise on, nothing breaks down. We see no faint message here; USPS can
-# hold all that a digit of MNIST shows.
+# Translated digits close more than half of the gap, without a pair or a label. The recipe's
+# aim, nine labels of ten, is *not* reached. A second judge, which learned from digits moved by
+# a pixel, reads nine of ten, and almost as many copies: much of what the first one misses is
+# style, not meaning. Noise adds less than a third to the round trip: we see no faint message.
 #
 # ## 10. Summary
 #
@@ -806,25 +809,31 @@ for name, value in table.items():
 
 
 # %%
-def picture_error(gan, n=400):
+def paint(A, B, seed=0):
+    """Train translators of pictures that start as copies, with a rate that falls to 0."""
+    seed_everything(seed)
+    rounds, g = budget(240, 2), generator(seed)
+    gan = CycleGAN((3, 16, 16), hidden=8, depth=1, cycle=1.0, r1=2e-3, r2=2e-3)
+    pairs = zip(forever(A, 16, g), forever(B, 16, g))
+    rate = lambda k: 1e-2 * (1 - k / rounds)
+    for _ in progress(train_gan(gan, pairs, rounds, lr=rate), rounds, "on shapes"):
+        pass
+    return gan
+
+
+@torch.no_grad()
+def picture_error(gan, x, right):
     """Mean distance of G's pictures from the truth, of copies, and after a round trip."""
-    x, factors = coloured(n, 0, 7)
-    factors[:, 1] = 1
-    right = 2 * shapes.draw(factors, 16) - 1
-    with torch.no_grad():
-        there = gan.to_b(x)
-        pairs = (there, right), (x, right), (gan.to_a(there), x)
+    there = gan.to_b(x)
+    pairs = (there, right), (x, right), (gan.to_a(there), x)
     return [(a - b).abs().mean().item() for a, b in pairs], (x, there, right)
 
 
-seed_everything(0)
-rounds, g = budget(240, 2), generator(0)
-painter = CycleGAN((3, 16, 16), hidden=8, depth=1, cycle=1.0, r1=2e-3, r2=2e-3)
-pairs = zip(forever(blue, 16, g), forever(orange, 16, g))
-rate = lambda k: 1e-2 * (1 - k / rounds)
-for _ in progress(train_gan(painter, pairs, rounds, lr=rate), rounds, "training on shapes"):
-    pass
-(off, copy, back), found = picture_error(painter)
+blues, factors = coloured(400, 0, 7)
+factors[:, 1] = 1
+(off, copy, back), found = picture_error(
+    paint(blue, orange), blues, 2 * shapes.draw(factors, 16) - 1
+)
 print(f"G is off by {off:.3f} a number, a copy by {copy:.3f}; the round trip by {back:.3f}")
 if full_run():
     assert off < 0.8 * copy
@@ -833,3 +842,63 @@ if full_run():
 # @title Blue shapes, what G makes of them, and the truth
 for ax, z in zip(plot.panels("A", "G(x)", "the truth", width=3.6), found):
     plot.image_grid((z[:16] + 1) / 2, ax)
+
+# %% [markdown]
+# **Turned as well.** Now all blue shapes stand upright, and the orange ones are turned by 45
+# degrees. The truth is again one picture for each. What did $G$ do to a picture? We draw its
+# shape in all four colours and eight turns, and take the nearest of the 32.
+#
+# **Predict:** does $G$ learn the colour, the turn, or both?
+
+
+# %%
+def posed(n, colour, turned, seed):
+    """Shapes of one colour and one turn, in eighths of a right angle; and their factors."""
+    _, factors = coloured(n, colour, seed)
+    factors[:, 1], factors[:, 3] = colour, turned
+    return 2 * shapes.draw(factors, 16) - 1, factors
+
+
+def read_off(z, factors):
+    """Colour and turn of the nearest picture that has all other factors: (n, 2)."""
+    pairs = torch.cartesian_prod(torch.arange(4), torch.arange(8))
+    off = []
+    for pair in pairs:
+        guess = factors.clone()
+        guess[:, [1, 3]] = pair
+        off.append((z - 2 * shapes.draw(guess, 16) + 1).abs().flatten(1).mean(1))
+    return pairs[torch.stack(off).argmin(0)]
+
+
+blues, factors = posed(400, 0, 0, 7)
+right, recoloured = posed(400, 1, 4, 7)[0], posed(400, 1, 0, 7)[0]
+assert torch.equal(read_off(right, factors), torch.tensor([[1, 4]]).expand(400, 2))
+both = paint(posed(1500, 0, 0, 1)[0], posed(1500, 1, 4, 2)[0])
+(off, copy, back), found = picture_error(both, blues, right)
+half = (recoloured - right).abs().mean().item()
+print(f"G is off by {off:.3f}, a copy by {copy:.3f}, the right colour alone by {half:.3f}")
+done = read_off(found[1], factors)
+share = lambda hits: hits.float().mean().item()
+print(
+    f"orange {share(done[:, 0] == 1):.0%}; turned by 45 degrees {share(done[:, 1] == 4):.0%}"
+)
+print(
+    f"not turned at all {share(done[:, 1] == 0):.0%}; the round trip is off by {back:.3f}"
+)
+if full_run():
+    assert share(done[:, 0] == 1) > 0.9 > 0.2 > share(done[:, 1] == 4)
+    assert half < off < copy
+
+# %% tags=["fold"]
+# @title Upright blue shapes, what G makes of them, and the truth
+for ax, z in zip(plot.panels("A", "G(x)", "the truth", width=3.6), found):
+    plot.image_grid((z[:16] + 1) / 2, ax)
+
+# %% [markdown]
+# <details><summary>Answer to the prediction</summary>
+#
+# The colour, and not the turn: section 7 again. A pixel can change its colour alone; to turn a
+# shape, ink has to move from place to place. Corners soften and lean a little towards B
+# instead, and $G$ ends farther from the truth than the right colour alone. The round trip is
+# short all the same.
+# </details>

@@ -737,7 +737,7 @@ def report(name):
     print(f"{name:34}{[c.modes for c in rows[name]]} modes, {good:.0%} good")
 
 
-starts, rounds, rows, broken = range(budget(3, 1)), budget(100, 2), {}, []
+starts, rounds, rows, broken = range(budget(5, 1)), budget(100, 2), {}, []
 album = dict.fromkeys(max(1, rounds - k) for k in (12, 8, 4, 0))
 for moves in (1, 20):
     rows[name := f"{moves} to 1"] = []
@@ -749,7 +749,7 @@ for moves in (1, 20):
     report(name)
 if full_run():
     assert min(c.modes for c in rows["1 to 1"]) == 8
-    assert sum(c.modes for c in rows["20 to 1"]) < 18
+    assert sum(c.modes for c in rows["20 to 1"]) < 25
 
 # %% tags=["fold"]
 # @title One start with the switch on: 500 fakes, four rounds apart
@@ -791,7 +791,7 @@ repairs = {
     "broken, then relativistic 1 to 1": better,
 }
 rows |= {name: [] for name in (with_switch, *repairs)}
-for seed in progress(starts, len(starts), "repairs"):
+for seed in progress(starts[:3], len(starts[:3]), "repairs"):
     seed_everything(seed)
     rows[with_switch].append(played(better(), 20, budget(100, 2), seed))
     for name, make in repairs.items():
@@ -831,7 +831,7 @@ else:
 
 # %% [markdown] tags=["notes"]
 # 11 minutes for section 8. Let the room vote on the prediction. It is
-# worth a minute to ask which row is the control of which, and why there are three starts.
+# worth a minute to ask which row is the control of which, and why there are five starts.
 
 # %% [markdown]
 # ## 9. Any f-divergence by a game
@@ -926,13 +926,17 @@ for name, (learned, exactly) in bounds.items():
     gap = exactly - learned
     assert -1e-4 < gap < 0.05 or not full_run()
 
+# %% [markdown]
+# Every bound comes close to its divergence, from below. Which divergence one chooses matters
+# where $q$ cannot be equal to $p$. **Play:** two bumps and the single Gaussian nearest by each
+# $f$, from one start. On the right is what each place adds. **Predict:** which choose one bump?
+
 # %% tags=["fold"]
-# @title One Gaussian fitted to two bumps by three divergences: some cover, some choose
+# @title One Gaussian fitted to two bumps, by seven divergences
 bump = lambda x, mean, share: Normal(mean, 0.6).log_prob(x) + math.log(share)
 bumps = lambda x: torch.logaddexp(bump(x, -2.0, 0.6), bump(x, 2.0, 0.4))
-chosen = [row for row in DIVERGENCES if row.name in ("KL(p || q)", "KL(q || p)", "2 JS")]
-widths = {}
-for ax, row in zip(plot.panels(*(row.name for row in chosen)), chosen):
+fits = {}
+for row in progress(DIVERGENCES, len(DIVERGENCES), "seven fits"):
     fit = torch.tensor([-1.0, 0.0], dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([fit], 0.05)
     for _ in range(budget(150, 3)):
@@ -940,20 +944,34 @@ for ax, row in zip(plot.panels(*(row.name for row in chosen)), chosen):
         single = Normal(fit[0], fit[1].exp()).log_prob
         f_divergence(row.f, bumps, single, (-14.0, 14.0), 800).backward()
         adam.step()
-    widths[row.name] = fit[1].exp().item()
-    plot.density_1d(bumps, (-6, 6), ax, plot.BLUE)
-    plot.density_1d(
-        Normal(fit[0].item(), fit[1].exp().item()).log_prob, (-6, 6), ax, plot.ORANGE
-    )
-    ax.set_xlabel(f"width {widths[row.name]:.2f}")
-if full_run():
-    assert widths["KL(p || q)"] > 1.7 and widths["KL(q || p)"] < 0.9
+    fits[row.name] = fit[0].item(), fit[1].exp().item()
+
+
+def draw_fit(f):
+    """The two bumps, the Gaussian nearest by this f, and the divergence place by place."""
+    row, (mean, width) = by_name(f), fits[f]
+    left, right = plot.panels(f"{f}: width {width:.2f}", "what each place adds")
+    x = torch.linspace(-6.0, 6.0, 400, dtype=torch.float64)
+    log_q = Normal(mean, width).log_prob(x)
+    u = (bumps(x) - log_q).exp()
+    one = torch.ones(1, dtype=torch.float64)
+    tangent = row.f(one) + row.best(0 * one) * (u - 1)  # adds f(1) in all
+    plot.density_1d(bumps, (-6, 6), left, plot.BLUE)
+    plot.density_1d(Normal(mean, width).log_prob, (-6, 6), left, plot.ORANGE)
+    right.plot(x, log_q.exp() * (row.f(u) - tangent), color=plot.BLACK)
+
+
+play(draw_fit, f=[*fits])
+print("widths:", ", ".join(f"{name} {width:.2f}" for name, (_, width) in fits.items()))
+choose = {name for name, (_, width) in fits.items() if width < 1.2}
+assert choose == {"KL(q || p)", "total variation"} or not full_run()
 
 # %% [markdown]
-# Every bound comes close to its divergence, from below. Which divergence one chooses matters
-# where $q$ cannot be equal to $p$: the figure fits a single Gaussian to two bumps, from the
-# same start. $\mathrm{KL}(p\,\|\,q)$ covers both, and so does JS here;
-# $\mathrm{KL}(q\,\|\,p)$ chooses one, that which is nearer to the start.
+# <details><summary>Answer to the prediction</summary>
+#
+# Five cover both, JS too. $\mathrm{KL}(q\,\|\,p)$ and total variation choose one, that which is
+# nearer to the start.
+# </details>
 #
 # **Question.** Training with a learned bound, can a *better* generator have a higher bound?
 #
