@@ -1513,5 +1513,5 @@ for name in ("flows/tarflow-digits", "flows/tarflow-mnist"):
     if checkpoints.measured(name):
         card = checkpoints.card(name)
         bits = next(f for f in card["figures"] if f["metric"] == "bound, 8 draws")
-        told = f"{bits['value']:.3f} +- {bits['error']:.3f} bits/dim, on {card['device']}"
+        told = f"{bits['value']:.3f} +- {bits['error']:.3f} bits/dim (8 draws), {card['device']}"
     print(f"{name}: {told}")
