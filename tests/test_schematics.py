@@ -319,7 +319,9 @@ def test_only_a_batch_is_called_b():
     vqvae = VQVAE((1, 8, 8), features=8, quantiser=VectorQuantiser(B, 5))
     drawing = schematics.vqvae(vqvae, codes(1, 8, 8, K=2).float())
     assert f"codebook, ({B}, 5):" in drawing.alt
-    drawing = schematics.masked_network(MADE(5, hidden=(B,)), codes(5, K=2).float())
+    made = MADE(5, hidden=(B,))
+    made.log_prob(codes(5, K=2).float())  # has made its masks, and kept them
+    drawing = schematics.masked_network(made, codes(5, K=2).float())
     assert f"mask, white = 1, ({B}, 5):" in drawing.alt
 
 

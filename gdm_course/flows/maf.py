@@ -96,34 +96,34 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 def by_filling(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
     """Invert as MADE samples: once x_d is known, the units that waited for it, and no more.
 
-    Features are rows and points are columns, so that what is finished lies in one piece.
+    In h, features are rows and points are columns: what is finished lies in one piece.
     """
-    net, z = layer.net, z.T.contiguous()
+    net, x, log_det = layer.net, torch.empty_like(z), z.new_zeros(len(z))
     weights, biases = net.masked_weights(), [part.bias[:, None] for part in net.layers]
-    h = [z.new_empty(part.in_features, z.shape[1]) for part in net.layers]
-    ready, log_det = net.ready, z.new_zeros(z.shape[1])
-    for d in range(len(z)):
-        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), ready[-1][d]
+    h = [z.new_empty(part.in_features, len(z)) for part in net.layers]
+    for d in range(z.shape[1]):
+        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), net.ready[-1][d]
         c = torch.addmm(biases[-1][rows], weights[-1][rows, :seen], h[-1][:seen])
-        h[0][d], log_slope = layer.unbend(z[d], c.T)
+        h[0][d], log_slope = layer.unbend(z[:, d], c.T)
+        x[:, d] = h[0][d]
         log_det += log_slope
         for i in range(1, len(h)):
-            rows, seen = slice(ready[i][d], ready[i][d + 1]), ready[i - 1][d + 1]
+            rows, seen = slice(*net.ready[i][d : d + 2]), net.ready[i - 1][d + 1]
             if rows.start < rows.stop:  # units that waited for x_d
                 fresh, W = h[i][rows], weights[i - 1][rows, :seen]
                 torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
-    return h[0].T.contiguous(), log_det
+    return x, log_det
 
 
 class AffineAutoregressive(Autoregressive):
     """The layer of MAF: z_d = (x_d - mu_d(x_<d)) / sigma_d(x_<d), equation (3).
 
     The network says the shift -mu / sigma, in units of z: where sigma is small, a step that
-    moved mu itself would move z by 1 / sigma times as much. |log sigma| stays below
-    `limit`, so that exp cannot overflow, and is bent towards it softly.
+    moved mu itself would move z by 1 / sigma times as much. log sigma is what throws
+    training back: it takes quarter steps, and is bent softly towards at most `limit`.
     """
 
-    limit = 7.0
+    limit = 6.9  # sigma from a thousandth to a thousand
 
     def __init__(self, D: int, *, hidden: Sequence[int] = (64, 64)):
         super().__init__(D, hidden=hidden, outputs=2)
@@ -131,7 +131,7 @@ class AffineAutoregressive(Autoregressive):
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return -mu / sigma and -log sigma (...,) from what the network says, (..., 2)."""
         shift, a = c.unbind(-1)
-        return shift, a / (1 + a.abs() / self.limit)
+        return shift, a / (4 + a.abs() / self.limit)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise: z = x / sigma - mu / sigma, and log dz/dx = -log sigma."""

@@ -22,8 +22,16 @@ LAYERS, HIDDEN, B, SEEDS, AT = 6, (64, 64), 512, range(3), (500, 1000)
 Made = tuple[nn.Module, Callable[[Tensor], Tensor]]
 
 
+class WholeSteps(AffineAutoregressive):
+    """As ours and as zuko's, but log sigma takes whole steps."""
+
+    def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the shift and the scale, softly bounded."""
+        return c[..., 0], c[..., 1] / (1 + c[..., 1].abs() / self.limit)
+
+
 class CutOff(AffineAutoregressive):
-    """Says the shift, as ours, but its scale is cut off hard."""
+    """As ours, but log sigma takes whole steps and is cut off hard."""
 
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shift and the scale, cut off at 5."""
@@ -31,7 +39,7 @@ class CutOff(AffineAutoregressive):
 
 
 class SaysMu(AffineAutoregressive):
-    """Says mu, not the shift; its scale is bounded as ours."""
+    """As ours, but it says mu, not the shift."""
 
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shift that mu makes, and the scale."""
@@ -67,9 +75,10 @@ RIVALS: dict[str, Callable[[], Made]] = {
     "ours": ours,
     "zuko": zuko,
     "ours, 0 at first": lambda: stack(AffineAutoregressive, zero=True),
-    "ours, scale cut off hard": lambda: stack(CutOff),
+    "ours, whole steps": lambda: stack(WholeSteps),
+    "ours, whole steps, cut off hard": lambda: stack(CutOff),
     "ours, says mu": lambda: stack(SaysMu),
-    "all three: as until 2026-11-28": lambda: stack(IntoTheBox),
+    "all: as until 2026-11-28": lambda: stack(IntoTheBox),
 }
 
 

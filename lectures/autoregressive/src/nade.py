@@ -55,7 +55,7 @@ from gdm_course.autoregressive.made import (
 from gdm_course.autoregressive.nade import RNADE
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
-from gdm_course.nets import precise  # float32, where a GPU used less
+from gdm_course.nets import precise, same  # float32, where a GPU used less; equal tensors
 from gdm_course.training import budget, forever, full_run, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
@@ -754,8 +754,8 @@ def draw_completions(known, which):
 play(draw_completions, known=(0, 64, 4), which=(0, 20, 1))
 for known in (8, 24, 40, 56):
     drawn = [complete(made, digit, torch.arange(known))[:, known:] for digit in x_test[:50]]
-    same = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
-    print(f"{known} pixels known: all eight agree on {same:.0%} of the others")
+    agree = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
+    print(f"{known} pixels known: all eight agree on {agree:.0%} of the others")
 
 # %% [markdown]
 # There is no one place: it depends on the digit. On average over fifty digits agreement grows from
