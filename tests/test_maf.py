@@ -450,7 +450,8 @@ def test_kl_to_truth_of_two_normals():
 
 
 def test_recipes_cover_every_toy_density():
-    made = {recipe.data_args[0]: recipe for recipe in flows_maf.RECIPES}
+    toys = [r for r in flows_maf.RECIPES if r.data == "scale.points.toy_points"]
+    made = {recipe.data_args[0]: recipe for recipe in toys}
     assert {*made} == {*toy.names()}
     assert all(
         recipe.steps * recipe.batch == recipe.data_args[1] for recipe in made.values()
