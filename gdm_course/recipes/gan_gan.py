@@ -7,6 +7,9 @@ MODES = Metric("modes found", "scale.modes.found_modes", "of 8", lower=False)
 STEPS, BATCH = 6000, 256
 
 RECIPES = (
+    # Of seeds 0 to 4: 0.972, 0.960, 0.973, 0.965 and 0.955 of the samples are good, all eight
+    # modes are found each time, in 38 seconds of a processor at most.
+    # `python -m tests.benchmarks.seeds gan/eight-gaussians 5` measures it again.
     Recipe(
         name="gan/eight-gaussians",
         unit="gan/gan",
