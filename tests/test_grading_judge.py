@@ -448,7 +448,7 @@ def test_what_an_ask_builds_counts(course_copy):
 @pytest.mark.skipif(BEST is None, reason="no bubblewrap on this machine")
 @pytest.mark.parametrize(
     "key",
-    [  # the capstone's solution trains six times
+    [  # the capstone's solution trains nine times
         pytest.param(key, marks=[pytest.mark.full] * (key == "challenges/capstone"))
         for key in MAPS
     ],

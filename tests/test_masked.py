@@ -20,7 +20,12 @@ from gdm_course.diffusion.masked import (
     opening_steps,
 )
 from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText
-from gdm_course.diffusion.masked_nets import BidirectionalGPT, OpenAttention, TrueGuesses
+from gdm_course.diffusion.masked_nets import (
+    BidirectionalGPT,
+    OpenAttention,
+    TrueGuesses,
+    glances,
+)
 from gdm_course.evaluation.chains import bound_nats, bound_per_token
 from gdm_course.scale.data import image_codes, pixel_codes
 
@@ -259,8 +264,8 @@ def test_refusals():
 
 def test_open_attention_is_the_causal_one_at_the_last_token_and_differs_before():
     torch.manual_seed(0)
-    causal, both = Attention(8, heads=2), OpenAttention(8, heads=2)
-    both.load_state_dict(causal.state_dict())
+    causal, both = Attention(8, heads=2), OpenAttention(8, 5, heads=2)
+    both.load_state_dict(causal.state_dict() | {"far": torch.zeros(2, 9)})
     h = torch.randn(2, 5, 8)
     torch.testing.assert_close(both(h)[:, -1], causal(h)[:, -1])
     assert not torch.allclose(both(h)[:, 0], causal(h)[:, 0])
@@ -281,8 +286,32 @@ def test_a_guess_depends_on_all_that_is_visible_and_not_on_what_is_hidden(kind):
         assert not torch.allclose(model.net(other)[0, 3], before)
 
 
-def test_a_bidirectional_gpt_has_the_parameters_of_a_gpt():
+@pytest.mark.parametrize("distance", [-2, 0, 3])
+def test_a_head_that_likes_one_distance_reads_what_stands_there(distance):
+    both, h = OpenAttention(8, 7, heads=2), torch.randn(1, 7, 8)
+    with torch.no_grad():
+        both.far.zero_()[:, 6 + distance] = 1e4
+        read = both.out(both.qkv(h)[..., 16:])
+        where = range(max(0, -distance), min(7, 7 - distance))
+        for i in where:
+            torch.testing.assert_close(both(h)[0, i], read[0, i + distance])
+
+
+def test_heads_look_left_and_right_at_first_and_hardly_at_themselves():
+    weights = glances(4, 9).softmax(1)
+    left, own, right = weights[:, :8].sum(1), weights[:, 8], weights[:, 9:].sum(1)
+    assert (left[::2] > 0.8).all()
+    assert (right[1::2] > 0.8).all()
+    assert (own < 0.1).all()
+    near = weights[:, 7] + weights[:, 9]
+    assert (near[:2] > 0.5).all()
+    assert (near[2:] < 0.3).all()
+
+
+def test_a_bidirectional_gpt_has_the_parameters_of_a_gpt_but_distances_for_places():
     both = BidirectionalGPT(5, 6, layers=1, heads=2, width=8)
     causal = GPT(5, 6, layers=1, heads=2, width=8)
     shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (both, causal)]
+    assert shapes[0].pop("blocks.0.attention.far") == (2, 11)
+    assert shapes[1].pop("position") == (6, 8)
     assert shapes[0] == shapes[1]

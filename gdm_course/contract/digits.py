@@ -1,4 +1,4 @@
-"""The digits, turned: half of them for an entry to learn from, half to compare with."""
+"""The digits, whitened and turned: half to learn from, half to compare with."""
 
 from dataclasses import dataclass
 
@@ -7,39 +7,53 @@ from torch import Tensor
 
 from gdm_course.data import images
 
+DIRECTIONS = 8  # of the 64, those with the largest variance
+
 
 @dataclass(frozen=True)
 class Turned:
-    """The digits of 8 x 8, turned in their 64 dimensions by a random rotation, and shifted.
+    """Digits of 8 x 8 as points: their main directions, each of variance 1, then turned.
 
-    A perceptron that starts at random does not notice the rotation, but nothing that was
-    learnt beforehand fits. The shift puts them away from 0, where noise is.
+    Rows are (x - m) V / s Q. Their mean is 0 and their covariance is I, as the noise's: a
+    Gaussian with the right mean and covariance is the noise itself, so that nothing is
+    gained by matching those. The rotation is secret: nothing learnt beforehand fits.
 
     Attributes:
-        rotation: Q (64, 64), orthogonal; rows are x Q + b.
-        shift: b (64,), of length 4.
-        rows: half of the digits, turned: what an entry is given (N, 64).
-        others: the other half, pictures (M, 1, 8, 8) with values from -1 to 1.
+        mean: m of the half that an entry is given (64,).
+        basis: V / s, (64, D), and its inverse on these directions, (V s)': (D, 64).
+        rotation: Q (D, D), orthogonal.
+        rows: that half, as an entry sees it (N, D).
+        others: the other half as pictures (M, 1, 8, 8), of these directions only.
     """
 
+    mean: Tensor
+    basis: tuple[Tensor, Tensor]
     rotation: Tensor
-    shift: Tensor
     rows: Tensor
     others: Tensor
 
     def pictures(self, x: Tensor) -> Tensor:
-        """Turn samples (n, 64) back into pictures (n, 1, 8, 8)."""
-        return ((x - self.shift) @ self.rotation.T).reshape(-1, 1, 8, 8)
+        """Turn samples (n, D) back into pictures (n, 1, 8, 8)."""
+        flat = x @ self.rotation.T @ self.basis[1] + self.mean
+        return flat.reshape(-1, 1, 8, 8)
 
 
 def turned(g: torch.Generator) -> Turned:
-    """Draw a rotation, a shift, and which half of the digits an entry is given."""
+    """Draw a rotation, and which half of the digits an entry is given."""
     data = images.load("digits")
-    codes = torch.cat([data.x_train, data.x_valid, data.x_test])
+    codes = torch.cat([data.x_train, data.x_valid, data.x_test]).flatten(1)
     x = codes.float()[torch.randperm(len(codes), generator=g)] * (2 / 16) - 1
-    rotation, triangle = torch.linalg.qr(torch.randn(64, 64, generator=g))
-    rotation = rotation * triangle.diagonal().sign()  # else it is not uniform
-    shift, half = torch.randn(64, generator=g), len(x) // 2
-    shift = 4 * shift / shift.norm()
-    rows = x[:half].flatten(1) @ rotation + shift
-    return Turned(rotation, shift, rows, x[half:])
+    given, others = x.tensor_split(2)
+    mean = given.mean(0)
+    _, s, V = torch.linalg.svd(given - mean, full_matrices=False)
+    V, s = V[:DIRECTIONS], s[:DIRECTIONS, None] / (len(given) - 1) ** 0.5
+    seen = (others - mean) @ V.T @ V + mean
+    rotation = _rotation(g)
+    rows = (given - mean) @ (V / s).T @ rotation
+    return Turned(mean, ((V / s).T, V * s), rotation, rows, seen.reshape(-1, 1, 8, 8))
+
+
+def _rotation(g: torch.Generator) -> Tensor:
+    """Draw a rotation or a reflection, all alike: (D, D)."""
+    Q, R = torch.linalg.qr(torch.randn(DIRECTIONS, DIRECTIONS, generator=g))
+    return Q * R.diagonal().sign()  # else it is not uniform

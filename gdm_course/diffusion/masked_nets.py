@@ -45,14 +45,50 @@ class TrueGuesses(nn.Module):
         return (p / share.sum(1)[:, None, None]).log()
 
 
+def glances(heads: int, T: int) -> Tensor:
+    """Where heads look at first: scores that distances j - i start with, (heads, 2 T - 1).
+
+    By turns to the left and to the right, and two by two only near by or farther away.
+
+    Args:
+        heads: how many.
+        T: places; the distances are 1 - T to T - 1.
+    """
+    distance, head = torch.arange(1 - T, T), torch.arange(heads)[:, None]
+    behind = distance * (-1.0) ** head >= 0  # on its other side, or where it stands
+    slope = torch.where(head // 2 % 2 == 0, 1.0, 0.15)
+    return -slope * distance.abs() - 3.0 * behind
+
+
 class OpenAttention(Attention):
-    """The attention of a GPT, but for one word: every position looks at all others."""
+    """The attention of a GPT, open to both sides, and with an eye for distances.
+
+    The score of place j, asked from i, gets a learned number that belongs to j - i and the
+    head.
+
+    Args:
+        width, heads, dropout: as of `Attention`.
+        T: places at most.
+
+    References:
+        Raffel et al. (2020). Exploring the limits of transfer learning with a unified
+            text-to-text transformer. arXiv:1910.10683.
+        Press, Smith, Lewis (2022). Train short, test long: attention with linear biases
+            enables input length extrapolation. arXiv:2108.12409.
+    """
+
+    def __init__(self, width: int, T: int, *, heads: int = 4, dropout: float = 0.0):
+        super().__init__(width, heads=heads, dropout=dropout)
+        self.far = nn.Parameter(glances(heads, T))
 
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
         """Attend within h, (B, T, width), before and behind."""
         q, k, v = self.split(h)
-        dropout = self.dropout * self.training
-        a = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=False)
+        t = torch.arange(h.shape[1], device=h.device)
+        middle = self.far.shape[1] // 2  # distance 0
+        mask = self.far[:, t - t[:, None] + middle].to(q.dtype)  # (heads, T, T)
+        how = {"attn_mask": mask, "dropout_p": self.dropout * self.training}
+        a = F.scaled_dot_product_attention(q, k, v, **how)
         return self.out(a.transpose(1, 2).flatten(2))
 
 
@@ -60,6 +96,7 @@ class BidirectionalGPT(Stack):
     """A GPT that guesses hidden tokens: it looks both ways, and nothing is shifted.
 
     The vector that stands before the first token of a GPT stands here for hidden tokens.
+    Attention knows distances, so that places need no vectors.
 
     Args:
         K, T: number of values, and of tokens at most.
@@ -70,14 +107,14 @@ class BidirectionalGPT(Stack):
         how = {"heads": heads, "dropout": dropout}
         super().__init__(K, T, layers=layers, width=width, **how)
         for block in self.blocks:
-            block.attention = OpenAttention(width, **how)
+            block.attention = OpenAttention(width, T, **how)
+        del self.position
         initialise(self)
 
     def embed(self, x_t: Tensor, y: Tensor | None = None) -> Tensor:
-        """Give every token its vector, hidden ones the start's, and its place."""
-        hidden = (x_t == self.K)[..., None]
-        h = torch.where(hidden, self.start.weight[0], self.token(x_t.clamp_max(self.K - 1)))
-        return h + self.position[: h.shape[1]]
+        """Give every token its vector, hidden ones the start's."""
+        token = self.token(x_t.clamp_max(self.K - 1))
+        return torch.where((x_t == self.K)[..., None], self.start.weight[0], token)
 
     def forward(self, x_t: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the logits of p(x_i | what is visible) for all i: (B, T) -> (B, T, K)."""

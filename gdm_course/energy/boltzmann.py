@@ -89,7 +89,7 @@ class BoltzmannMachine(nn.Module):
         return log_z_states(self.energy, len(self.b))
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the exact mean of -log p(x) in nats, with the slope of (3)."""
+        """Return the exact mean of -log p(x) in nats, whose slope is minus (3)."""
         E = self.energy(x)
         return E.mean() + self.log_z().to(E.dtype)
 

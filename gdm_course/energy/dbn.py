@@ -1,7 +1,8 @@
 """Deep belief nets: an RBM on top, and arrows down from what it draws.
 
 An RBM is an infinite belief net whose layers share one W. A deep belief net unties the
-layers from the bottom, one after the other, and each time a bound on log p may only rise.
+layers from the bottom, one after the other; if each new RBM starts tied, a bound on log p
+starts where it was, and what training adds to it is gained.
 
 References:
     Hinton, Osindero, Teh (2006). A fast learning algorithm for deep belief nets. Neural

@@ -97,13 +97,13 @@ class RBM(Wires):
         return v
 
     def gap(self, v: Tensor, ends: Tensor) -> Tensor:
-        """Return mean F(v) - mean F(ends), both in one go: its slope is (3), ()."""
+        """Return mean F(v) - mean F(ends), in one go; descent on it climbs (3): ()."""
         v = validate.shaped(v, len(self.b)).to(self.b)
         F_all = self.energy(torch.cat([v, ends]))
         return F_all[: len(v)].mean() - F_all[len(v) :].mean()
 
     def loss(self, v: Tensor) -> Tensor:
-        """Return mean F(data) - mean F(chain): its slope is (3), its value is idle."""
+        """Return mean F(data) - mean F(chain): descent climbs (3), its value is idle."""
         v = validate.bits(v, len(self.b), self.b)
         return self.gap(v, self.gibbs(v, self.k))
 

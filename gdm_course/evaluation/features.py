@@ -23,9 +23,9 @@ from gdm_course.evaluation.likelihood import Estimate, device_of, estimate, port
 from gdm_course.learning import evaluating
 from gdm_course.recipes.features import BY_SHAPE
 
-COMPARING = {  # the metrics here that ask such a network
+COMPARING = {  # the metrics that ask such a network
     f"evaluation.features.{name}_estimate" for name in ("frechet", "inception", "label")
-}
+} | {f"evaluation.jumps.jumps_{steps}" for steps in (5, 10, 20, 50)}
 SAMPLES, MOST = 2000, 5000  # drawn for a figure: as many as there are rows, within these
 
 

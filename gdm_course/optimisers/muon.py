@@ -16,8 +16,9 @@ def orthogonalise(G: Tensor, steps: int = 5) -> Tensor:
     """Bring all singular values of a matrix near 1, keeping its directions: U S V' -> U V'.
 
     The Newton-Schulz iteration X <- a X + b (X X') X + c (X X')^2 X acts on each singular
-    value by itself, as the polynomial a s + b s^3 + c s^5. Its coefficients are steep at 0,
-    so that five steps lift even small values to between 0.7 and 1.2.
+    value by itself, as the polynomial a s + b s^3 + c s^5. It is steep at 0, so that five
+    steps bring all values above about |G| / 600 to between 0.68 and 1.21; smaller ones
+    grow about 480 times.
 
     Args:
         G: one matrix (m, n), or a batch (..., m, n).

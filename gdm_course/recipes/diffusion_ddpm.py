@@ -32,6 +32,10 @@ def points(
     )
 
 
+JUMPS = tuple(
+    Metric(f"Frechet distance, {n} jumps", f"evaluation.jumps.jumps_{n}", "features")
+    for n in (5, 10, 20, 50)
+)
 PICTURES = {
     "unit": "diffusion/ddpm",
     "model": "diffusion.unet.ImageDDPM",
@@ -86,7 +90,7 @@ RECIPES = (
         every=1750,
         precision="bf16-mixed",
         minutes=20,
-        **PICTURES,
+        **(PICTURES | {"metrics": (BOUND, *JUMPS)}),
     ),
     Recipe(
         name="diffusion/ddpm-mnist",

@@ -14,7 +14,6 @@ WRONG = Metric("wrong colours", "scale.restoring.wrong_colours", "share")
 COIN = Metric("red, away from 1/2", "scale.restoring.uneven_coin", "share")
 SMALL = {
     "unit": "diffusion/guidance",
-    "model": "scale.restoring.PixelPalette",
     "batch": 128,
     "lr": 2e-3,
     "warmup": 50,
@@ -23,14 +22,16 @@ SMALL = {
 }
 
 RECIPES = (
+    # A perceptron of four times the weights: 1.63 on what it learned from, 1.43 on others.
     Recipe(
         name="diffusion/palette-digits",
+        model="scale.restoring.UNetPalette",
         args=((1, 8, 8), 17),
-        kwargs={"hidden": 320, "depth": 4},
+        kwargs={"width": 16, "mult": (1, 2), "dropout": 0.1},
         data="scale.data.image_codes",
         data_args=("digits",),
-        steps=4000,
-        every=1000,
+        steps=1000,
+        every=500,
         metrics=(ERROR, RATIO, MEAN),
         goal=1.5,
         aim=1,
@@ -39,6 +40,7 @@ RECIPES = (
     ),
     Recipe(
         name="diffusion/palette-colour-digits",
+        model="scale.restoring.PixelPalette",
         args=((3, 8, 8), 17),
         kwargs={"ways": ("to_grey",), "hidden": 256, "depth": 3},
         data="scale.restoring.coloured",

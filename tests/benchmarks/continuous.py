@@ -29,7 +29,9 @@ def stirred(D: int) -> ContinuousFlow:
     return flow
 
 
-def zuko_flow(flow: ContinuousFlow, exact: bool) -> tuple[Density, Callable]:
+def zuko_flow(
+    flow: ContinuousFlow, exact: bool, tolerance: float = TOLERANCE
+) -> tuple[Density, Callable]:
     """The same density and sampler by zuko: its solver, its trace, its adjoint."""
     import zuko
 
@@ -39,8 +41,8 @@ def zuko_flow(flow: ContinuousFlow, exact: bool) -> tuple[Density, Callable]:
         torch.tensor(0.0),
         torch.tensor(1.0),
         phi=tuple(flow.parameters()),
-        atol=TOLERANCE,
-        rtol=TOLERANCE,
+        atol=tolerance,
+        rtol=tolerance,
         exact=exact,
     )
     transform.trace_scale = 1.0  # the same tolerance for log_det as ours; zuko's is 100 x
@@ -52,11 +54,13 @@ def zuko_flow(flow: ContinuousFlow, exact: bool) -> tuple[Density, Callable]:
     return log_prob, lambda n: transform.inv(flow.base.sample((n,)))
 
 
-def torchdiffeq_flow(flow: ContinuousFlow, exact: bool) -> tuple[Density, Callable]:
+def torchdiffeq_flow(
+    flow: ContinuousFlow, exact: bool, tolerance: float = TOLERANCE
+) -> tuple[Density, Callable]:
     """The same density and sampler by torchdiffeq, with our trace and its adjoint."""
     import torchdiffeq
 
-    tolerances = {"rtol": TOLERANCE, "atol": TOLERANCE, "method": "dopri5"}
+    tolerances = {"rtol": tolerance, "atol": tolerance, "method": "dopri5"}
     times = torch.tensor([0.0, 1.0])
 
     class Field(nn.Module):

@@ -1,4 +1,4 @@
-"""A U-Net's training step, and DDIM's arithmetic, against diffusers at equal size.
+"""A U-Net's steps, and what samplers compute around a network, against diffusers.
 
 `pip install diffusers` brings the peer; without it nothing is compared. Run alone:
 `python -m tests.benchmarks.diffusion`.
@@ -10,11 +10,16 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gdm_course.diffusion.ddim import ddim_step
 from gdm_course.diffusion.schedule import linear_schedule
+from gdm_course.diffusion.solvers import dpm_solver_2m, heun
 from gdm_course.diffusion.unet import UNet
 from tests.benchmarks.harness import Ratio, Work, compare, table
+
+BETAS = (1000, 1e-4, 0.02, "linear")
+STEPS = 50
 
 
 def training_step(net: nn.Module, call: Callable[[], Tensor]) -> Work:
@@ -27,12 +32,19 @@ def training_step(net: nn.Module, call: Callable[[], Tensor]) -> Work:
     return step
 
 
-def unets(B: int = 16, size: int = 28) -> Iterator[Ratio]:
-    """Two sizes of 32 and 64 channels, one block each way, attention in the middle."""
+def size_of(net: nn.Module, x: Tensor, log_snr: Tensor) -> str:
+    """Say how large a network is, and how much it computes for a picture."""
+    with FlopCounterMode(display=False) as count, torch.no_grad():
+        net(x[:1], log_snr[:1])
+    parameters = sum(p.numel() for p in net.parameters())
+    return f"{parameters:,} parameters, {count.get_total_flops() / 1e6:.0f} MFLOP"
+
+
+def rival(size: int) -> nn.Module:
+    """Return their U-Net: 32 and 64 channels, attention in the middle, log_snr told."""
     from diffusers import UNet2DModel
 
-    ours = UNet(1, width=32, mult=(1, 2))
-    theirs = UNet2DModel(
+    return UNet2DModel(
         sample_size=size,
         in_channels=1,
         out_channels=1,
@@ -43,44 +55,116 @@ def unets(B: int = 16, size: int = 28) -> Iterator[Ratio]:
         norm_num_groups=8,
         attention_head_dim=64,
     )
-    x, log_snr = torch.randn(B, 1, size, size), torch.randn(B)
-    sizes = [sum(p.numel() for p in net.parameters()) for net in (ours, theirs)]
-    steps = (
-        training_step(ours, lambda: ours(x, log_snr)),
-        training_step(theirs, lambda: theirs(x, log_snr).sample),
-    )
-    name = f"U-Net, {sizes[0]:,} parameters, {B} pictures, step"
-    yield compare(name, *steps, f"diffusers, {sizes[1]:,}", goal=1, repeat=5)
-    with torch.no_grad():
-        both = (lambda: ours(x, log_snr)), (lambda: theirs(x, log_snr).sample)
-        yield compare("the same, sampling step", *both, "diffusers", goal=1, repeat=5)
 
 
-def jumps(n: int = 1000, steps: int = 50) -> Iterator[Ratio]:
-    """DDIM's steps with a network that costs nothing: the same numbers, and the time."""
+# The same channels as theirs, who have a block more on the way up: ours computes a fifth
+# less. With two blocks each way it computes a tenth more, and no goal.
+SHAPES = (
+    ({"width": 32, "mult": (1, 2)}, 1),
+    ({"width": 16, "mult": (2, 4), "blocks": 2}, None),
+)
+
+
+def unets(B: int = 16, size: int = 28) -> Iterator[Ratio]:
+    """Steps of training and of sampling, of networks of about the same size."""
+    theirs, x, log_snr = rival(size), torch.randn(B, 1, size, size), torch.randn(B)
+    against = f"diffusers, {size_of(theirs, x, log_snr)}"
+    for shape, goal in SHAPES:
+        ours = UNet(1, **shape)
+        steps = (
+            training_step(ours, lambda net=ours: net(x, log_snr)),
+            training_step(theirs, lambda: theirs(x, log_snr).sample),
+        )
+        name = f"U-Net, {size_of(ours, x, log_snr)}, step of {B}"
+        yield compare(name, *steps, against, goal, repeat=5)
+        with torch.no_grad():
+            both = lambda net=ours: net(x, log_snr), lambda: theirs(x, log_snr).sample
+            yield compare("the same, sampling step", *both, against, goal, repeat=5)
+
+
+# Samplers, with a network that costs nothing: the exact denoiser of N(0, I). --------------
+
+
+def ddim_jumps(x: Tensor) -> tuple[Work, Work]:
+    """DDIM without noise through the same times: what we do, and what they do."""
     from diffusers import DDIMScheduler
 
     chain = linear_schedule(1000)
-    peer = DDIMScheduler(1000, 1e-4, 0.02, "linear", clip_sample=False)
-    peer.set_timesteps(steps)
+    peer = DDIMScheduler(*BETAS, clip_sample=False, prediction_type="sample")
+    peer.set_timesteps(STEPS)
     times = [*(t + 1 for t in peer.timesteps.tolist()), 0]  # theirs count from 0
-    x = torch.randn(n, 2)
+    alphas = chain.alpha(torch.tensor(times)).tolist()
 
     def ours() -> Tensor:
         here = x
-        for t, s in pairwise(times):
-            alpha, sigma = chain.alpha(t), chain.sigma(t)
-            here = ddim_step(here, (here - sigma * 0.5 * here) / alpha, s, t, chain)
+        for (t, s), alpha in zip(pairwise(times), alphas):
+            here = ddim_step(here, alpha * here, s, t, chain)
         return here
 
     def theirs() -> Tensor:
         here = x
-        for t in peer.timesteps:
-            here = peer.step(0.5 * here, t, here).prev_sample
+        for t, alpha in zip(peer.timesteps, alphas):
+            here = peer.step(alpha * here, t, here).prev_sample
         return here
 
-    torch.testing.assert_close(ours(), theirs(), rtol=1e-4, atol=1e-5)
-    yield compare(f"DDIM, {steps} steps of {n:,} points", ours, theirs, "diffusers", goal=1)
+    return ours, theirs
+
+
+def guess(z: Tensor, s: float) -> Tensor:
+    """Return E[x0 | z = x0 + s eps] of standard normal data."""
+    return z / (1 + s * s)
+
+
+def heun_steps(x: Tensor) -> tuple[Work, Work]:
+    """Heun from their largest noise to none, two evaluations a step."""
+    from diffusers import HeunDiscreteScheduler
+
+    peer = HeunDiscreteScheduler(*BETAS, prediction_type="sample")
+    peer.set_timesteps(STEPS)
+    told = peer.sigmas.tolist()[:-1]  # what each evaluation is at, all but two come twice
+    levels = [told[0], *told[1::2], 0.0]
+
+    def theirs() -> Tensor:
+        peer.set_timesteps(STEPS)  # it counts its own steps
+        z = levels[0] * x
+        for t, s in zip(peer.timesteps, told):
+            z = peer.step(guess(z, s), t, z).prev_sample
+        return z
+
+    return lambda: heun(guess, levels[0] * x, levels), theirs
+
+
+def dpm_steps(x: Tensor) -> tuple[Work, Work]:
+    """DPM-Solver++ (2M) from their largest noise to none."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    peer = DPMSolverMultistepScheduler(*BETAS, prediction_type="sample", solver_order=2)
+    peer.set_timesteps(STEPS)
+    levels = peer.sigmas.tolist()
+    alphas = [(1 + s * s) ** -0.5 for s in levels]
+
+    def theirs() -> Tensor:
+        peer.set_timesteps(STEPS)
+        here = x
+        for t, alpha in zip(peer.timesteps, alphas):
+            here = peer.step(alpha * here, t, here).prev_sample
+        return here
+
+    return lambda: dpm_solver_2m(guess, x / alphas[0], levels), theirs
+
+
+SAMPLERS = {"DDIM": ddim_jumps, "Heun": heun_steps, "DPM-Solver++": dpm_steps}
+
+
+def samplers(n: int = 1000) -> Iterator[Ratio]:
+    """The same numbers to 1e-5, and the time."""
+    x = torch.randn(n, 2)
+    for name, make in SAMPLERS.items():
+        ours, theirs = make(x)
+        far = (ours() - theirs()).abs().max().item()
+        assert far < 1e-5, f"{name}: {far}"
+        what = f"{name}, {STEPS} steps of {n:,} points, at most {far:.0e} apart"
+        yield compare(what, ours, theirs, "diffusers", goal=1, repeat=15)
 
 
 def ratios() -> Iterator[Ratio]:
@@ -89,7 +173,7 @@ def ratios() -> Iterator[Ratio]:
         print("not installed, so not compared: diffusers")
         return
     torch.manual_seed(0)
-    yield from jumps()
+    yield from samplers()
     yield from unets()
 
 

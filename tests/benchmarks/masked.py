@@ -1,7 +1,11 @@
 """Masked diffusion against a GPT's cached generation: tokens per second, and nats.
 
-`python -m tests.benchmarks.masked` prints the table of both checkpoints. What a judge says
-of samples is no likelihood of the model: few steps can look likely and be monotonous.
+`python -m tests.benchmarks.masked` compares the speed of equal networks, then prints what
+both checkpoints reach. What a judge says of samples is no likelihood of the model: few
+steps can look likely and be monotonous.
+
+A step of masked sampling computes all tokens, as much as the whole of a cached generation.
+So it can only be the quicker one in very few steps, or where time is not arithmetic.
 """
 
 import time
@@ -13,11 +17,16 @@ from torch import Tensor
 from gdm_course import checkpoints
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.diffusion.masked_models import MaskedText
+from tests.benchmarks import harness
 from tests.benchmarks.harness import Ratio, compare
 
 K, T, N = 65, 128, 16
 SHAPE = {"layers": 4, "heads": 4, "width": 128}
 STEPS = (8, 32, None)  # None: one by one
+NAMES = {
+    "GPT": "autoregressive/gpt-shakespeare-cpu",
+    "masked": "diffusion/masked-shakespeare",
+}
 
 
 def ratios() -> Iterator[Ratio]:
@@ -40,10 +49,16 @@ def spread(x: Tensor) -> float:
     return -torch.special.xlogy(p, p).sum().item()
 
 
+def nats(name: str) -> str:
+    """What a card says of the test split, in nats per character."""
+    told = checkpoints.card(name)
+    first = next(f for f in told["figures"] if f["split"] == "test")
+    return f"{first['metric']} {first['value']:.2f}, {told['parameters']:,} parameters"
+
+
 def table() -> Iterator[str]:
     """One line for each way to sample from the checkpoints."""
-    gpt = checkpoints.load("autoregressive/gpt-shakespeare-cpu").eval()
-    masked = checkpoints.load("diffusion/masked-shakespeare").eval()
+    gpt, masked = (checkpoints.load(name).eval() for name in NAMES.values())
     ways = {"GPT, with its cache": lambda: gpt.sample(N, length=T)}
     for steps in STEPS:
         ways[f"masked, {steps or T} steps"] = lambda s=steps: masked.sample(N, s)
@@ -60,4 +75,7 @@ def table() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    print(harness.table([*ratios()]))
+    for kind, name in NAMES.items():
+        print(f"{kind}: {nats(name)}")
     print("\n".join(table()))

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     diffusion,
     disentanglement,
     energy,
+    few_step,
     gan,
     gpt,
     masked,
@@ -24,6 +25,7 @@ from tests.benchmarks import (
     quantisers,
     sound,
     splines,
+    streams,
     transport,
     vae,
 )
@@ -204,7 +206,9 @@ def ratios() -> Iterator[Ratio]:
     yield from splines.ratios()
     yield from continuous.ratios()
     yield from diffusion.ratios()
+    yield from streams.ratios()
     yield from transport.ratios()
+    yield from few_step.ratios()
     yield from vae.ratios()
     yield from disentanglement.ratios()
     yield from quantisers.ratios()

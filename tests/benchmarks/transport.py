@@ -58,7 +58,9 @@ def steps(B: int = 512) -> Iterator[Ratio]:
             t, z, v = peer.sample_location_and_conditional_flow(torch.randn(B, 2), x)
             (flow.velocity(z, 1 - t) + v).square().mean().backward()  # noise at their 0
 
-        yield compare(f"step, {name} pairs, B = {B}", ours, theirs, "torchcfm", goal=0.9)
+        yield compare(
+            f"step, {name} pairs, B = {B}", ours, theirs, "torchcfm", goal=0.9, repeat=31
+        )
 
 
 def ratios() -> Iterator[Ratio]:

@@ -319,7 +319,7 @@ def _with_a_run(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
 def _at_both_ends(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
     """Two tokens in both orders; the pair is the first and the last thing in the text."""
     tokens = torch.randint(1, 5, (20,), generator=g)
-    ends = torch.tensor([3, 1]), torch.tensor([1, 3, 3, 1])
+    ends = torch.tensor([3, 1]), torch.tensor([2, 1, 3, 3, 1])  # 1 3 is not used up
     return torch.cat([ends[0], tokens, ends[1]]), (3, 1), 7
 
 
@@ -345,6 +345,10 @@ merge_pair = close(
         Mistake(
             lambda tokens, pair, new: _merge_pair(tokens[:-1], pair, new),
             "the last token is lost: it has no right neighbour, but it stays",
+        ),
+        Mistake(
+            lambda t, p, new: _merge_pair(_merge_pair(t, p, new), p[::-1], new),
+            "1 3 is not the pair (3, 1): the left one has to come first",
         ),
     ],
 )

@@ -186,7 +186,9 @@ def _log_aggregate(log_q: Tensor, N: int) -> Tensor:
     return beta_vae.log_aggregate(log_q, torch.arange(len(log_q)), N)
 
 
-def _pairs(B: int, N: int, level: float = 0.0) -> Inputs:
+def _pairs(B: int, N: int, *levels: float) -> Inputs:
+    """Log-densities of B codes, each code (a row) at its own level or all at the one."""
+    level = torch.tensor(levels or (0.0,))[:, None]
     return lambda g: (2 * _randn(g, B, B) + 3 * torch.eye(B) + level, N)
 
 
@@ -194,6 +196,10 @@ def _naive(log_q: Tensor, N: int) -> Tensor:
     B = len(log_q)
     w = torch.full((B, B), (N - 1) / (N * (B - 1))).to(log_q)
     return (w.fill_diagonal_(1 / N) * log_q.exp()).sum(1).log()
+
+
+def _one_shift(log_q: Tensor, N: int) -> Tensor:
+    return _naive(log_q - log_q.max(), N) + log_q.max()
 
 
 def _others_only(log_q, N):
@@ -209,6 +215,7 @@ log_aggregate = close(
         "": _pairs(6, 40),
         "log-densities near -1,000": _pairs(4, 25, -1000.0),
         "log-densities near 900": _pairs(3, 60, 900.0),
+        "log-densities from -1,000 to 900": _pairs(4, 25, -1000.0, 900.0, -90.0, 400.0),
         "all examples in the batch": _pairs(5, 5),
     },
     [
@@ -216,6 +223,10 @@ log_aggregate = close(
             _naive,
             "exp of a log-density near -1000 is 0, near 900 it is infinite: add the logs "
             "of the weights, then logsumexp",
+        ),
+        Mistake(
+            _one_shift,
+            "one shift for all codes is too little: each needs its own, as logsumexp does",
         ),
         Mistake(
             lambda q, N: q.logsumexp(1) - math.log(len(q)),

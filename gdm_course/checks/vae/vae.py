@@ -31,17 +31,25 @@ def _mixture_inputs(B: int, K: int, D: int) -> Inputs:
 
 
 def _alike(g: torch.Generator) -> tuple[Tensor, ...]:
-    """Points 60 away from components that differ little: no answer is near 0.
+    """Points 60 and 80 away from components that differ little: no answer is near 0.
 
-    In double precision: in single, the logs of e^-2000 and its like keep too few digits.
+    So far apart that one shift of the logs for all points is too little. In double
+    precision: in single, the logs of e^-2000 and its like keep too few digits.
     """
     mu, log_pi = 0.02 * _randn(g, 4, 2), _randn(g, 4).log_softmax(0)
     x, log_sigma = 0.1 * _randn(g, 5, 2), -0.2 + 0.0003 * _randn(g, 4)
-    return tuple(a.double() for a in (x + 42 * x.sign(), log_pi, mu, log_sigma))
+    x = x + torch.tensor([42, 42, 57, 42, 57])[:, None] * x.sign()
+    return tuple(a.double() for a in (x, log_pi, mu, log_sigma))
 
 
 def _naive(x: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
     p = Mixture(log_pi, mu, log_sigma).log_joint(x).exp()
+    return p / p.sum(-1, keepdim=True)
+
+
+def _one_shift_for_all(x, log_pi, mu, log_sigma):
+    joint = Mixture(log_pi, mu, log_sigma).log_joint(x)
+    p = (joint - joint.max()).exp()
     return p / p.sum(-1, keepdim=True)
 
 
@@ -76,6 +84,10 @@ responsibilities = close(
             _naive,
             "right near the centres; far from all of them every p(x, z) underflows, and "
             "0 / 0 is no number: softmax of the logs",
+        ),
+        Mistake(
+            _one_shift_for_all,
+            "one shift for all points is too little: each needs its own, as softmax does",
         ),
         Mistake(_uniform, "the prior weights are missing: p(z | x) ~ pi_z p(x | z)"),
         Mistake(

@@ -786,7 +786,7 @@ assert best.value > 0.53
 # never took place, spread widely, and stock prices dipped. The EU's AI Act
 # (Regulation 2024/1689, article 50(2)) asks makers for machine-readable marks of generated
 # content, from 2 August 2026; systems on the market before that day were given until
-# 2 December 2026 (Regulation 2026/1744). Which error is worse: a fake that passes, or a true picture
+# 2 December 2026 (article 111(4), added by Regulation 2026/1744). Which error is worse: a fake that passes, or a true picture
 # called fake? Who sets `limit` in section 4, and who knows the share of fakes?
 #
 # **D. Reports one cannot trust.** Exhibit D reports an error bar and is worthless all the same.

@@ -102,7 +102,7 @@ class Density(Protocol):
 
 
 # %% [markdown]
-# A density has to integrate to one, and in a thousand dimensions no one can integrate. Each
+# A density has to integrate to one, and in a thousand dimensions no grid is fine enough. Each
 # family of this course gets around that in its own way:
 #
 # | family | how it gets around the integral |
@@ -162,7 +162,7 @@ assert max(scores, key=scores.get) == 0.2
 # %% [markdown]
 # ## 3. Expectations: all we can compute
 #
-# Everything in this course is an **expectation**, $\mathbb{E}_p[v] = \int p(x)\,v(x)\,dx$, of
+# Almost everything in this course is an **expectation**, $\mathbb{E}_p[v] = \int p(x)\,v(x)\,dx$, of
 # some quantity $v$: a loss, an error, a distance. We draw $x_1, \dots, x_n$ from $p$ and
 # average:
 #
@@ -219,7 +219,7 @@ assert all(0.7 < s / p < 1.4 for s, p in zip(spread, predicted))
 # ### Change of expectation
 #
 # Often we want an expectation under $p$ but can draw only from some other $q$. Multiply
-# and divide by $q$:
+# and divide by $q$ (positive wherever $p$ is):
 #
 # $$\mathbb{E}_p[v] = \int q(x)\,\frac{p(x)}{q(x)}\,v(x)\,dx = \mathbb{E}_q[w\,v],
 #   \qquad w(x) = \frac{p(x)}{q(x)}. \tag{2}$$
@@ -356,9 +356,9 @@ print(f"two coins: {there:.3f} and {back:.3f} nats; a fair one: {fair.entropy():
 #
 # The **entropy** $H(p)$ belongs to the truth: no choice of $\theta$ changes it. The last term
 # is the **negative log-likelihood** (NLL) of the data. It needs only examples and the model's `log_prob`. So *to minimise the KL divergence from the truth
-# is to maximise the likelihood of the data*. The best possible NLL is $H(p)$, and NLL minus
-# $H(p)$ is the KL divergence. On our toy data $H(p)$ is known, so we can say how
-# far a model is from the truth.
+# is to maximise the likelihood of the data*. On fresh data the NLL is, on average, $H(p)$ plus
+# the KL divergence. On our toy data $H(p)$ is known, so we can say how far a model is from
+# the truth.
 #
 # **Units.** With natural logarithms the unit is the **nat**; with base 2, the **bit**. A fair
 # coin has $\log 2 = 0.693$ nats, one bit. For images we speak of **bits per dimension**, NLL
@@ -475,7 +475,7 @@ assert abs(mass - 1) < 1e-3 and bare[-1] < bare[0]
 #
 # The course wraps this loop in `train`, which hands every step back to your own `for`; its
 # code is in the first section after the summary. Watch the blots find the moons, beside the
-# truth on the same scale of ink.
+# truth.
 
 # %% tags=["train"]
 seed_everything(8)
@@ -532,8 +532,9 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# As small as you like. Put one blot on each point and let its width go to zero: the density
-# there grows without bound, while the NLL of test points goes to infinity.
+# As small as you like (in our code $\sigma$ stops at $e^{-10}$). Put one blot on each point and
+# let its width go to zero: the density there grows without bound, while the NLL of test points
+# goes to infinity.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -693,9 +694,9 @@ assert abs(monte_carlo(same).value) < 5 * monte_carlo(same).error  # unbiased: c
 # | | needs | unit, range | sees well | misses |
 # |---|---|---|---|---|
 # | KL(p‖q) | samples of p, density of q | nats, to ∞ | places the model forgot | ink where no data is |
-# | KL(q‖p) | samples of q, density of p up to a factor | nats, to ∞ | ink where no data is | modes the model forgot |
-# | JS | both densities, or a classifier | nats, to log 2 | both, a little | how far apart, without overlap |
-# | TV | both densities | probability, to 1 | the most telling event | the same |
+# | KL(q‖p) | samples and density of q, p up to a factor | nats, to ∞ | ink where no data is | modes the model forgot |
+# | JS | both densities | nats, to log 2 | both, a little | how far apart, without overlap |
+# | TV | both densities | probability, to 1 | the most telling event | as JS |
 # | W₁ | samples of both | the unit of x | how far the ink has to go | fine differences |
 # | MMD | samples of both | none, to √2 | differences of the size h | finer and wider ones |
 
@@ -814,7 +815,7 @@ print(
 )
 
 # %% [markdown]
-# KL(p‖q) *invents*: it puts most ink where there is least data. KL(q‖p) *forgets*: it sits on
+# KL(p‖q) *invents*: it puts most ink between the modes, where data is rare. KL(q‖p) *forgets*: it sits on
 # one mode, and which one depends on where it started. Neither is wrong; the model is too poor.
 # With two blots (right) both modes are found, here even by the forgetful one.
 
@@ -822,8 +823,7 @@ print(
 # ## 10. Scale: real digits, in bits
 #
 # Real data has no known truth, but (4) still ranks models. The simplest model of a binary
-# image treats every pixel as a coin of its own. We train it on digits of $8 \times 8$ pixels,
-# with the same loop.
+# image treats every pixel as a coin of its own. We train it on digits of $8 \times 8$ pixels.
 
 
 # %% tags=["from:foundations.densities.IndependentPixels"]
@@ -1049,7 +1049,8 @@ assert arrived["W₁"] < 60 < arrived["MMD², h = 1, 4, 16"]
 # ## Further: one data set, every family
 #
 # The same two moons, the same 10,000 points, each family that the course has so far. Where a
-# model has a density, the title gives its KL divergence from the truth, by equation (5).
+# model has a density, the title gives its KL divergence from the truth, by equation (5); where
+# it has only a lower bound of its density, as the VAE, the title gives an upper bound of that.
 
 # %% tags=["train"]
 figure = gallery.figure("two_moons", steps=budget(300, 20), tests=1000, cells=50)

@@ -102,7 +102,7 @@ for ax, title, a in zip(axes, titles, sharpness):
     ax.set(xlabel="code z", yticks=[], ylabel="q(z | x), eight pictures")
 
 # %% [markdown]
-# The clouds of the first two panels fill the same prior; the first overlap less. How many nats
+# Each panel's clouds together cover about the prior; the loud ones overlap least. How many nats
 # should one spend? What do they buy? And who says along *which axis* the clouds lie?
 #
 # **Question 1.** The eight pictures are equally likely. How many nats can their code *say* at
@@ -129,7 +129,7 @@ for ax, title, a in zip(axes, titles, sharpness):
 #   D = \mathbb E_x\,\mathbb E_{q(z\mid x)}\bigl[-\log p(x\mid z)\bigr],\qquad
 #   -\mathrm{ELBO} = D + R, \tag{1}$$
 #
-# averaged over data, in nats. A VAE exchanges a nat of one for a nat of the other. **Beta-VAE**
+# averaged over data, in nats. (In docstrings, $D$ also counts the pixels.) A VAE exchanges a nat of one for a nat of the other. **Beta-VAE**
 # (Higgins and others, 2017) sets another price:
 #
 # $$\text{loss} = D + \beta\,R. \tag{2}$$
@@ -138,7 +138,7 @@ for ax, title, a in zip(axes, titles, sharpness):
 # 26, at $\beta = 4$ they are 40 and 29: the dear price prefers the quiet model.
 
 # %% [markdown]
-# In code it is the VAE with one more number; in the drawing, with one more sign.
+# In code it is one more number; in the drawing, one more sign.
 
 
 # %% tags=["from:vae.beta_vae.BetaVAE"]
@@ -338,8 +338,7 @@ play(tangent, beta=[*linear_prices])
 # <details><summary>Answer</summary>
 #
 # Two: the level is $\beta\sigma^2 = 0.5$, and two variances stand out of it. And $\beta = 1$: there
-# the best sum is $H$ itself, as printed. At every other price here $D + R$ is larger: another price
-# is paid for in bound.
+# the best sum is $H$ itself, as printed. At every other price here $D + R$ is larger.
 # </details>
 #
 # Move the slider. The tangent turns, and the point where it touches travels along the curve; at
@@ -666,9 +665,9 @@ play(traverse, model=[*knobs][::-1], picture=(0, 30, 1, 5))
 # %% [markdown]
 # ## 8. Measure: the mutual information gap
 #
-# Eyes are easily pleased. A number needs the true factors. The **mutual information gap** (Chen and
-# others, 2018) asks of each factor $v$: which dimension knows most about it, and how far behind is
-# the second?
+# A number needs the true factors. The **mutual information gap** (Chen and others, 2018) asks of each
+# of the $F$ factors $v$: which dimension, $j^*(v)$, knows most about it, and how far behind is the
+# second, in shares of the factor's entropy $H(v)$?
 #
 # $$\mathrm{MIG} = \frac1F\sum_{v}\frac{I(z_{j^*(v)}; v) - \max_{j\ne j^*(v)}I(z_j; v)}
 #   {H(v)}. \tag{9}$$
@@ -791,7 +790,7 @@ else:
 # identify the axes** (Locatello and others, 2019).
 #
 # But we train on a *bound*, and its encoder has axes: $q(z\mid x)$ is a product. If a Gaussian
-# posterior has precision matrix $P$, the best diagonal $q$ has variances $1/P_{jj}$, and its KL to
+# posterior has precision matrix (inverse covariance) $P$, the best diagonal $q$ has variances $1/P_{jj}$, and its KL to
 # the posterior is
 #
 # $$\text{gap} = \tfrac12\Bigl[\sum_j\log P_{jj} - \log\det P\Bigr] \ge 0, \tag{10}$$
@@ -862,8 +861,8 @@ _ = axes[0].legend()
 # %% [markdown]
 # ## Summary
 #
-# - The bound is $D + R$, what is unknown and what the code costs; all points of $D + R = H$ have the
-#   same.
+# - The negative bound is $D + R$, what is unknown and what the code costs; all points of $D + R = H$
+#   have the same.
 # - $\beta$ is the slope of a tangent; for linear Gaussian models the curve is Shannon's.
 # - The rate is information, total correlation and marginals. Put a null beside the second.
 # - MIG needs the true factors; report it over seeds, with the bound.
@@ -1001,11 +1000,11 @@ for ax, table in zip(axes, torch.tensor(rows).permute(1, 2, 0)):  # (3, prices) 
 _ = axes[0].legend()
 
 # %% [markdown]
-# The null shows as much correlation as the models do. So the orange in the
-# left picture is mostly the ceiling of the estimate: what a talkative code says beyond
-# $\log N$ is booked as correlation. From 256 digits we learn that at $\beta\le 0.3$ every test
-# digit is told apart from every other, and nothing about how dimensions depend. Only the grey at
-# $\beta = 0.1$ is more than the null's: there single dimensions do not look like the prior.
+# At $\beta\le 0.3$ the null shows at least as much correlation as the models do. So the orange
+# there is mostly the ceiling of the estimate: what a talkative code says beyond $\log N$ is booked
+# as correlation. From 256 digits we learn that every test digit is told apart from every other, and
+# nothing about how dimensions depend. Only the grey is more than the null's: single dimensions do
+# not look like the prior.
 
 # %% [markdown]
 # ## Further: bins for a code

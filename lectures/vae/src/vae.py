@@ -135,8 +135,8 @@ for sigma, ax in zip(
 #  = \mathbb E_q\Bigl[\log\frac{p(x,z)}{q(z)}\Bigr]
 #  + \mathbb E_q\Bigl[\log\frac{q(z)}{p(z\mid x)}\Bigr].$$
 #
-# The last term is $\mathrm{KL}(q\,\|\,p(z\mid x))\ge 0$. So the term before it is a lower bound on the evidence,
-# the **ELBO**. With $p(x,z)=p(x\mid z)\,p(z)$ in it:
+# The last term is $\mathrm{KL}(q\,\|\,p(z\mid x))\ge 0$. So the term before it is a lower bound on $\log p(x)$, the
+# log-evidence; it is called the **ELBO**, the evidence lower bound. With $p(x,z)=p(x\mid z)\,p(z)$ in it:
 #
 # $$\log p_\theta(x) = \underbrace{\mathbb E_q[\log p_\theta(x\mid z)] -
 #  \mathrm{KL}(q\,\|\,p(z))}_{\text{ELBO}} \;+\;
@@ -156,7 +156,7 @@ print(f"ELBO {bound:.3f} + gap {gap:.3f} = log p(x) = {evidence.log():.3f} nats"
 assert torch.isclose(bound + gap, evidence.log())
 
 # %% [markdown]
-# **Question 1.** For which $q$ is the bound equal to the evidence? Check it in the cell.
+# **Question 1.** For which $q$ is the bound equal to $\log p(x)$? Check it in the cell.
 #
 # <details><summary>Answer</summary>
 #
@@ -226,7 +226,7 @@ play(draw_gap, mu=(-2.0, 2.0, 0.1, 0.0), sigma=(0.1, 1.5, 0.05, 0.9))
 # We climb (2) by gradients, also in the parameters *of $q$*, and these decide from where $z$ is drawn. How does
 # one differentiate a draw? **Reparametrise**: draw noise first, then move it,
 # $z = \mu + \sigma\,\varepsilon$ with $\varepsilon\sim\mathcal N(0, 1)$. Now the randomness has no parameters, and
-# the gradient may go inside the average:
+# the gradient, in $\mu$ and in $\sigma$, may go inside the average if $f$ has a slope:
 #
 # $$\nabla\,\mathbb E_q[f(z)] = \mathbb E_\varepsilon\bigl[\nabla f(\mu +
 #   \sigma\,\varepsilon)\bigr]. \tag{3}$$
@@ -255,7 +255,8 @@ print(f"exact {2 * 1.5:.3f} and {2 * math.exp(-1):.3f}")
 assert abs(mu.grad - 3) < 0.05 and abs(log_sigma.grad - 2 * math.exp(-1)) < 0.05
 
 # %% [markdown]
-# A further section compares this with another estimator, whose variance at $K = 64$ is thousands of times larger, about a hundred times with a baseline.
+# A further section compares this with an estimator that needs no slope of $f$. For a $z$ of 64 numbers its variance is
+# thousands of times larger.
 #
 # The KL of (2) needs no draws. In one dimension $\mathbb E_q[\log q] = -\log\sigma -\tfrac12\log 2\pi - \tfrac12$
 # and $\mathbb E_q[\log p] = -\tfrac12\log 2\pi - \tfrac12(\mu^2+\sigma^2)$, hence
@@ -291,8 +292,8 @@ assert torch.allclose(gaussian_kl(mu, log_sigma), log_ratio.mean(0), atol=0.05)
 #
 # <details><summary>Answer</summary>
 #
-# $R/784 + \mathrm{KL}/64$ is, up to the factor 784, $R + 12.25\,\mathrm{KL}$: (2) with a price of 12.25 on the
-# code. It is another model's loss, a beta-VAE by accident. Sum both.
+# With $A = -\log p(x\mid z)$, $A/784 + \mathrm{KL}/64$ is, up to the factor 784, $A + 12.25\,\mathrm{KL}$: (2) with a
+# price of 12.25 on the code. It is another model's loss, a beta-VAE (the next lecture) by accident. Sum both.
 # </details>
 #
 # ## 5. Build: the model
@@ -300,8 +301,9 @@ assert torch.allclose(gaussian_kl(mu, log_sigma), log_ratio.mean(0), atol=0.05)
 # An **encoder** with weights $\phi$ looks at $x$ and answers with $\mu$ and $\log\sigma$ of $q_\phi(z\mid x)$: one
 # network proposes for all $x$, so that nobody has to search a $q$ for each. The **decoder** answers for each $z$
 # with the parameters of $p_\theta(x\mid z)$. What those numbers mean is the business of an *observation*. For bits
-# that is `BernoulliPixels`, a logit for each pixel; `shown(x, self)` is $x$ as the encoder is to see it, and
-# `validate` and `precise` guard against wrong shapes and low precision.
+# that is `BernoulliPixels`, a logit for each pixel; `Independent` adds the log-probabilities of all pixels.
+# `shown(x, self)` is $x$ as the encoder is to see it, and `validate` and `precise` guard against wrong shapes and low
+# precision.
 
 
 # %% tags=["from:vae.vae.EncoderDecoder"]
@@ -348,7 +350,8 @@ class EncoderDecoder(nn.Module):
 # %% [markdown]
 # Now the bound. `terms` draws $z$ by (3) (`rsample` is $\mu + \sigma\varepsilon$) and returns the two halves of
 # (2); `latent_kl` is (4). `iwae` is a tighter bound, for measuring only: it averages $k$ values of
-# $p(x,z)/q(z\mid x)$ *before* it takes the logarithm. A further section shows why that helps.
+# $p(x,z)/q(z\mid x)$ *before* it takes the logarithm, a few at a time to save memory. A further section, with (7), shows
+# why that helps.
 
 
 # %% tags=["from:vae.vae.LatentModel"]
@@ -459,8 +462,8 @@ print(
 
 # %% [markdown]
 # One oracle before any training. With *linear* networks and Gaussian noise everything is known:
-# $x = Wz + b + \sigma\varepsilon$ is normal with covariance $WW^\top + \sigma^2I$. The bound must stay below that
-# evidence, for every $x$, whatever the encoder says.
+# $x = Wz + b + \sigma\varepsilon$ is normal with covariance $WW^\top + \sigma^2I$. The bound must stay below its
+# $\log p(x)$, for every $x$, whatever the encoder says.
 
 # %%
 seed_everything(0)
@@ -522,7 +525,7 @@ with torch.no_grad():
 # <details><summary>Answer</summary>
 #
 # The decoder is continuous. A $z$ that moves from one moon's codes to the other's passes every place between, and
-# the Gaussian prior has mass all the way. A further section takes that bridge away with another prior.
+# the Gaussian prior has mass all the way. A further section takes most of that bridge away with another prior.
 # </details>
 #
 # ## 7. Digits: originals, reconstructions, and a map
@@ -632,8 +635,8 @@ _ = left.legend(loc="upper left")
 # ## 8. Break it: the code falls silent
 #
 # What if the decoder does not need $z$? Give it the past: every bit hears the bits before it, linearly, besides
-# $z$. That is the switch `observation=AutoregressivePixels(64)`. And make both networks deep, so that at first $z$
-# says little. Watch the KL of each of the eight latent dimensions.
+# $z$. That is the switch `observation=AutoregressivePixels(64)`. And give both networks three hidden layers. Watch the
+# KL of each of the eight latent dimensions.
 
 # %%
 digit_steps = budget(1200, 20)
@@ -658,8 +661,7 @@ for name, model in (("deep, with the past", silent), ("one layer, without", good
 _ = plot.image_grid(silent.sample(40).view(-1, 8, 8), columns=20)
 
 # %% [markdown]
-# **Posterior collapse.** Nothing crashed, the loss fell, the samples look passable. Only the KL per dimension
-# shows it.
+# **Posterior collapse.** Nothing crashed, and the samples look passable. Only the KL per dimension shows it.
 #
 # **Question 6.** What does a dimension with $\mathrm{KL} = 0$ say about $x$, and what does its $q(z_j\mid x)$ look
 # like?
@@ -671,8 +673,8 @@ _ = plot.image_grid(silent.sample(40).view(-1, 8, 8), columns=20)
 # </details>
 #
 # Why? A likely story: early on $z$ is noise to the decoder, so the clearest gradient the encoder gets is the
-# charge. It stops speaking; then the decoder has no reason to listen. If the story is true, a charge that comes
-# later should leave more dimensions talking. Two repairs do that. **KL warm-up**: $-\mathbb E\log p(x\mid z) +
+# charge. It stops speaking; then the decoder has no reason to listen. If the story is true, it should help to spare
+# a code that still says little. Two repairs do that. **KL warm-up**: $-\mathbb E\log p(x\mid z) +
 # \beta\,\mathrm{KL}$ with $\beta$ rising from 0 to 1. **Free bits**: charge a dimension only beyond a floor
 # $\lambda$,
 #
@@ -721,7 +723,7 @@ ax.set(xlabel="latent dimension, sorted by rate", ylabel="KL (nats)")
 _ = ax.legend(title="repair")
 
 # %% [markdown]
-# Both repairs fit the story: a charge that comes later leaves more dimensions talking. Whether the model of $x$ is
+# Both repairs fit the story: where those that say little are spared, more dimensions talk. Whether the model of $x$ is
 # better for it is another question, and the table below answers it by $\mathcal L_{500}$, the bound of `iwae` with
 # 500 draws. (Both repairs had the better $\mathcal L_{500}$ on three seeds; free bits paid for it in the ELBO on two
 # of them. At four times the steps we looked at one seed: warm-up had the better $\mathcal L_{500}$ and the *worse* ELBO.) If a decoder can truly do without $z$, no repair need win: (2) does not ask for useful codes, only for
@@ -770,7 +772,7 @@ else:
 # ## Summary
 #
 # - A latent variable makes sampling easy, $z$ then $x$, and the evidence (1) an integral.
-# - Bound plus gap is the evidence (2), exactly. The gap is $\mathrm{KL}(q\,\|\,p(z\mid x))$.
+# - Bound plus gap is the log-evidence (2), exactly. The gap is $\mathrm{KL}(q\,\|\,p(z\mid x))$.
 # - Noise that enters from the side, $z=\mu+\sigma\varepsilon$ (3), lets the gradient through; the KL to the prior
 #   (4) is a formula, and a sum.
 # - Prior and decoder draw. Draws fail in holes, where no code has been, and in crowds.
@@ -928,7 +930,7 @@ at_posterior = mixture_elbo(model, spots, model.posterior(spots))
 assert torch.allclose(at_posterior, model.log_prob(spots), atol=1e-4)
 total = mixture_elbo(model, spots, guess) + gap
 assert torch.allclose(total, model.log_prob(spots), rtol=1e-3, atol=1e-3)
-print("at q = posterior the bound is the evidence; elsewhere bound + KL is")
+print("at q = posterior the bound is log p(x); elsewhere bound + KL is")
 
 # %% [markdown]
 # Some starts find all eight. From most, EM ends above the entropy of the truth: somewhere circles share a heap, and
@@ -1066,27 +1068,24 @@ assert all(low < high + 0.02 for low, high in zip(bounds, [*bounds[1:], truth]))
 seed_everything(0)
 young = fit(VAE(64, latent=4, hidden=(32,)), x_train, budget(60, 20), lr=1e-3)
 parts = {"encoder": young.encoder[-1].weight, "decoder": young.decoder[0][-1].weight}
-ks = (1, 4, 16, 64, 256)
-ratios = {
-    name: [
-        signal_to_noise(
-            gradient_draws(young, x_train[:16], k, budget(120, 8), [weight])
-        ).median()
-        for k in ks
-    ]
-    for name, weight in parts.items()
-}
-ax = plot.curves(
-    {n: torch.stack(r) for n, r in ratios.items()},
-    x=ks,
-    xlabel="draws k",
-    ylabel="|mean| / std",
-)
+ks, tries = (1, 4, 16, 64, 256), budget(240, 8)
+ratios = {name: [] for name in parts}
+for name, weight in parts.items():
+    for k in ks:
+        found = signal_to_noise(gradient_draws(young, x_train[:16], k, tries, [weight]))
+        ratios[name].append(found.square().mean().sqrt().item())  # over the weights
+ax = plot.curves(ratios, x=ks, xlabel="draws k", ylabel="|mean| / std, r.m.s.")
+ax.axhline(tries**-0.5, color=plot.GREY, linestyle="--", label="no signal")
+ax.legend()
 ax.set(xscale="log", yscale="log", title="one gradient's signal to noise")
 ax.set_xticks(ks, ks)
 _ = ax.minorticks_off()
+print("encoder:", ", ".join(f"k = {k}: {r:.2f}" for k, r in zip(ks, ratios["encoder"])))
 
 # %% [markdown]
+# The decoder's line rises. The encoder's falls towards the dashed one: so much a measure from 240 gradients shows
+# even where the mean is 0.
+#
 # So: many draws to *evaluate*, few to train the encoder.
 #
 # ## Further: what the encoder leaves on the table

@@ -3,7 +3,7 @@
 #
 # A picture can be told in a few words, if both sides own the same dictionary. An encoder
 # picks the words, a codebook says what they mean, a decoder paints them, and any of the
-# autoregressive models you know writes new sentences. Most image and sound tokens of today
+# autoregressive models you know writes new sentences. Many image and sound tokens of today
 # are made this way.
 
 # %% [markdown] tags=["nav"]
@@ -73,7 +73,7 @@ plot.style()
 digits = images.load("digits")
 x_train, x_valid, x_test = digits.x_train, digits.x_valid, digits.x_test
 levels, shape = digits.levels, tuple(x_train.shape[1:])
-D = math.prod(shape)
+n_pixels = math.prod(shape)
 print(f"{len(x_train)} training pictures of shape {shape}, values 0 to {levels - 1}")
 _ = plot.image_grid(x_train[:40], columns=20, vmax=levels - 1)
 
@@ -82,7 +82,7 @@ _ = plot.image_grid(x_train[:40], columns=20, vmax=levels - 1)
 #
 # Cut every picture into patches of 2 x 2 pixels. Collect twelve typical patches: the
 # dictionary. Now replace each patch of a picture by the most similar entry, and write down
-# only its number. The digits survive, in 16 words out of 12 each.
+# only its number. The digits survive, as 16 words, each one of twelve.
 #
 # Everything else in this lecture improves on that picture. The patches become the features
 # of a network, the dictionary learns with it, and a second model learns which words follow
@@ -103,11 +103,13 @@ axes = plot.panels(*titles, width=3.0, height=2.3)
 plot.image_grid(x_train[:12], axes[0], columns=4, vmax=levels - 1)
 plot.image_grid(words.view(-1, 1, 2, 2), axes[1], columns=4, vmax=levels - 1)
 _ = plot.image_grid(told[:12], axes[2], columns=4, vmax=levels - 1)
-bits = 16 * math.log2(12), D * math.log2(levels)
-print(f"16 words of 12: {bits[0]:.0f} bits; {D} pixels of {levels}: {bits[1]:.0f} bits")
+bits = 16 * math.log2(12), n_pixels * math.log2(levels)
+print(
+    f"16 words of 12: {bits[0]:.0f} bits; {n_pixels} pixels of {levels}: {bits[1]:.0f} bits"
+)
 
 # %% [markdown]
-# **Question 1.** If all words are as likely, a told picture costs $16\log_2 12$ bits, where 64
+# **Question 1.** If all words are equally likely, a told picture costs $16\log_2 12$ bits, where 64
 # pixels of 17 values cost $64\log_2 17$; both are printed. Who pays for the difference?
 #
 # <details><summary>Answer</summary>
@@ -300,7 +302,7 @@ for D_z, wins in zip(dims, broken):
 #
 # The others never learn, and the picture has lost most of its words without any error
 # message. The repair: a code whose running count $N_k$ falls below a small share of the
-# average starts anew, at a vector drawn from the batch, where it certainly wins something
+# average starts anew, at a vector drawn from the batch, where it has vectors to win
 # (`dealt` lets every GPU give its share of these vectors).
 
 
@@ -390,8 +392,8 @@ def straight_through(z: Tensor, q: Tensor) -> Tensor:
 #   = L\bigl(q(z+\tfrac12)\bigr) - L\bigl(q(z-\tfrac12)\bigr) = L(b) - L(a),$$
 #
 # with $a$ and $b$ the codes on both sides of $z$. For a quadratic $L$ that is $L'$ at the
-# middle of $a$ and $b$. Straight-through takes $L'$ at the nearer of the two. So it is
-# **biased**, by up to $\frac12\lvert L''\rvert$.
+# middle of $a$ and $b$. Straight-through takes $L'$ at the nearer of the two, half a cell away. So
+# it is **biased**, for a quadratic $L$ by $\frac12\lvert L''\rvert$ either way.
 #
 # **Predict 2, before you run.** Codes at $-1.5$, $-0.5$, $0.5$, $1.5$ and the loss $(q-0.2)^2$. Descent
 # with the copied gradient starts at $z=1.4$. Where does it end?
@@ -493,7 +495,8 @@ print(f"{tuple(z.shape)} -> codes {tuple(codes.shape)}, penalty {tuple(penalty.s
 # An encoder of convolutions halves the picture and delivers a small grid of vectors. A
 # decoder goes the opposite way, and its numbers are read as a **distribution of pixels**:
 # here a discretised logistic for the 17 grey values, as in the lecture on VAEs. Mean squared
-# error would do to train an autoencoder, but only a probability can be counted in bits.
+# error would do to train an autoencoder, but only a probability can be counted in bits. (`shown` is the
+# picture as the encoder sees it, and `look_up` asks the quantiser for the vectors of codes.)
 
 
 # %% tags=["from:vae.vqvae.CodedAutoencoder"]
@@ -599,7 +602,8 @@ _ = plot.image_grid(meaning, axes[3], columns=4, vmax=meaning.max().item())
 # So far we can compress. To draw new pictures, and to know their probability, somebody must
 # say how likely a grid of codes is: a **prior** $p(c)$. Together they are a latent variable
 # model, $p(x) = \sum_c p(c)\,p(x\mid c)$, a sum over $16^{16}$ grids. The bound of the VAE, for any
-# $q(c\mid x)$, is $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our
+# distribution $q(c\mid x)$ (not the vector $q$ of above), is
+# $\log p(x)\ge\mathbb E_q[\log p(x\mid c) + \log p(c) - \log q(c\mid x)]$. Our
 # encoder is deterministic: $q$ is a point mass on $c(x)$. The expectation is one term and $\log q
 # = \log 1 = 0$, so
 #
@@ -658,7 +662,8 @@ class CodedModel(nn.Module):
 #
 # The entropy of $q$. In $\mathrm{KL} = -\mathbb E_q\log p(z) - H(q)$ the entropy is subtracted:
 # where several latents serve equally well, the choice among them is free. A deterministic
-# encoder names one sentence and pays for it in full. In the example above that is $\log\frac43$.
+# encoder names one sentence and pays for it in full. In the example above $q = (\frac34, \frac14)$
+# would raise the bound by $\log\frac43$, to the truth.
 # </details>
 #
 # The codes are a sentence of 16 tokens, so a **GPT** can be the prior; nothing new is needed.
@@ -737,8 +742,8 @@ play(draw_swap, which=(0, 20, 1, 3), place=(0, 15, 1, 6), word=(0, K - 1, 1, 0))
 #   \text{digit}_d = \mathrm{round}(u_d) \in \{0,\dots,L_d-1\}. \tag{7}$$
 #
 # The codes are the $K=\prod_d L_d$ points of a grid. With $L = (4, 4)$, the digits $(3, 1)$ are the
-# code $3 + 4\cdot 1 = 7$. They are not learnt, cannot die, and need no commitment, for $z$ cannot
-# run away from a grid that covers all of its range. Straight-through applies to the rounding
+# code $3 + 4\cdot 1 = 7$. They are not learnt, so none is left behind, and they need no commitment, for
+# $u$ cannot run away from a grid that covers all of its range. Straight-through applies to the rounding
 # only. The class is in a section after the summary.
 
 
@@ -789,9 +794,11 @@ def bill(**models):
             distortion, rate = (-term.mean().item() for term in model.eval().terms(x_test))
         total, error = estimate(-elbos(model, x_test))
         parts = f"{distortion:.1f}", f"{rate:.1f}", f"{total:.1f}", f"{error:.1f}"
-        print(row(name.replace("_", " "), *parts, f"<= {bits_per_dim(total, D):.3f}"))
+        print(
+            row(name.replace("_", " "), *parts, f"<= {bits_per_dim(total, n_pixels):.3f}")
+        )
     nats, error = nll_estimate(direct, x_test)
-    exactly = f"{nats:.1f}", f"{error:.1f}", f"{bits_per_dim(nats, D):.3f}"
+    exactly = f"{nats:.1f}", f"{error:.1f}", f"{bits_per_dim(nats, n_pixels):.3f}"
     print(row("PixelCNN on the pixels", "", "", *exactly))
 
 
@@ -802,8 +809,8 @@ print("VQ, GPT prior:", protocols.abilities(model))
 
 # %% [markdown]
 # The prior takes a good part off the rate. The distortion is what 16 words cannot say. The sum
-# is an upper bound, and it stays above the PixelCNN: a model that spells out every pixel wins on
-# likelihood. What the detour buys is **sentences of 16 words instead of 64 pixels**, so that a
+# is an upper bound, and it stays above the PixelCNN's exact figure: as far as we can tell, a model
+# that spells out every pixel wins on likelihood. What the detour buys is **sentences of 16 words instead of 64 pixels**, so that a
 # strong sequence model becomes affordable.
 #
 # ## Summary
@@ -816,7 +823,7 @@ print("VQ, GPT prior:", protocols.abilities(model))
 #   keeps the encoder near its codes.
 # - A deterministic encoder turns the VAE's bound into distortion plus rate (6). Any
 #   autoregressive model is the prior.
-# - **FSQ** (7) rounds instead of looking up: no codebook, nothing to die, ordered digits.
+# - **FSQ** (7) rounds instead of looking up: no codebook to learn, none left behind, ordered digits.
 #
 # | quantity | symbol | unit |
 # |---|---|---|
@@ -999,8 +1006,8 @@ for name, log_p in rates.items():
 
 
 # %% [markdown]
-# Sorted names help the PixelCNN. The GPT needs no such help and is ahead: it has a vector
-# for every word, and it sees the whole sentence.
+# Sorted names help the PixelCNN. The GPT needs no such help, for other names would only permute its
+# vectors; and it is ahead.
 
 # %% [markdown]
 # ## Further: rounding, and digits as colours

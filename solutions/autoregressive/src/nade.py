@@ -115,7 +115,7 @@ class FVSBN(nn.Module):
 check.FVSBN(FVSBN)
 
 # %% [markdown]
-# What can it not do? Its guesses are linear in the past. Give it three bits of which the
+# What can it not do? Its log-odds are linear in the past. Give it three bits of which the
 # third is the *exclusive or* of the first two, and compare with NADE. A perfect model pays
 # $2\log 2 = 1.386$ nats: two fair coins, and a third bit that is no surprise.
 
@@ -388,10 +388,10 @@ with torch.no_grad():
 #    `SoftmaxNADE(64, 17)` on them, and an `RNADE(64)` on $x+u$ with $u\sim U[0,1)^{64}$
 #    (*dequantised*, scaled to about $[-2, 2]$; mind the log of the scale in the density).
 #    By Jensen, $\mathbb E_u\log p(x+u)\le\log P(x)$, so the two compare in nats per image.
-#    Choose the step by the validation split: with 1,197 digits both overfit early. Which is
+#    Choose the step by the validation split: with so few digits both overfit early. Which is
 #    ahead?
-# 2. **In-painting.** The lecture completed digits from above. With an order-agnostic MADE
-#    you can give *any* subset of pixels, if the order has them first. Fill in the left half
-#    from the right half.
+# 2. **In-painting.** The lecture filled in the left half from the right half. Give every second
+#    pixel, as on a chessboard, or only the edge of the picture. Which is filled in best, in nats
+#    of the true pixels?
 # 3. **Compression.** An arithmetic coder spends $-\log_2 p(x)$ bits on an image, within two
 #    bits. How many bytes for the test digits, and what does `zlib` need?

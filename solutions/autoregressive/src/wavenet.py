@@ -95,8 +95,8 @@ for y in (equal, bent):
 # ## 2. How far does it see?
 #
 # The lecture's convolutions have width two. Let the width be $w$: output $t$ of a layer of
-# dilation $d$ sees $t,\ t-d,\ \dots,\ t-(w-1)d$. How many inputs can reach one output of
-# the whole stack?
+# dilation $d$ sees $t,\ t-d,\ \dots,\ t-(w-1)d$. How long is the window of the whole stack, from
+# the first input that can reach an output to the last?
 
 
 # %%
@@ -137,7 +137,7 @@ except NotImplementedError:
     print("(write receptive_field first)")
 
 # %% [markdown]
-# Width three and dilations that triple: no holes, as promised in the lecture's first quiz.
+# Width three and dilations that triple: no holes, as promised in the lecture's Question 1.
 #
 # ## 3. A causal convolution
 #

@@ -101,15 +101,16 @@ try:
 except NotImplementedError:
     print("(write Entry first)")
 else:
-    eps = torch.randn(12, 64, generator=g)
-    made = [turned.pictures(generate(with_weights(weights, 64), eps, k)) for k in JUMPS]
+    D = digits.DIRECTIONS
+    eps = torch.randn(12, D, generator=g)
+    made = [turned.pictures(generate(with_weights(weights, D), eps, k)) for k in JUMPS]
     plot.image_grid(torch.cat([*made, turned.others[:12]]), columns=12)
 
 # %% [markdown]
 # ## What is handed in
 #
-# Three heights, which differ only in what is good enough. Each trains your entry twice, on a
-# law of its own.
+# Three heights, which differ only in what is good enough. Each trains your entry three times,
+# on laws of its own.
 
 # %%
 fair = good = best = Entry

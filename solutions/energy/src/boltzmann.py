@@ -175,15 +175,14 @@ def cd_gradient(v0, vk, W, c):
 check.cd_gradient(cd_gradient)
 
 # %% [markdown]
-# Autograd on the course's `loss` must say the same, with the sign of something to be
-# minimised.
+# Autograd on the course's `gap`, the difference of free energies that `loss` returns, must
+# say the same, with the sign of something to be minimised.
 
 # %%
 seed_everything(2)
 rbm = RBM(6, H=4)
 v0, vk = torch.bernoulli(torch.full((2, 20, 6), 0.5))
-rbm.negative = lambda v: vk
-rbm.loss(v0).backward()
+rbm.gap(v0, vk).backward()
 try:
     mine = cd_gradient(v0, vk, rbm.W.detach(), rbm.c.detach())
     print(f"largest difference: {(mine + rbm.W.grad).abs().max():.1e}")
@@ -195,8 +194,8 @@ except NotImplementedError:
 #
 # $Z=\sum_{v,h}e^{-E(v,h)}$. For digits there are $2^{784}$ images $v$, but with 16 hidden
 # units only 65,536 patterns $h$. Sum $v$ out as you did $h$ in exercise 2, then go through
-# all $2^H$ patterns. The sum must not overflow: with 60 visible units $Z$ is larger than
-# any number that float32 holds.
+# all $2^H$ patterns. The sum must not overflow: with 60 visible units $Z$ may be larger
+# than any number that float32 holds.
 
 
 # %%

@@ -189,7 +189,7 @@ for name, q in {"binary number": binary, "first digit twice": twice}.items():
     print(f"{name:18s} rate {rate:.3f} nats; parts: {told}")
 
 # %% [markdown]
-# Both pay the same rate. One buys information with all of it, the other spends half of it on
+# Both pay the same rate. One buys information with all of it, the other spends nearly half of it on
 # saying the same thing twice.
 #
 # ## 4. All codes, from a batch
