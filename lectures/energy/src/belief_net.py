@@ -630,9 +630,9 @@ if full_run():
 # %% [markdown]
 # After these steps the deeper model is *worse* than the RBM that it was built on. That is no contradiction. The proof says that the
 # bound rises from where it starts; started at random, it starts far below, and has to learn again what the
-# first RBM had known about $h$. The repair is the tie. Its gain is small, 0.05 to 0.15 nats on test digits in four runs with
+# first RBM had known about $h$. The repair is the tie. Its gain is small, 0.05 to 0.15 nats on test digits in our runs with
 # different draws, and the RBM, trained for longer, got about half of that: what is proven is that the bound may rise, not
-# by how much. The order of these rows was the same in all four. The random start ended 0.08 to 0.24 nats below the RBM
+# by how much. The order of these rows was the same in all of them. The random start ended 0.08 to 0.29 nats below the RBM
 # on the 256 test digits, and 0.23 to 0.28 below it on the training digits.
 #
 # **Change this and run again:** give the random start 12,000 steps. Does it overtake the RBM?
