@@ -97,7 +97,7 @@ class Block(nn.Module):
     def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
         """Update the stream: (B, T, width) -> (B, T, width)."""
         h = h + self.drop(self.attention(self.norm_1(h), cache))
-        return h + self.drop(self.down(F.gelu(self.up(self.norm_2(h)), approximate="tanh")))
+        return h + self.drop(self.down(F.gelu(self.up(self.norm_2(h)))))
 
 
 class Stack(nn.Module):

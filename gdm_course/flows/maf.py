@@ -8,6 +8,7 @@ References:
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,7 @@ from gdm_course.nets import zero_last
 class Conditioner(MaskedMLP):
     """A MADE in the natural order: numbers for d from x_<d only.
 
-    One order for ever, so the masks are made once and kept, and so is how many units of
-    each layer look at x_<=d only: `ready[i][d]`, d = 0..D.
+    One order for ever, so the masks are made once and kept.
 
     Args:
         D: number of dimensions.
@@ -34,10 +34,15 @@ class Conditioner(MaskedMLP):
     def __init__(self, D: int, *, hidden: Sequence[int], outputs: int):
         super().__init__(D, hidden=hidden, outputs=outputs)
         self.m = degrees(torch.arange(D), hidden)
-        self.ready = [m.bincount(minlength=D + 1).cumsum(0).tolist() for m in self.m]
         *inner, out = masks(self.m)
         for i, mask in enumerate([*inner, out.repeat_interleave(outputs, dim=0)]):
             self.register_buffer(f"mask{i}", mask.float(), persistent=False)
+
+    @cached_property
+    def ready(self) -> list[list[int]]:
+        """How many units of each layer look at x_<=d only: `ready[i][d]`, d = 0..D."""
+        least = len(self.m[0]) + 1
+        return [m.bincount(minlength=least).cumsum(0).tolist() for m in self.m]
 
     def masked_weights(self, m: Sequence[Tensor] = ()) -> list[Tensor]:
         """Return the weights with everything forbidden set to 0, layer by layer."""

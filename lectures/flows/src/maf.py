@@ -6,7 +6,7 @@
 # it is the reverse. And once the curves may bend, one layer can split a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 43 further ·
+# 58 minutes, and 44 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -28,6 +28,7 @@ if importlib.util.find_spec("gdm_course") is None:
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -972,8 +973,7 @@ if full_run():
 class Conditioner(MaskedMLP):
     """A MADE in the natural order: numbers for d from x_<d only.
 
-    One order for ever, so the masks are made once and kept, and so is how many units of
-    each layer look at x_<=d only: `ready[i][d]`, d = 0..D.
+    One order for ever, so the masks are made once and kept.
 
     Args:
         D: number of dimensions.
@@ -984,10 +984,15 @@ class Conditioner(MaskedMLP):
     def __init__(self, D: int, *, hidden: Sequence[int], outputs: int):
         super().__init__(D, hidden=hidden, outputs=outputs)
         self.m = degrees(torch.arange(D), hidden)
-        self.ready = [m.bincount(minlength=D + 1).cumsum(0).tolist() for m in self.m]
         *inner, out = masks(self.m)
         for i, mask in enumerate([*inner, out.repeat_interleave(outputs, dim=0)]):
             self.register_buffer(f"mask{i}", mask.float(), persistent=False)
+
+    @cached_property
+    def ready(self) -> list[list[int]]:
+        """How many units of each layer look at x_<=d only: `ready[i][d]`, d = 0..D."""
+        least = len(self.m[0]) + 1
+        return [m.bincount(minlength=least).cumsum(0).tolist() for m in self.m]
 
     def masked_weights(self, m: Sequence[Tensor] = ()) -> list[Tensor]:
         """Return the weights with everything forbidden set to 0, layer by layer."""
