@@ -876,6 +876,35 @@ class DormandPrince:
         )
 
 
+# %% tags=["fold"]
+# @title Accept and reject: every step that is tried on a pushed pendulum
+def attempts(f, x, end, tolerance):
+    """Return (t, h, error in tolerances) of every step tried, by the rule above."""
+    t, h, k, tried = 0.0, 1.0, f(0.0, x), []
+    while end - t > 1e-9:
+        new, slopes = dormand_prince_step(f, t, x, h, k)
+        error = error_in_tolerances(x, new, h, slopes, tolerance, tolerance)
+        tried.append((t, h, error))
+        if error <= 1:
+            t, x, k = t + h, new, slopes[-1]
+        h = min(end - t, h * min(10.0, max(0.2, 0.9 * max(error, 1e-10) ** -0.2)))
+    return tried
+
+
+tried = attempts(pendulum(push=2.0), torch.tensor([[1.0, 0.0]]).double(), 20.0, 1e-4)
+(ax,) = plot.panels(
+    "accepted: a bar as long as the step. Rejected: a cross", width=6, height=2.6
+)
+for t, h, error in tried:
+    color = plot.BLUE if error <= 1 else plot.RED
+    ax.plot([t, t + h], [h, h], color=color, linewidth=2.5 if error <= 1 else 0.8)
+    if error > 1:
+        ax.plot(t + h, h, "x", color=plot.RED)
+ax.set(xlabel="time t", ylabel="length h")
+refused = sum(error > 1 for _, _, error in tried)
+print(f"{len(tried)} steps tried, {refused} rejected")
+assert 0 < refused < len(tried) / 2
+
 # %%
 dp5_step = lambda f, t, x, h: dormand_prince_step(f, t, x, h, f(t, x))[0]
 (one, cost), (two, _) = swing(dp5_step, 128), swing(dp5_step, 256)
