@@ -42,23 +42,23 @@ RECIPES = (
         **JUDGE,
     ),
     # Evaluated once, at the end: weights chosen by labels would have seen labels.
-    # The goal is open: these steps miss it (0.83), though copies keep fewer (0.69).
-    # In a trial of twice the steps the share still rose when it was stopped.
+    # The goal is open: the judge reads 0.84, though copies keep fewer (0.69). In a trial
+    # 4,500 steps with a cycle weight of 1 kept 0.84, too, with a round trip of 0.10.
     Recipe(
         name="gan/cyclegan-mnist-usps",
         unit="gan/cyclegan",
         model="gan.cyclegan.CycleGAN",
         args=((1, 16, 16),),
-        kwargs={"cycle": 1.0, "r1": 4e-4, "r2": 4e-4},
+        kwargs={"cycle": 0.2, "r1": 4e-4, "r2": 4e-4},
         data="scale.translation.unpaired",
         data_args=("mnist", "usps"),
         loop="gan.gan.train_gan",
         optimizer="training.for_players",
-        steps=1600,
+        steps=2400,
         batch=16,
         lr=3e-3,
         ema=0.995,
-        every=1600,
+        every=2400,
         metrics=(KEPT, COPIES, SECOND, SAME, TRIP, NOISY),
         goal=0.9,
         minutes=3,

@@ -97,6 +97,7 @@ def distances() -> Iterator[Row]:
     """Measure every way, each from the same seed."""
     for trained, ways in ((False, assignments()), (True, critics())):
         for name, estimate in ways:
+            estimate()  # the first call imports
             torch.manual_seed(0)
             began = time.process_time()
             off = [abs(estimate() - 1.0) for _ in range(REPEATS)]

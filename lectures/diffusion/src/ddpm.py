@@ -1039,14 +1039,17 @@ if full_run():
 from gdm_course.evaluation.features import opinions
 from gdm_course.evaluation.samples import frechet_with_error
 
-name, jumps = "diffusion/ddpm-mnist-cpu", {}
+name = "diffusion/ddpm-mnist-cpu"
 if checkpoints.available(name) and download.here("mnist"):
     for f in checkpoints.card(name)["figures"]:
         if f["split"] == "test" and "jumps" in f["metric"]:
-            jumps[f["metric"]] = f["value"]
             print(f"{f['metric']:28}{f['value']:6.2f} +- {f['error']:.2f}")
     mnist = images.load("mnist")
     floor = frechet_with_error(opinions(mnist.x_train[:500]), opinions(mnist.x_test))
     print(f"{'500 training pictures':28}{floor.value:6.2f} +- {floor.error:.2f}")
 else:
     print(f"it needs MNIST, and 'gdm train {name}'")
+
+# %% [markdown]
+# Each row is better than the one above, by less every time. At 50 jumps the samples are still
+# far from the floor: the network had half an hour of a CPU.

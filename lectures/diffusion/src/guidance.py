@@ -912,7 +912,7 @@ if checkpoints.available(name):
         )
 
 # %% [markdown]
-# Less: on a damage that it was not trained for, its draws are more alike than they should be.
+# Less, on a damage that it was not trained for: its draws are too much alike, or off.
 # The recipe `palette-cifar10` trains one network on boxes, frames and lost colours at once
 # (`damage.one_of`), for a GPU. It is not measured yet.
 

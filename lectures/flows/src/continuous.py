@@ -6,7 +6,7 @@
 # points. The price is an integral, and this lecture learns to check what it integrates.
 
 # %% [markdown] tags=["nav"]
-# 59 minutes, and 33 further ·
+# 58 minutes, and 33 further ·
 # before this: [Change of variables: planar and radial flows](planar.ipynb) ·
 # [exercise](../../exercises/flows/continuous.ipynb) ·
 # [solution](../../solutions/flows/continuous.ipynb)
@@ -157,8 +157,8 @@ assert folded[1] > 0.05 and folded[4] == folded[64] == 0
 #
 # **It is invertible for free.** If $v$ is Lipschitz in $x$ (every network with bounded weights and $\tanh$ is), the theorem
 # of Picard and Lindelöf says that through every point $(t, x)$ runs exactly *one* solution. Two trajectories never meet, no
-# two starts share an end, and the inverse is the same equation with time running backwards. (Of the four drawings, the
-# square is for (3), the slopes are for (5).)
+# two starts share an end, and the inverse is the same equation with time running backwards. (The square is
+# for (3), the slopes for (5).)
 
 # %% tags=["fold"]
 # @title Four drawings: two directions, no crossing, a square on its way, four slopes
@@ -442,7 +442,7 @@ def divergence(
 #
 # `Dynamics` is the field of (2) and (3) together. The probes stay the same along a trajectory: the solver needs a
 # *function* of $(t, x)$, not fresh noise in every call. With equal steps the estimate of (4) stays unbiased, because the
-# path of $x$ does not depend on $e$. (Steps that adapt to the error of the trace, too, depend on it a little.)
+# path of $x$ does not depend on $e$. (Steps that adapt feel it a little.)
 
 
 # %% tags=["from:flows.continuous.Dynamics"]
@@ -593,8 +593,7 @@ if full_run():
     assert 0 < kl < 0.06
 
 # %% [markdown]
-# **Question 5.** The untrained flow needs 8 evaluations at any tolerance, the trained one more, and dozens at small ones, at
-# the same size. Where does the cost of a continuous flow come from?
+# **Question 5.** The untrained flow needs 8 evaluations at any tolerance, the trained one more, at the same size. Where does the cost of a continuous flow come from?
 #
 # <details><summary>Answer</summary>
 #
@@ -606,8 +605,8 @@ if full_run():
 # ## 7. Play: see it flow
 #
 # Time runs from noise, $t=1$, back to data, $t=0$. On the left the model's density $p_t$, known at *every* time: (4) with the integral
-# from $t$ instead of 0. On the right 400 points with the path they have taken. (Two lines may cross on paper; two points never are in the same
-# place at the same time.)
+# from $t$ instead of 0. On the right 400 points with the path they have taken. (Lines may cross on paper; two points are never in one place
+# at one time.)
 #
 # **Predict 2, then move the slider.** When do the eight lumps appear, early on the way or late?
 
@@ -716,8 +715,8 @@ _ = plot.density(pinwheel.log_prob, pinwheel.bounds, axes[2], vmax=ink)
 # answers are compared.
 #
 # **The repair** is not to evaluate better but to *train* with a solver that is fine enough, and to audit it with one that
-# controls its error. We take eight Runge-Kutta steps. Hutchinson's probe saves one of the two backward passes, a part of their
-# price. The audits take the exact trace; one more line reads the gap as in training, with random signs:
+# controls its error. We take eight Runge-Kutta steps. Hutchinson's probe saves one of the two backward passes.
+# The audits take the exact trace; one more line reads the gap as in training, with random signs:
 
 # %% tags=["train"]
 seed_everything(0)
@@ -738,8 +737,7 @@ if full_run():
     assert abs(signs - kl) < 0.2
 
 # %% [markdown]
-# The claim agrees with the fine solver now, and the mass is near 1. The pinwheel is not finished after so few steps, but the figure is one you can
-# believe.
+# The claim agrees with the fine solver now, and the mass is near 1. The pinwheel is not finished, but you can believe the figure.
 #
 # **Change one line.** Put `Fixed(rk4_step, 1)` into the repair, then 2 steps. Is order 4 enough by itself? Let the audits decide.
 #

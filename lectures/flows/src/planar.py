@@ -158,7 +158,7 @@ print(f"it is largest at x = {g(at)[p_x.argmax()].abs():.1f} and minus that")
 # <details><summary>Answer</summary>
 #
 # Not at 0! There the map is five times as steep, so the points are spread out five times. Densest are two places
-# beside it, where the map is nearly flat again (slope near 1) and noise is not yet rare.
+# beside it, where the slope is near 1 again and noise not yet rare.
 # </details>
 #
 # **In $D$ dimensions** a small cube around $z$ becomes a small, nearly straight parallelepiped: $g(z+\epsilon)\approx g(z) +
@@ -173,10 +173,9 @@ print(f"it is largest at x = {g(at)[p_x.argmax()].abs():.1f} and minus that")
 # $$\log p_x(x) = \log p_z(z) + \sum_{k=1}^{K}\log\bigl|\det J_{f_k}\bigr|,
 #   \qquad z = f_K(\cdots f_1(x)). \tag{3}$$
 #
-# Each Jacobian is taken at the point that reaches its map. That is all a flow is. Every layer of this family answers two questions, each with the log-determinant *of the map that was just
+# Each Jacobian is taken at the point that reaches its map. Every layer of this family answers two questions, each with the log-determinant *of the map that was just
 # made*: `forward(x) -> (z, log_det)` from data to noise, `inverse(z) -> (x, log_det)` from noise to data. A flow is a chain of
-# layers with a normal distribution for $z$, and (3) is its `log_prob`, word for word. (`mean` and `scale` are 0 and 1, kept as
-# buffers, so that they move to a GPU with the flow. `teaching` marks the loss for layers that start from data; the next lecture
+# layers with a normal distribution for $z$, and (3) is its `log_prob`, word for word. (`mean` and `scale` are 0 and 1. `teaching` marks the loss for layers that start from data; the next lecture
 # has one.)
 
 
@@ -545,8 +544,7 @@ if full_run():
 #
 # <details><summary>Answer</summary>
 #
-# No, $\beta$ rises: the target gets sharper while the flow follows. Each $\beta$ has its own constant $\log Z$, which the loss
-# leaves out. Compare losses at $\beta = 1$ only.
+# No, $\beta$ rises, and each $\beta$ has its own $\log Z$, which the loss leaves out. Compare losses at $\beta = 1$ only.
 # </details>
 #
 # The picture of the flow's density is made by `log_prob`, through 32 roots per point, while training and samples only ever ran the other
@@ -554,8 +552,7 @@ if full_run():
 #
 # ## 6. Many small steps add up
 #
-# One step makes one wrinkle along one line. We fit all four with 2, 8 and 32 steps and equal training (`U1` with 32 steps is the flow
-# from above, trained longer).
+# One step makes one wrinkle along one line. (`U1` with 32 steps is the flow from above, trained longer.)
 #
 # **Predict 2.** Which of the four energies needs depth most?
 
@@ -593,8 +590,8 @@ if full_run():
 # <details><summary>Answer</summary>
 #
 # `U3` and `U4`, the two with a fork: with 32 steps they still have the most nats left. (We repeated this with a second seed, and both with
-# four times the training: every KL falls, those two stay behind. Which of the two is last changes from run to run. With equal training
-# `U1` still has the least left, on the one seed that we tried.)
+# four times the training: every KL falls, those two stay behind. Which of the two is last changes from run to run. Trained
+# equally, on one seed, `U1` still has the least left.)
 # </details>
 #
 # No KL is negative. It cannot be; keep that in mind for section 8.
@@ -642,7 +639,7 @@ print("points within 1 of the middle:", *(f"{s:.0%} after {k}," for k, s in shar
 
 # %% [markdown]
 # All the time, but not evenly: in our run most of it in the first quarter of the steps, as the shares say. One step pushes along one
-# direction only, so it can open a gap like a slit; many slits make a hole.
+# direction only, so none makes a hole by itself.
 #
 # ## 8. Break it: a folded sheet
 #
@@ -712,8 +709,8 @@ for ax, five in zip(sheets, runs.values()):
     plot.scatter(five[0][1], ax, fork.bounds)
 
 # %% [markdown]
-# With the repair, claimed and counted agree. Without it the claim is too low on most seeds, by a different amount each time. We looked at
-# ten: on eight it was too low by 0.2 to 1.2 nats; on the two others the sheet is folded too, but hardly any noise (under 1 %) lies there.
+# With the repair, claimed and counted agree. Without it the claim is too low on most seeds: on eight of ten that
+# we tried, by 0.2 to 1.2 nats. On the other two the sheet is folded too, but hardly any noise (under 1 %) lies there.
 #
 # Where the sheet is folded several $z$ land on the same $x$. The true density is the sum of their shares, $q(x)=\sum_{z\to x}p_z(z)/|\det|$,
 # but the claim counts one share at a time: it is too small, so its log is, and the divergence looks better than it is. The objective even
@@ -723,8 +720,8 @@ for ax, five in zip(sheets, runs.values()):
 #
 # <details><summary>Answer</summary>
 #
-# If it is negative by more than its error, that it is false: by Jensen's inequality no KL divergence is negative. A claim that is too low
-# and still positive proves nothing by itself. Some $w\cdot u<-1$ proves a fold, but not that any noise lies there; counting tells.
+# If it is negative by more than its error, that it is false: by Jensen's inequality no KL divergence is negative. A positive claim proves
+# nothing. Some $w\cdot u<-1$ proves a fold, but not that any noise lies there; counting tells.
 # </details>
 #
 # **Change one line.** Put `fork = targets["U3"]` and run the two cells again. Is the energy an exception?
