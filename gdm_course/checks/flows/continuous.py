@@ -114,10 +114,10 @@ def _linear_flow_log_prob(x: Tensor, A: Tensor) -> Tensor:
     return _log_normal(x @ torch.linalg.matrix_exp(A).T) + A.trace()
 
 
-def _points_and_matrix(B: int, D: int) -> Inputs:
+def _points_and_matrix(B: int, D: int, shift: float = 0.5) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
         A = 0.6 * torch.randn(D, D, generator=g)
-        A += 0.5 * torch.eye(D) + 0.7 * torch.diag(torch.ones(D - 1), 1)
+        A += shift * torch.eye(D) + 0.7 * torch.diag(torch.ones(D - 1), 1)
         return torch.randn(B, D, generator=g), A  # a trace to be missed, not symmetric
 
     return draw
@@ -126,7 +126,11 @@ def _points_and_matrix(B: int, D: int) -> Inputs:
 linear_flow_log_prob = close(
     "linear_flow_log_prob",
     _linear_flow_log_prob,
-    {"": _points_and_matrix(7, 3), "one point of the plane": _points_and_matrix(1, 2)},
+    {
+        "": _points_and_matrix(7, 3),
+        "one point of the plane": _points_and_matrix(1, 2),
+        "a flow that shrinks": _points_and_matrix(5, 3, -1.5),
+    },
     [
         Mistake(
             lambda x, A: _log_normal(x @ torch.linalg.matrix_exp(A).T),

@@ -232,7 +232,7 @@ except NotImplementedError:
 # $(x, a, \partial L/\partial W)$. For one layer, $v = \tanh(Wx)$ for every point, find the
 # three slopes on paper, and write them down without autograd (which would be right, too):
 #
-# $$\dot x = v,\qquad \dot a = -a^\top\frac{\partial v}{\partial x},\qquad
+# $$\dot x = v,\qquad \dot a^\top = -a^\top\frac{\partial v}{\partial x},\qquad
 #   \dot g = -\sum_\text{points}a^\top\frac{\partial v}{\partial W}.$$
 #
 # The derivative of $\tanh u$ is $1-\tanh^2u$. With $s = a\odot(1-v^2)$, both products are
