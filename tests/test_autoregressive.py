@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.autograd.functional import jacobian
 
 from gdm_course import protocols
@@ -227,6 +228,27 @@ def test_fill_sees_what_a_full_pass_sees(hidden, order):
     torch.testing.assert_close(torch.stack(seen, dim=1), net(x, m)[:, order].detach())
 
 
+def test_masks_are_those_of_the_degrees_asked_for():
+    """Kept from pass to pass, and not a pass too long: other degrees, or under no_grad."""
+    torch.manual_seed(0)
+    net, x = MaskedMLP(6, hidden=(12, 9)), torch.randn(5, 6)
+    for order in (torch.arange(6), ORDER, ORDER, torch.arange(6)):
+        m = degrees(order, (12, 9))
+        with torch.inference_mode():
+            told = net(x, m)
+        weights = [W * mask for W, mask in zip([p.weight for p in net.layers], masks(m))]
+        h = x
+        for layer, W in zip(net.layers[:-1], weights):
+            h = F.linear(h, W, layer.bias).relu()
+        torch.testing.assert_close(
+            told[..., 0], F.linear(h, weights[-1], net.layers[-1].bias)
+        )
+        net(x, m).sum().backward()  # kept where no gradient was asked for, and still of use
+    torch.testing.assert_close(
+        net.double()(x.double(), m).float(), net(x.double(), m).float()
+    )
+
+
 def test_made_with_orders_is_their_mixture():
     torch.manual_seed(0)
     model = MADE(5, hidden=(20,), orders=3).double()
@@ -259,9 +281,9 @@ def test_made_takes_any_order_and_is_a_density_in_it():
 def test_a_fresh_order_for_every_batch(monkeypatch):
     torch.manual_seed(0)
     model, seen = AnyOrderMADE(6, hidden=(8,), orders=2), []
-    whole = model.conditionals
+    whole = model.logits
     noted = lambda x, order: (seen.append(tuple(order.tolist())), whole(x, order))[1]  # noqa: E731
-    monkeypatch.setattr(model, "conditionals", noted)
+    monkeypatch.setattr(model, "logits", noted)
     for _ in range(8):
         model.loss(torch.ones(2, 6))
     assert len(set(seen)) > 4

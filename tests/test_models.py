@@ -94,12 +94,11 @@ def entries(model: nn.Module, rest: tuple) -> dict:
     losses = ("loss", "discriminator_loss", "generator_loss")
     more = {**dict.fromkeys(losses, rest), "iwae": (3,)}
     if any(isinstance(r, torch.Tensor) and r.ndim for r in rest):  # labels
-        more |= {name: rest for name in ("log_prob", "conditionals", "discriminate")}
+        told = ("log_prob", "conditionals", "discriminate", "forward", "inverse")
+        more |= dict.fromkeys(told, rest)
     names = [name for name in TAKES if inspect.ismethod(getattr(model, name, None))]
-    found = {n: lambda x, n=n: getattr(model, n)(x, *more.get(n, ())) for n in names}
-    return found | (
-        {"forward": model, "inverse": model.inverse} if isinstance(model, Flow) else {}
-    )
+    names += ["forward", "inverse"] if isinstance(model, Flow) else []
+    return {n: lambda x, n=n: getattr(model, n)(x, *more.get(n, ())) for n in names}
 
 
 def numbers(answer: object) -> list[torch.Tensor]:
@@ -320,7 +319,7 @@ def test_labels_are_refused_where_they_mean_nothing(example):
     wrong |= {"out of range": y + 3, "negative": y - 1, "fractions": y + 0.5}
     wrong = wrong if example.classes else {"any": y}
     for labels in wrong.values():
-        for name in ("log_prob", "loss", "conditionals"):
+        for name in {"log_prob", "loss", "conditionals"} & {*dir(model)}:
             with pytest.raises((ValueError, TypeError), match=r"expected|without classes"):
                 getattr(model, name)(x, labels)
         with pytest.raises((ValueError, TypeError), match=r"expected|without classes"):

@@ -30,6 +30,7 @@ from gdm_course.flows.glow import Glow
 from gdm_course.flows.maf import IAF, MAF
 from gdm_course.flows.ode import Fixed, rk4_step
 from gdm_course.flows.realnvp import NICE, RealNVP
+from gdm_course.flows.tarflow import TarFlow
 from gdm_course.publishing import browser
 from gdm_course.schematics.layout import framed, laid_out
 from gdm_course.schematics.parts import spoken
@@ -152,6 +153,12 @@ def passes_iaf(D):
     return schematics.passes(IAF(D, layers=2, hidden=(9,)), points(D))
 
 
+def patches(side):
+    sizes = {"width": 8, "depth": 1, "heads": 2, "classes": 4}
+    layer = TarFlow((1, side, side), **sizes).layers[0]
+    return schematics.patches(layer, torch.randn(B, 1, side, side), codes(K=4))
+
+
 def adjoint(D):
     flow = ContinuousFlow(D, hidden=8, solver=Adjoint(Fixed(rk4_step, 2)))
     return schematics.adjoint(flow, points(D))
@@ -169,6 +176,7 @@ CASES = {
     learned_noise: (4, "(B, 3, 4, 4)", 8, "(B, 3, 8, 8)"),
     passes_maf: (3, "z to x in 3 steps", 4, "z to x in 4 steps"),
     passes_iaf: (3, "x to z in 3 steps", 4, "x to z in 4 steps"),
+    patches: (4, "(B, 4, 4)", 6, "(B, 9, 4)"),
     adjoint: (2, "(B, 2)", 4, "(B, 4)"),
     masked_network: (4, "(6, 4)", 6, "(6, 6)"),
     masked_layers: (4, "(B, 4, 1)", 6, "(B, 6, 1)"),
@@ -311,7 +319,9 @@ def test_only_a_batch_is_called_b():
     vqvae = VQVAE((1, 8, 8), features=8, quantiser=VectorQuantiser(B, 5))
     drawing = schematics.vqvae(vqvae, codes(1, 8, 8, K=2).float())
     assert f"codebook, ({B}, 5):" in drawing.alt
-    drawing = schematics.masked_network(MADE(5, hidden=(B,)), codes(5, K=2).float())
+    made = MADE(5, hidden=(B,))
+    made.log_prob(codes(5, K=2).float())  # has made its masks, and kept them
+    drawing = schematics.masked_network(made, codes(5, K=2).float())
     assert f"mask, white = 1, ({B}, 5):" in drawing.alt
 
 

@@ -6,7 +6,7 @@ References:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from gdm_course import validate
-from gdm_course.nets import precise
+from gdm_course.nets import precise, same
 
 
 def degrees(order: Tensor, hidden: Sequence[int]) -> list[Tensor]:
@@ -56,12 +56,7 @@ class MaskedMLP(nn.Module):
     """
 
     def __init__(
-        self,
-        D: int,
-        *,
-        hidden: Sequence[int] = (500,),
-        outputs: int = 1,
-        dropout: float = 0.0,
+        self, D: int, *, hidden: Sequence[int] = (500,), outputs: int = 1, dropout=0.0
     ):
         super().__init__()
         validate.at_least(1, D=D, hidden=hidden, outputs=outputs)
@@ -69,19 +64,25 @@ class MaskedMLP(nn.Module):
         layers = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
         self.hidden, self.outputs, self.dropout = tuple(hidden), outputs, dropout
+        self.known: Sequence[Tensor] = ()
 
-    def masked_weights(self, m: Sequence[Tensor]) -> list[Tensor]:
-        """Return the weights with everything forbidden set to 0, layer by layer."""
-        *hidden, out = masks(m)
-        allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
-        return [layer.weight * mask for layer, mask in zip(self.layers, allowed)]
+    def masked_weights(self, m: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the weights with everything forbidden set to 0, layer by layer."""
+        if not same(m, self.known):  # the last masks are kept, as numbers: it is quicker
+            with torch.inference_mode(False):
+                *hidden, out = masks(m)
+                allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
+                self.known, self.kept = m, [mask.float() for mask in allowed]
+        for layer, mask in zip(self.layers, self.kept):
+            yield layer.weight * mask.to(layer.weight.dtype)
 
     def forward(self, x: Tensor, m: Sequence[Tensor]) -> Tensor:
         """Run the network under the degrees m: (B, D) -> (B, D, outputs)."""
-        *hidden, out = zip(self.masked_weights(m), [layer.bias for layer in self.layers])
-        for weight, bias in hidden:
-            x = F.dropout(F.relu(F.linear(x, weight, bias)), self.dropout, self.training)
-        return F.linear(x, *out).unflatten(-1, (-1, self.outputs))
+        for layer, weight in zip(self.layers, self.masked_weights(m)):
+            if layer is not self.layers[0]:
+                x = F.dropout(x.relu_(), self.dropout, self.training)
+            x = F.linear(x, weight, layer.bias)
+        return x.unflatten(-1, (-1, self.outputs))
 
 
 @torch.no_grad()
@@ -100,7 +101,7 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
     Returns:
         Samples (n, D).
     """
-    weights, biases = net.masked_weights(m), [layer.bias for layer in net.layers]
+    weights, biases = [*net.masked_weights(m)], [layer.bias for layer in net.layers]
     h = [weights[0].new_zeros(n, layer.in_features) for layer in net.layers]
     counts = [torch.bincount(k, minlength=len(m[0]) + 1).tolist() for k in m[1:]]
     done = [0] * len(counts)
@@ -132,7 +133,11 @@ def draw_bit(logits: Tensor) -> Tensor:
 
 def as_bits(x: Tensor, model: nn.Module) -> Tensor:
     """Return x as zeros and ones (B, D) in the dtype of the model, or refuse it."""
-    return validate.bits(x, model.orders.shape[1], model.net)
+    D, dtype = model.orders.shape[1], validate.dtype_of(model.net)
+    ours = isinstance(x, Tensor) and x.is_cpu and x.dtype == dtype
+    if ours and torch.equal(x.sign().abs_(), x):  # nothing but bits, and quickly told
+        return validate.shaped(x, D)
+    return validate.bits(x, D, model.net)
 
 
 def an_order(orders: Tensor, order: int | Tensor) -> Tensor:
@@ -154,10 +159,8 @@ def an_order(orders: Tensor, order: int | Tensor) -> Tensor:
 class MADE(nn.Module):
     """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
-    Args:
-        hidden: number of units in each hidden layer.
-        orders: 1 for the natural order, more for that many random ones from `seed`.
-        dropout: probability that a hidden unit is silenced in training.
+    Args: hidden and dropout, as in `MaskedMLP`; orders, 1 for the natural order, more for
+    that many random ones from `seed`.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
@@ -168,8 +171,11 @@ class MADE(nn.Module):
     def conditionals(self, x: Tensor, order: int | Tensor = 0) -> Bernoulli:
         """Return p(x_d | what is before d) in that order of the model's, or in any (D,)."""
         x, order = as_bits(x, self), an_order(self.orders, order)
-        logits = self.net(x, degrees(order, self.net.hidden)).squeeze(-1)
-        return Bernoulli(logits=precise(logits), validate_args=False)
+        return Bernoulli(logits=self.logits(x, order), validate_args=False)
+
+    def logits(self, x: Tensor, order: Tensor) -> Tensor:
+        """Return the logits of all conditionals in an order, for bits that are floats."""
+        return precise(self.net(x, degrees(order, self.net.hidden)).squeeze(-1))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
@@ -179,8 +185,9 @@ class MADE(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats, one order drawn at random."""
-        x, order = as_bits(x, self), int(torch.randint(len(self.orders), ()))
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        x, chosen = as_bits(x, self), int(torch.randint(len(self.orders), ()))
+        logits = self.logits(x, self.orders[chosen])
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
@@ -204,4 +211,5 @@ class AnyOrderMADE(MADE):
         """Return the mean negative log-likelihood in nats under an order drawn anew."""
         x = as_bits(x, self)
         order = torch.randperm(x.shape[1]).to(x.device)
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        logits = self.logits(x, order)
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)

@@ -22,7 +22,7 @@ def fit_plane(x: Tensor, steps: int, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {"LabelledFlow": "has no map; TarFlow is one of them"}
 
 
 def models() -> dict[str, Example]:
@@ -49,6 +49,7 @@ def models() -> dict[str, Example]:
         "ContinuousFlow": vectors(ContinuousFlow, hidden=8, depth=1),
         "FFJORD": vectors(FFJORD, hidden=8, depth=1, steps=2),
         **other(),
+        **of_patches(),
     }
 
 
@@ -77,4 +78,18 @@ def other() -> dict[str, Example]:
         "Glow": Example(partial(Glow, shape, **small), shape),
         "Dequantised": Example(noisy, (3,), K=5),
         "DequantisedGlow": Example(codes, shape, K=5),
+    }
+
+
+def of_patches() -> dict[str, Example]:
+    """Return the models of pictures that are cut into patches."""
+    from gdm_course.flows.tarflow import DequantisedTarFlow, TarFlow
+
+    shape, small = (1, 4, 4), {"layers": 2, "width": 8, "depth": 1}
+    told = partial(TarFlow, shape, classes=3, **small)
+    codes = partial(DequantisedTarFlow, shape, 5, classes=3, **small)
+    return {
+        "TarFlow": Example(partial(TarFlow, shape, **small), shape),
+        "TarFlow of classes": Example(told, shape, classes=3),
+        "DequantisedTarFlow": Example(codes, shape, K=5, classes=3),
     }

@@ -20,9 +20,10 @@ from gdm_course.nets import zero_last
 
 
 class Conditioner(MaskedMLP):
-    """A MADE in the natural order that says 0 at first: numbers for d from x_<d only.
+    """A MADE in the natural order: numbers for d from x_<d only.
 
-    One order for ever, so the masks are made once and kept.
+    One order for ever, so the masks are made once and kept, and so is how many units of
+    each layer look at x_<=d only: `ready[i][d]`, d = 0..D.
 
     Args:
         D: number of dimensions.
@@ -33,10 +34,10 @@ class Conditioner(MaskedMLP):
     def __init__(self, D: int, *, hidden: Sequence[int], outputs: int):
         super().__init__(D, hidden=hidden, outputs=outputs)
         self.m = degrees(torch.arange(D), hidden)
+        self.ready = [m.bincount(minlength=D + 1).cumsum(0).tolist() for m in self.m]
         *inner, out = masks(self.m)
         for i, mask in enumerate([*inner, out.repeat_interleave(outputs, dim=0)]):
             self.register_buffer(f"mask{i}", mask.float(), persistent=False)
-        zero_last(self)
 
     def masked_weights(self, m: Sequence[Tensor] = ()) -> list[Tensor]:
         """Return the weights with everything forbidden set to 0, layer by layer."""
@@ -95,50 +96,74 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 def by_filling(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
     """Invert as MADE samples: once x_d is known, the units that waited for it, and no more.
 
-    Features are rows and points are columns, so that what is finished lies in one piece.
+    In h, features are rows and points are columns: what is finished lies in one piece.
     """
-    net, z = layer.net, z.T.contiguous()
+    net, x, log_det = layer.net, torch.empty_like(z), z.new_zeros(len(z))
     weights, biases = net.masked_weights(), [part.bias[:, None] for part in net.layers]
-    h = [z.new_empty(part.in_features, z.shape[1]) for part in net.layers]
-    ready = [torch.bincount(m, minlength=len(z) + 1).cumsum(0).tolist() for m in net.m]
-    log_det = z.new_zeros(z.shape[1])
-    for d in range(len(z)):  # ready[i][d]: how many units of layer i look at x_<=d only
-        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), ready[-1][d]
+    h = [z.new_empty(part.in_features, len(z)) for part in net.layers]
+    for d in range(z.shape[1]):
+        rows, seen = slice(d * net.outputs, (d + 1) * net.outputs), net.ready[-1][d]
         c = torch.addmm(biases[-1][rows], weights[-1][rows, :seen], h[-1][:seen])
-        h[0][d], log_slope = layer.unbend(z[d], c.T)
+        h[0][d], log_slope = layer.unbend(z[:, d], c.T)
+        x[:, d] = h[0][d]
         log_det += log_slope
         for i in range(1, len(h)):
-            rows, seen = slice(ready[i][d], ready[i][d + 1]), ready[i - 1][d + 1]
-            fresh, W = h[i][rows], weights[i - 1][rows, :seen]
-            torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
-    return h[0].T.contiguous(), log_det
+            rows, seen = slice(*net.ready[i][d : d + 2]), net.ready[i - 1][d + 1]
+            if rows.start < rows.stop:  # units that waited for x_d
+                fresh, W = h[i][rows], weights[i - 1][rows, :seen]
+                torch.addmm(biases[i - 1][rows], W, h[i - 1][:seen], out=fresh).relu_()
+    return x, log_det
 
 
 class AffineAutoregressive(Autoregressive):
     """The layer of MAF: z_d = (x_d - mu_d(x_<d)) / sigma_d(x_<d), equation (3).
 
-    |log sigma| is cut off at `limit`, so that exp cannot overflow far from the data. A new
-    layer has mu = 0 and sigma = 1.
+    The network says the shift -mu / sigma, in units of z: where sigma is small, a step that
+    moved mu itself would move z by 1 / sigma times as much. log sigma is what throws
+    training back: it takes quarter steps, and is bent softly towards at most `limit`.
+    """
+
+    limit = 6.9  # sigma from a thousandth to a thousand
+
+    def __init__(self, D: int, *, hidden: Sequence[int] = (64, 64)):
+        super().__init__(D, hidden=hidden, outputs=2)
+
+    def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -mu / sigma and -log sigma (...,) from what the network says, (..., 2)."""
+        shift, a = c.unbind(-1)
+        return shift, a / (4 + a.abs() / self.limit)
+
+    def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardise: z = x / sigma - mu / sigma, and log dz/dx = -log sigma."""
+        shift, log_slope = self.read(c)
+        return x * torch.exp(log_slope) + shift, log_slope
+
+    def unbend(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it: x = (z + mu / sigma) sigma, and log dx/dz = log sigma."""
+        shift, log_slope = self.read(c)
+        return (z - shift) * torch.exp(-log_slope), -log_slope
+
+
+class IntoTheBox(Autoregressive):
+    """z_d = (x_d - mu_d(x_<d)) / sigma_d(x_<d), the identity at first: before the splines.
+
+    The network says mu and -log sigma themselves, which is cut off at `limit`.
     """
 
     limit = 5.0
 
     def __init__(self, D: int, *, hidden: Sequence[int] = (64, 64)):
         super().__init__(D, hidden=hidden, outputs=2)
-
-    def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mu and -log sigma (...,) from what the network says, (..., 2)."""
-        mu, a = c.unbind(-1)
-        return mu, a.clamp(-self.limit, self.limit)
+        zero_last(self.net)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardise: z = (x - mu) / sigma, and log dz/dx = -log sigma."""
-        mu, log_slope = self.read(c)
+        """Standardise x (...,) by c (..., 2)."""
+        mu, log_slope = c[..., 0], c[..., 1].clamp(-self.limit, self.limit)
         return (x - mu) * torch.exp(log_slope), log_slope
 
     def unbend(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo it: x = mu + sigma z, and log dx/dz = log sigma."""
-        mu, log_slope = self.read(c)
+        """Undo it: x = mu + sigma z."""
+        mu, log_slope = c[..., 0], c[..., 1].clamp(-self.limit, self.limit)
         return mu + z * torch.exp(-log_slope), -log_slope
 
 

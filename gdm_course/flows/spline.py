@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gdm_course import validate
 from gdm_course.flows.flow import Flow
-from gdm_course.flows.maf import AffineAutoregressive, Autoregressive, alternate
+from gdm_course.flows.maf import Autoregressive, IntoTheBox, alternate
 from gdm_course.nets import mlp, zero_last
 
 LEAST = 1e-3  # smallest part of the box that a bin may have, and smallest slope at a knot
@@ -132,6 +132,7 @@ class SplineAutoregressive(Autoregressive):
         validate.at_least(1, D=D, bins=bins, hidden=hidden)
         super().__init__(D, hidden=hidden, outputs=3 * bins - 1)
         self.bound = bound
+        zero_last(self.net)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the splines: x (...,), c (..., 3 K - 1)."""
@@ -195,7 +196,7 @@ class SplineFlow(Flow):
     ):
         validate.at_least(1, layers=layers)
         sizes = {"bins": bins, "bound": bound, "hidden": hidden}
-        first = AffineAutoregressive(D, hidden=hidden)
+        first = IntoTheBox(D, hidden=hidden)
         splines = [SplineAutoregressive(D, **sizes) for _ in range(layers)]
         super().__init__(alternate([first, *splines]), (D,))
 

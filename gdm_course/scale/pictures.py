@@ -1,8 +1,9 @@
 """Pictures as numbers from -1 to 1, as two players want them, with labels or without."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gdm_course.batching import Batch, columns
 from gdm_course.scale.data import Splits
 
 
@@ -64,3 +65,8 @@ def labelled_codes(name: str) -> Splits:
     data = images.load(name)
     train = (data.x_train, data.y_train)
     return Splits(train, data.x_valid, data.x_test, data.source)
+
+
+def equalised(model: nn.Module, x: Batch) -> None:
+    """Give the `cells` of a model the shares of the values in its training data."""
+    model.cells.fit(columns(x)[0])

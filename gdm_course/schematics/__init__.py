@@ -9,6 +9,7 @@ A lecture's folded cell is one call, on its own model and its own batch:
     schematics.scales(glow, x)                          # the multi-scale tree
     schematics.dequantisation(dequantised, codes)       # pixel, real number, logit, flow
     schematics.passes(maf, x)                           # which way is serial; and (iaf, x)
+    schematics.patches(tarflow.layers[0], x, y)         # MAF of patches, by attention
     schematics.adjoint(continuous_flow, x)              # whose solver is an `Adjoint`
     schematics.masked_network(made, x)                  # degrees and masks; a small one
     schematics.gated_stacks(gated_pixelcnn, codes)      # two stacks (and y, with labels)
@@ -40,6 +41,7 @@ from gdm_course.schematics.drawing import Drawing
 from gdm_course.schematics.flows import coupling, coupling_inverse
 from gdm_course.schematics.images import dequantisation, scales
 from gdm_course.schematics.latent import vae, vqvae
+from gdm_course.schematics.patches import patches
 from gdm_course.schematics.sequences import dilated_stack, dilated_tree, two_halves
 from gdm_course.schematics.text import shifted_input, transformer
 from gdm_course.schematics.tracing import trace
@@ -55,6 +57,7 @@ __all__ = [
     "gated_stacks",
     "masked_network",
     "passes",
+    "patches",
     "scales",
     "shifted_input",
     "trace",

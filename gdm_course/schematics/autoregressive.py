@@ -83,6 +83,7 @@ def masked_network(model: nn.Module, x: Tensor) -> Drawing:
 
     A line is a weight that its mask keeps. Beside an output stands what reaches it.
     """
+    model.get_submodule("net").known = ()  # so that it makes its masks anew
     seen = trace(model.conditionals, x)
     m, masks = seen.first("degrees").result, seen.first("masks").result
     columns, most = [*m, m[0]], max(map(len, m))

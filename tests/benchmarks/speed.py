@@ -21,6 +21,7 @@ from tests.benchmarks import (
     gpt,
     masked,
     pixelcnn,
+    plain,
     planar,
     quantisers,
     sound,
@@ -58,7 +59,7 @@ def one_epoch(rows: int, width: int, B: int) -> Ratio:
 def made_network(model: MADE):
     """The plain masked network: a function x -> logits (B, D), masks applied once."""
     m = degrees(model.orders[0], model.net.hidden)
-    weights = model.net.masked_weights(m)
+    weights = [*model.net.masked_weights(m)]
     biases = [layer.bias for layer in model.net.layers]
 
     def logits(x: Tensor) -> Tensor:
@@ -199,6 +200,7 @@ def ratios() -> Iterator[Ratio]:
     yield from gpt.ratios()
     yield from masked.ratios()
     yield from sound.ratios()
+    yield from plain.ratios()
     yield from planar.ratios()
     yield from energy.ratios()
     yield from gan.ratios()

@@ -2,7 +2,8 @@
 
 Equal sizes: five layers, networks with two hidden layers of 64 (nflows and normflows have
 one residual block of two such layers, and one more in front), eight bins. normflows builds
-MAF the other way round, as IAF: it is turned here, so that all do the same work.
+MAF the other way round, as IAF: it is turned here, so that all do the same work; as built,
+without residuals, it draws in one pass, and is compared in that.
 Run with the peers installed: `python -m tests.benchmarks.splines`.
 """
 
@@ -68,12 +69,13 @@ def nflows(D: int) -> dict[str, Peer]:
 class Turned(nn.Module):
     """Layers of normflows from data to noise: their forward is the cheap direction."""
 
-    def __init__(self, D: int):
+    def __init__(self, D: int, residual: bool = True):
         super().__init__()
         import normflows as nf
 
         made = nf.flows.MaskedAffineAutoregressive
-        self.layers = nn.ModuleList(made(D, HIDDEN, num_blocks=1) for _ in range(LAYERS))
+        how = {"num_blocks": 1, "use_residual_blocks": residual}
+        self.layers = nn.ModuleList(made(D, HIDDEN, **how) for _ in range(LAYERS))
         self.base = nf.distributions.DiagGaussian(D, trainable=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -89,6 +91,17 @@ class Turned(nn.Module):
         x = self.base.sample(n)
         for layer in reversed(self.layers):
             x, _ = layer.inverse(x.flip(-1))
+        return x
+
+
+class AsBuilt(Turned):
+    """The same, not turned: density and samples change places."""
+
+    def sample(self, n: int) -> Tensor:
+        """Draw (n, D): one pass per layer."""
+        x = self.base.sample(n)
+        for layer in self.layers:
+            x = layer(x)[0].flip(-1)
         return x
 
 
@@ -109,7 +122,16 @@ def normflows(D: int) -> dict[str, Peer]:
 
 
 PEERS = {"zuko": zuko, "nflows": nflows, "normflows": normflows}
+ONE_PASS = "normflows, drawing in one pass"
 GOALS = {"MAF": 1.0, "spline": 1.4}
+
+
+def one_pass(D: int, found: dict) -> dict:
+    """Sampling by the layers of normflows as they are built, if it is installed."""
+    if "normflows" not in found:
+        return {}
+    flow = AsBuilt(D, residual=False)
+    return {ONE_PASS: torch.no_grad()(lambda: flow.sample(10_000))}
 
 
 def ratios(repeat: int = 9) -> Iterator[Ratio]:
@@ -124,6 +146,8 @@ def ratios(repeat: int = 9) -> Iterator[Ratio]:
             for what in made["ours"]:
                 slow = D > 2 and what.startswith("sample")  # seconds per call for some
                 work = {name: work[what] for name, work in made.items()}
+                if D == 2 and kind == "MAF" and what.startswith("sample"):
+                    work |= one_pass(D, found)
                 times = medians(work, 3 if slow else repeat)
                 first = times.pop("ours")
                 for name, other in times.items():

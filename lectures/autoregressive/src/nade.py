@@ -6,7 +6,7 @@
 # and loses nothing: predict one pixel from those before it, again and again.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes, and 29 further ·
+# 56 minutes, and 29 further ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb) ·
 # [exercise](../../exercises/autoregressive/nade.ipynb) ·
 # [solution](../../solutions/autoregressive/nade.ipynb)
@@ -55,7 +55,7 @@ from gdm_course.autoregressive.made import (
 from gdm_course.autoregressive.nade import RNADE
 from gdm_course.data import images, toy
 from gdm_course.evaluation.likelihood import bits_per_dim, estimate, log_probs, nll_estimate
-from gdm_course.nets import precise  # float32, where a GPU used less
+from gdm_course.nets import precise, same  # float32, where a GPU used less; equal tensors
 from gdm_course.training import budget, forever, full_run, generator, seed_everything, train
 from gdm_course.widgets import play, watch
 
@@ -533,12 +533,7 @@ class MaskedMLP(nn.Module):
     """
 
     def __init__(
-        self,
-        D: int,
-        *,
-        hidden: Sequence[int] = (500,),
-        outputs: int = 1,
-        dropout: float = 0.0,
+        self, D: int, *, hidden: Sequence[int] = (500,), outputs: int = 1, dropout=0.0
     ):
         super().__init__()
         validate.at_least(1, D=D, hidden=hidden, outputs=outputs)
@@ -546,19 +541,25 @@ class MaskedMLP(nn.Module):
         layers = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
         self.hidden, self.outputs, self.dropout = tuple(hidden), outputs, dropout
+        self.known: Sequence[Tensor] = ()
 
-    def masked_weights(self, m: Sequence[Tensor]) -> list[Tensor]:
-        """Return the weights with everything forbidden set to 0, layer by layer."""
-        *hidden, out = masks(m)
-        allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
-        return [layer.weight * mask for layer, mask in zip(self.layers, allowed)]
+    def masked_weights(self, m: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the weights with everything forbidden set to 0, layer by layer."""
+        if not same(m, self.known):  # the last masks are kept, as numbers: it is quicker
+            with torch.inference_mode(False):
+                *hidden, out = masks(m)
+                allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
+                self.known, self.kept = m, [mask.float() for mask in allowed]
+        for layer, mask in zip(self.layers, self.kept):
+            yield layer.weight * mask.to(layer.weight.dtype)
 
     def forward(self, x: Tensor, m: Sequence[Tensor]) -> Tensor:
         """Run the network under the degrees m: (B, D) -> (B, D, outputs)."""
-        *hidden, out = zip(self.masked_weights(m), [layer.bias for layer in self.layers])
-        for weight, bias in hidden:
-            x = F.dropout(F.relu(F.linear(x, weight, bias)), self.dropout, self.training)
-        return F.linear(x, *out).unflatten(-1, (-1, self.outputs))
+        for layer, weight in zip(self.layers, self.masked_weights(m)):
+            if layer is not self.layers[0]:
+                x = F.dropout(x.relu_(), self.dropout, self.training)
+            x = F.linear(x, weight, layer.bias)
+        return x.unflatten(-1, (-1, self.outputs))
 
 
 # %% [markdown]
@@ -578,10 +579,8 @@ class MaskedMLP(nn.Module):
 class MADE(nn.Module):
     """Masked autoencoder for bits (B, D); with several orders, the mixture of them all.
 
-    Args:
-        hidden: number of units in each hidden layer.
-        orders: 1 for the natural order, more for that many random ones from `seed`.
-        dropout: probability that a hidden unit is silenced in training.
+    Args: hidden and dropout, as in `MaskedMLP`; orders, 1 for the natural order, more for
+    that many random ones from `seed`.
     """
 
     def __init__(self, D: int, *, hidden=(500,), orders=1, dropout=0.0, seed=0):
@@ -592,8 +591,11 @@ class MADE(nn.Module):
     def conditionals(self, x: Tensor, order: int | Tensor = 0) -> Bernoulli:
         """Return p(x_d | what is before d) in that order of the model's, or in any (D,)."""
         x, order = as_bits(x, self), an_order(self.orders, order)
-        logits = self.net(x, degrees(order, self.net.hidden)).squeeze(-1)
-        return Bernoulli(logits=precise(logits), validate_args=False)
+        return Bernoulli(logits=self.logits(x, order), validate_args=False)
+
+    def logits(self, x: Tensor, order: Tensor) -> Tensor:
+        """Return the logits of all conditionals in an order, for bits that are floats."""
+        return precise(self.net(x, degrees(order, self.net.hidden)).squeeze(-1))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
@@ -603,8 +605,9 @@ class MADE(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the mean negative log-likelihood in nats, one order drawn at random."""
-        x, order = as_bits(x, self), int(torch.randint(len(self.orders), ()))
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        x, chosen = as_bits(x, self), int(torch.randint(len(self.orders), ()))
+        logits = self.logits(x, self.orders[chosen])
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
     def sample(self, n: int) -> Tensor:
         """Draw n points (n, D), each under an order drawn at random."""
@@ -673,7 +676,8 @@ class AnyOrderMADE(MADE):
         """Return the mean negative log-likelihood in nats under an order drawn anew."""
         x = as_bits(x, self)
         order = torch.randperm(x.shape[1]).to(x.device)
-        return -self.conditionals(x, order).log_prob(x).sum(-1).mean()
+        logits = self.logits(x, order)
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
 
 # %%
@@ -750,8 +754,8 @@ def draw_completions(known, which):
 play(draw_completions, known=(0, 64, 4), which=(0, 20, 1))
 for known in (8, 24, 40, 56):
     drawn = [complete(made, digit, torch.arange(known))[:, known:] for digit in x_test[:50]]
-    same = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
-    print(f"{known} pixels known: all eight agree on {same:.0%} of the others")
+    agree = torch.stack([(d == d[0]).all(0).float().mean() for d in drawn]).mean()
+    print(f"{known} pixels known: all eight agree on {agree:.0%} of the others")
 
 # %% [markdown]
 # There is no one place: it depends on the digit. On average over fifty digits agreement grows from
@@ -1096,7 +1100,7 @@ def fill(net: MaskedMLP, m: Sequence[Tensor], n: int, draw: Callable) -> Tensor:
     Returns:
         Samples (n, D).
     """
-    weights, biases = net.masked_weights(m), [layer.bias for layer in net.layers]
+    weights, biases = [*net.masked_weights(m)], [layer.bias for layer in net.layers]
     h = [weights[0].new_zeros(n, layer.in_features) for layer in net.layers]
     counts = [torch.bincount(k, minlength=len(m[0]) + 1).tolist() for k in m[1:]]
     done = [0] * len(counts)

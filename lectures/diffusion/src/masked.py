@@ -604,7 +604,7 @@ for step, (best, exact, upper) in brackets.items():
     assert best <= exact <= upper
     assert entropy < exact
 if full_run():
-    assert brackets[steps][2] - entropy < 0.15
+    assert brackets[steps][2] - entropy < 0.2
 
 # %% [markdown]
 # The exact value lies between both others at every step, and above the entropy: no model can be
@@ -738,14 +738,14 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
-# On one core the goal is missed. How much of the difference is the bound's, nobody can count
+# On one core the goal is missed, and a GPT with distances is better still. How much of the difference is the bound's, nobody can count
 # for 128 tokens. Nothing was trained for the gap: a masked diffusion is trained on all gaps there are.
 
 # %% [markdown]
 # ## 9. Pixels
 #
-# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Nobody tells
-# the model that level 3 is nearer to 4 than to 16. A
+# Digits of 8 x 8 pixels with 17 levels are 64 tokens. Nobody says
+# that level 3 is nearer to 4 than to 16. A
 # [`MaskedUNet`](../../gdm_course/diffusion/masked_nets.py) guesses: DDPM's U-Net, with the
 # share of hidden pixels, which it counts, in the place of the time, and 17 logits for each pixel.
 

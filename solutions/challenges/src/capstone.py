@@ -92,7 +92,8 @@ else:
     plot.scatter(law.sample(1000, g), axes[-1])
 
 # %% [markdown]
-# The same on digits; rows are samples after 1, 2 and 4 evaluations, and digits.
+# The same on digits; rows are the noise as pictures, samples after 1, 2 and 4 evaluations, and
+# digits.
 
 # %%
 turned = digits.turned(g)
@@ -103,8 +104,9 @@ except NotImplementedError:
 else:
     D = digits.DIRECTIONS
     eps = torch.randn(12, D, generator=g)
-    made = [turned.pictures(generate(with_weights(weights, D), eps, k)) for k in JUMPS]
-    plot.image_grid(torch.cat([*made, turned.others[:12]]), columns=12)
+    net, noise = with_weights(weights, D), turned.pictures(eps)
+    made = [turned.pictures(generate(net, eps, k)) for k in JUMPS]
+    plot.image_grid(torch.cat([noise, *made, turned.others[:12]]), columns=12)
 
 # %% [markdown]
 # ## What is handed in
