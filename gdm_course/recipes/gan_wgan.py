@@ -47,7 +47,7 @@ RECIPES = (
         minutes=0.5,
         **PLAYERS,
     ),
-    # The goal is open. Twice the steps, prices of 0.1, a slower average: 5.06.
+    # The goal is open. Twice the steps with prices of 0.1, and a slower average, had 5.06.
     Recipe(
         name="gan/dcgan-mnist-cpu",
         model="gan.dcgan.DCGAN",

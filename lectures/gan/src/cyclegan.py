@@ -761,7 +761,7 @@ except Missing as missing:
 # Translated digits close more than half of the gap, without a pair or a label. The recipe's
 # aim, nine labels of ten, is *not* reached. A second judge, which learned from digits moved by
 # a pixel, reads nine of ten, and almost as many copies: much of what the first one misses is
-# style, not meaning. Noise adds less than a third to the round trip: we see no faint message.
+# style, not meaning. Noise adds less than a third to the round trip: no fragile message.
 #
 # ## 10. Summary
 #
