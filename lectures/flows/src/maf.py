@@ -1432,7 +1432,7 @@ sizes = {"layers": 3, "width": 32, "depth": 1, "heads": 2}
 tarflow = TarFlow((1, 8, 8), **sizes, classes=10)
 spent(tarflow, noisy(x, y), 1.5e-2, seconds)
 plain = TarFlow((1, 8, 8), **sizes)
-spent(plain, (z for z, _ in noisy(x, y)), 1.5e-2, seconds)
+_ = spent(plain, (z for z, _ in noisy(x, y)), 1.5e-2, seconds)
 
 # %% tags=["train"]
 one = spent(MAF(64, hidden=(128, 128)), flat(noisy(x, y)), 5e-3, seconds)
