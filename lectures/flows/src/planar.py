@@ -1108,7 +1108,7 @@ def gap_of(model, truth):
     return (truth.log_prob(x) - model.log_prob(x)).mean().item()
 
 
-laws, short, learned = (toy.get("ring"), toy.get("two_moons")), budget(450, 20), {}
+laws, short, learned = (toy.get("ring"), toy.get("two_moons")), budget(400, 20), {}
 for kind, law in product((PlanarFlow, RadialFlow), laws):
     seed_everything(0)
     model, x_fit = kind(2, layers=24), law.sample(20_000)
