@@ -6,7 +6,7 @@ the input, nothing but the step. Same optimiser for all, turn by turn.
 `python -m tests.benchmarks.plain` prints the table.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gdm_course.autoregressive.gpt import GPT
 from gdm_course.autoregressive.made import MADE, degrees, masks
-from gdm_course.training import adam
+from tests.benchmarks.gpt import step_of
 from tests.benchmarks.harness import Ratio, compare, table
 
 K = 65
@@ -75,18 +75,6 @@ class PlainGPT(nn.Module):
         h = self.token(x) + self.place(torch.arange(x.shape[1]))
         logits = self.read(self.norm(self.blocks(h)))
         return F.cross_entropy(logits.view(-1, K), y.view(-1))
-
-
-def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """One training step, with the same optimiser for everybody."""
-    optimizer = adam(model.parameters(), 1e-3)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss().backward()
-        optimizer.step()
-
-    return step
 
 
 def made(D: int = 784, hidden: int = 500, B: int = 100) -> Ratio:
