@@ -1,9 +1,9 @@
 # %% [markdown]
 # # One dimension bends the next: MAF, IAF and splines
 #
-# Take the masked network of MADE and let every conditional be an invertible curve: that is
-# a flow. One way round it tells densities at once and samples slowly,
-# the other way the reverse. And when the curves bend, one layer splits a hump in two.
+# Take the masked network of MADE and let every conditional be an invertible curve: that is a flow.
+# One way round it tells densities at once and samples slowly, the other way the reverse. And when
+# the curves bend, one layer splits a hump in two.
 
 # %% [markdown] tags=["nav"]
 # 58 minutes, and 46 further ·
@@ -95,8 +95,8 @@ plot.style()
 # says. Could one layer bend *every* dimension, each by all those before it?
 #
 # Here are four densities of the plane, with their entropies. What a model's negative log-likelihood
-# pays above that is $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models here are
-# Sampler, Trainable *and* Density.
+# pays above that is $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models here are Sampler,
+# Trainable *and* Density.
 
 # %%
 names = ("two_moons", "banana", "spirals", "checkerboard")
@@ -369,9 +369,10 @@ class MAF(Flow):
 
 # %% [markdown]
 # Nothing forces us to point (3) from data to noise. Let the network read the *noise*:
-# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. Then sampling takes one pass, but to find the $z$ of
-# a given $x$ we must go dimension by dimension. This is the **inverse autoregressive flow**
-# (Kingma and others, 2016), made for variational autoencoders which ask only for the density of their own draws, whose $z$ is known.
+# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. Then sampling takes one pass, but to find the $z$ of a
+# given $x$ we must go dimension by dimension. This is the **inverse autoregressive flow** (Kingma
+# and others, 2016), made for variational autoencoders, which ask only for the density of their own
+# draws, whose $z$ is known.
 
 
 # %% tags=["from:flows.maf.IAF"]
@@ -400,8 +401,8 @@ display(schematics.passes(MAF(3), points))
 schematics.passes(IAF(3), points)
 
 # %% [markdown]
-# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF. What differs
-# is which question is cheap: measured here over $D$. (Filling costs no more *arithmetic* than one
+# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF. What differs is
+# which question is cheap: measured here over $D$. (Filling costs no more *arithmetic* than one
 # pass, but its $D$ steps wait for each other, anew in every layer.)
 
 # %%
@@ -510,7 +511,7 @@ print(f"KL(truth || MAF) = {gap(maf, moons):.3f} nats")
 #
 # One layer of MAF is (4). The banana *is* of that form, if $x_1$ goes first: $x_1$ is normal and
 # $x_2$ given $x_1$ is a Gaussian around a parabola. From the other side, $x_1$ given $x_2$ has two
-# humps, but in the lowest slices. So has a ring in slices through its middle.
+# humps, except in the lowest slices. So has a ring in slices through its middle.
 #
 # **Predict 2, before you run.** Which of the three fits will fail, and what does their noise look
 # like?
@@ -563,28 +564,26 @@ if full_run() and layers == 1:
 # <details><summary>Answer</summary>
 #
 # All three: the turned banana's falls below 0.05 nats, the ring's to less than half of what it was;
-# the holes are filled. Every layer sees what is left from the other
-# direction.
+# the holes are filled. Every layer sees what is left from the other direction.
 # </details>
 #
 # ## 8. The repair: curves instead of lines
 #
 # Depth bends by detours. Why not let $\tau$ bend? We want curves that are increasing, flexible,
-# smooth (no jump of the slope), and whose **inverse is as exact and cheap** as the curve itself. Polynomials
-# fail at the first wish or the last, piecewise lines at the third.
-# **Rational-quadratic splines** (Gregory and Delbourgo, 1982; as flow layers: Durkan and
-# others, 2019) fulfil all four.
+# smooth (no jump of the slope), and whose **inverse is as exact and cheap** as the curve itself.
+# Polynomials fail at the first wish or the last, piecewise lines at the third. **Rational-quadratic
+# splines** (Gregory and Delbourgo, 1982; as flow layers: Durkan and others, 2019) fulfil all four.
 #
-# Choose a box $[-B, B]^2$; outside of it the curve is the identity. Inside, cut it into
-# $K$ bins by knots $(x_k, y_k)$ ($k$ counts knots now), both coordinates increasing, with slopes $\delta_k>0$. A
-# network says $3K-1$ arbitrary numbers $a$, which become
+# Choose a box $[-B, B]^2$; outside of it the curve is the identity. Inside, cut it into $K$ bins by
+# knots $(x_k, y_k)$ ($k$ counts knots now), both coordinates increasing, with slopes $\delta_k>0$.
+# A network says $3K-1$ arbitrary numbers $a$, which become
 #
 # $$\text{widths}=2B\,\mathrm{softmax}(a_{1..K}),\quad
 #   \text{heights}=2B\,\mathrm{softmax}(a_{K+1..2K}),\quad
 #   \delta = \mathrm{softplus}(a_{2K+1..3K-1}),\quad \delta_0=\delta_K=1. \tag{6}$$
 #
-# Slope 1 at both ends: no kink at the border. (In the code bins and slopes
-# keep a thousandth, so that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
+# Slope 1 at both ends: no kink at the border. (In the code bins and slopes keep a thousandth, so
+# that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
 # $a_{1,2}=(0,\log 3)$ give the shares $\tfrac14,\tfrac34$, the widths $\tfrac12,\tfrac32$, and a
 # knot at $x=-\tfrac12$ (printed as $-0.499$: the thousandth).
 
@@ -607,9 +606,9 @@ def bins(c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# Now the curve in bin $k$. Write $t\in[0,1]$ for the fraction of the bin that lies left of
-# $x$, $w$ and $h$ for its width and height, $s=h/w$ for its steepness, $x_0,y_0$ for its left knot and
-# now $\delta_0,\delta_1$ for the slopes at its ends. Take
+# Now the curve in bin $k$. Write $t\in[0,1]$ for the fraction of the bin that lies left of $x$, $w$
+# and $h$ for its width and height, $s=h/w$ for its steepness, $x_0,y_0$ for its left knot and now
+# $\delta_0,\delta_1$ for the slopes at its ends. Take
 #
 # $$y = y_0 + h\,\frac{s\,t^2+\delta_0\,t(1-t)}
 #   {s+(\delta_0+\delta_1-2s)\,t(1-t)}. \tag{7}$$
@@ -664,15 +663,15 @@ def spline(x: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 # **The inverse.** Given $y$, let $v=(y-y_0)/h$ be the fraction of the bin's height. (7) says
 # $v\,[s+e\,t(1-t)] = st^2+\delta_0t(1-t)$: a quadratic equation for $t$. Sort by powers,
 #
-# $$a\,t^2+b\,t-s\,v=0,\qquad a = s-\delta_0+e\,v,\qquad b = \delta_0-e\,v.$$
+# $$a\,t^2+b\,t-s\,v=0,\qquad a = s-\delta_0+e\,v,\qquad b = \delta_0-e\,v,$$
 #
-# with $e=\delta_0+\delta_1-2s$ (this $a$ is new). The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$ is the right one
-# ($t=0$ at $v=0$), and useless in floating point where the curve is nearly straight: there
-# $a\approx0$, and it divides the difference of nearly equal numbers by almost nothing. Multiplied
-# above and below by $b+\sqrt{\cdot}$, it becomes $2sv/(b+\sqrt{\cdot})$. That is good where
-# $b>0$; where $b<0$, in bins that end much steeper than $s$, its sum cancels. And
-# $b^2+4asv$ cancels where $a<0$. All of this goes away with the number $p=\delta_0(1-v)-\delta_1v$. Insert
-# $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that $b^2+4asv=p^2+4s^2v(1-v)$, and with
+# with $e=\delta_0+\delta_1-2s$ (this $a$ is new). The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$
+# is the right one ($t=0$ at $v=0$), and useless in floating point where the curve is nearly
+# straight: there $a\approx0$, and it divides the difference of nearly equal numbers by almost
+# nothing. Multiplied above and below by $b+\sqrt{\cdot}$, it becomes $2sv/(b+\sqrt{\cdot})$. That
+# is good where $b>0$; where $b<0$, in bins that end much steeper than $s$, its sum cancels. And
+# $b^2+4asv$ cancels where $a<0$. All of this goes away with the number $p=\delta_0(1-v)-\delta_1v$.
+# Insert $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that $b^2+4asv=p^2+4s^2v(1-v)$, and with
 # $q=|p|+\sqrt{p^2+4s^2v(1-v)}$
 #
 # $$t=\frac{2sv}{2sv+q}\ \text{ if } p>0,\qquad
@@ -711,9 +710,9 @@ def fraction(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
 # $t=1/(1+1)=\tfrac12$.
 # </details>
 #
-# The cell checks all this. The figure shows the three roots' errors in float32: left for bins
-# that become straighter, right for bins that end steeper and steeper (the first is straight: its $0/0$
-# counts as an error of 1).
+# The next cell checks all this. The figure shows the three roots' errors in float32: left for bins
+# that become straighter, right for bins that end steeper and steeper (the first is straight: its
+# $0/0$ counts as an error of 1).
 
 # %%
 seed_everything(0)
@@ -849,11 +848,10 @@ print(f"KL(truth || SplineFlow) = {gap(flow, spirals):.3f} nats")
 # %% [markdown]
 # ## 10. The family on the same four densities, at equal time
 #
-# Every fit gets the same **second of the processor**: a trial measures
-# what a step takes, and the number of steps follows. The planar flow
-# finds its noise by a search, the continuous flow of the next unit by an ODE, and a spline
-# *coupling* bends half of the dimensions. (Numbers
-# behind names count layers; "1 + 2": one affine, two of splines.)
+# Every fit gets the same **second of the processor**: a trial measures what a step takes, and the
+# number of steps follows. The planar flow finds its noise by a search, the continuous flow of the
+# next unit by an ODE, and a spline *coupling* bends half of the dimensions. (Numbers behind names
+# count layers; "1 + 2": one affine, two of splines.)
 
 # %% tags=["train"]
 seconds = budget(1000, 20) / 1000  # for each fit
@@ -913,11 +911,11 @@ if full_run():
         assert table["spline, 1 + 2"][i] < 0.8 * min(table[kind][i] for kind in affine)
 
 # %% [markdown]
-# Where the conditionals are Gaussian (the banana, in its order),
-# the affine layers of RealNVP, MAF and IAF are ahead of the splines. Where slices have
-# several humps (the other three), both spline flows are far ahead of them. The
-# planar and the continuous flow get few steps, too few to judge them. (With a second seed, and with
-# four seconds, the order of splines and affine flows stays, that among the affine flows does not.)
+# Where the conditionals are Gaussian (the banana, in its order), the affine layers of RealNVP, MAF
+# and IAF are ahead of the splines. Where slices have several humps (the other three), both spline
+# flows are far ahead of them. The planar and the continuous flow get few steps, too few to judge
+# them. (With a second seed, and with four seconds, the order of splines and affine flows stays,
+# that among the affine flows does not.)
 
 # %% [markdown] tags=["notes"]
 # 14 minutes for sections 9 and 10. Let somebody else hold the slider. Before the table ask which flow gets the most steps into
@@ -1007,9 +1005,8 @@ class Conditioner(MaskedMLP):
 # %% [markdown]
 # The iteration of section 4 wastes much: pass $d$ computes every unit anew, those that were right
 # already, and those that cannot be right yet. As in MADE's sampling, a hidden unit of degree $k$ is
-# final once $x_1..x_k$ are known. Compute
-# each unit when its time comes, and read only units that are finished: all $D$ steps together
-# multiply no more numbers than *one* ordinary pass.
+# final once $x_1..x_k$ are known. Compute each unit when its time comes, and read only units that
+# are finished: all $D$ steps together multiply no more numbers than *one* ordinary pass.
 
 
 # %% tags=["from:flows.maf.by_filling"]
@@ -1232,10 +1229,10 @@ for name, values in rows.items():
 # %% [markdown]
 # ## Further: every toy density of the course
 #
-# The same `SplineFlow`, 2,500 steps (6,000 for the grid) by `gdm train flows/spline-...`, one model per density.
-# Above: the truth. Below: the model, on the same scale of ink, with its KL as measured on
-# 100,000 exact points. (The seconds are those of the clock, on the machine that the card
-# names and with whatever else it had to do.)
+# The same `SplineFlow`, 2,500 steps (6,000 for the grid) by `gdm train flows/spline-...`, one model
+# per density. Above: the truth. Below: the model, on the same scale of ink, with its KL as measured
+# on 100,000 exact points. (The seconds are those of the clock, on the machine that the card names
+# and with whatever else it had to do.)
 
 # %%
 recipes = {name: f"flows/spline-{name.replace('_', '-')}" for name in toy.names()}
@@ -1264,10 +1261,11 @@ for name, recipe in recipes.items():
 # ## Further: patches instead of numbers, attention instead of masks (TarFlow)
 #
 # The masks of MADE know nothing of pictures, and the 64 pixels of a small digit take 64 steps to
-# draw, in every layer. **TarFlow** (Zhai and others, 2024, arXiv:2412.06329) leaves (1) to (5) as they are, but reads $x_i$ as the
-# $i$-th *patch* of the picture, a vector: sixteen patches of $2\times2$ pixels take sixteen steps. $\mu_i(x_{<i})$ and $\sigma_i(x_{<i})$ are vectors too, and
-# $z_i=(x_i-\mu_i)/\sigma_i$ goes number by number. A causal transformer says them, with the blocks of
-# [GPT](../autoregressive/gpt.ipynb). It may be told a label $y$: then all of this is
+# draw, in every layer. **TarFlow** (Zhai and others, 2024, arXiv:2412.06329) leaves (1) to (5) as
+# they are, but reads $x_i$ as the $i$-th *patch* of the picture, a vector: sixteen patches of
+# $2\times2$ pixels take sixteen steps. $\mu_i(x_{<i})$ and $\sigma_i(x_{<i})$ are vectors too, and
+# $z_i=(x_i-\mu_i)/\sigma_i$ goes number by number. A causal transformer says them, with the blocks
+# of [GPT](../autoregressive/gpt.ipynb). It may be told a label $y$: then all of this is
 # $\log p(x\mid y)$.
 
 
@@ -1315,9 +1313,10 @@ class PatchConditioner(nn.Module):
 
 
 # %% [markdown]
-# The first place sees no patch, only the label (and which place it is). Unlike MAF's, and like that of the
-# spline layers, the network ends in a layer that begins at 0, so that a new
-# `PatchLayer`, which does the rest (cut, standardise, join), is the identity. The order of the patches turns round after each.
+# The first place sees no patch, only the label (and which place it is). Unlike MAF's, and like that
+# of the spline layers, the network ends in a layer that begins at 0, so that a new `PatchLayer`,
+# which does the rest (cut, standardise, join), is the identity. The order of the patches turns
+# round after each.
 
 # %% tags=["fold"]
 # @title One layer of TarFlow: the patches are delayed by one, as the tokens of a GPT are
@@ -1353,11 +1352,10 @@ def cached(net: PatchConditioner, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
 
 
 # %% [markdown]
-# The Jacobian, in patches of four numbers: patch $i$ of $z$ depends on the patches of $x$ before it,
-# but each of its numbers on only one number of patch $i$ itself. So the
-# blocks on the diagonal are diagonal themselves, and (2) is still a sum, of the log slopes of all
-# numbers. Two pixels of one patch hear of
-# each other only through other patches, over several layers.
+# The Jacobian, in patches of four numbers: patch $i$ of $z$ depends on the patches of $x$ before
+# it, but each of its numbers on only one number of patch $i$ itself. So the blocks on the diagonal
+# are diagonal themselves, and (2) is still a sum, of the log slopes of all numbers. Two pixels of
+# one patch hear of each other only through other patches, over several layers.
 
 # %%
 seed_everything(0)
@@ -1389,10 +1387,10 @@ for way in (whole_passes, cached):
 # $$p(y\mid x)=\frac{p(x\mid y)}{\sum_k p(x\mid k)} .$$
 #
 # Codes become real numbers by uniform noise and a logit, as for Glow
-# ([coupling flows](realnvp.ipynb)). In the test every density sees the same noise. Each gets the same
-# seconds of the processor: TarFlow without labels and with, one MAF, and
-# ten MAFs that share the seconds, one for each class. Bits per dimension are those of $p(x)$: where
-# there are labels, the mean of $p(x\mid k)$ over all ten. In the test no model is told the label.
+# ([coupling flows](realnvp.ipynb)). In the test every density sees the same noise. Each gets the
+# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs that share
+# the seconds, one for each class. Bits per dimension are those of $p(x)$: where there are labels,
+# the mean of $p(x\mid k)$ over all ten. In the test no model is told the label.
 #
 # **Predict, before you run.** A logistic regression learns $p(y\mid x)$ and nothing else. By how much
 # will it be ahead of the densities?
@@ -1483,28 +1481,31 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# By nothing that can be seen here. With 1,285 pictures to learn from, Bayes' rule with either kind of density is right
-# about as often as the regression: all of them 95 to 98 times of 100, and with 256 test pictures a
-# standard error is one of 100. In our run it is not ahead of both in the last column either.
+# By nothing that can be seen here. With 1,285 pictures to learn from, Bayes' rule with either kind
+# of density is right about as often as the regression: all of them 95 to 98 times of 100, and with
+# 256 test pictures a standard error is one of 100. In our run it is not ahead of both in the last
+# column either.
 # </details>
 #
-# In bits per dimension the MAF is a little ahead of a TarFlow without labels: on 64 pixels and after seconds,
-# this transformer is no gain by itself. But TarFlow can be told a label as it learns, for which our MAF has no input, and with that it is ahead. The ten MAFs, of
-# which each has seen a tenth of the pictures for a tenth of the time, are behind. The last column is the mean surprise at the right
-# label, in nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the share of labels that are
-# wrong: if the right ones cost next to nothing, the ten MAFs are much surer of their errors than
-# TarFlow of its own. We have not looked for the reason. (With a second seed the order of the rows in
-# bits, and the factor of two, stay.)
+# In bits per dimension the MAF is a little ahead of a TarFlow without labels: on 64 pixels and
+# after seconds, this transformer is no gain by itself. But TarFlow can be told a label as it
+# learns, for which our MAF has no input, and with that it is ahead. The ten MAFs, of which each has
+# seen a tenth of the pictures for a tenth of the time, are behind. The last column is the mean
+# surprise at the right label, in nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the
+# share of labels that are wrong: if the right ones cost next to nothing, the ten MAFs are much
+# surer of their errors than TarFlow of its own. We have not looked for the reason. (With a second
+# seed the order of the rows in bits, and the factor of two, stay.)
 #
-# **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the constant
-# $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table the first
-# term costs some 90 nats (2.1 bits $\times\,64\times\log 2$). The second costs $\log 10=2.3$ for whoever merely guesses, so to
-# learn it saves no more than that: whoever wins
-# a tenth of a bit per dimension on pixels (4.4 nats) has gained more than the label is worth, and need not
-# classify better for it. The regression spends all it learns on the second term, and
-# needs no model of $x$. That can pay when pictures are many. Ng and Jordan (*On discriminative vs. generative classifiers*, 2002) compare
-# it with naive Bayes, the simplest density for the purpose: with endless data the regression is at least as good,
-# but naive Bayes needs fewer examples to become as good as it can.
+# **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
+# constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table
+# the first term costs some 90 nats (2.1 bits $\times\,64\times\log 2$). The second costs
+# $\log 10=2.3$ for whoever merely guesses, so to learn it saves no more than that: whoever wins a
+# tenth of a bit per dimension on pixels (4.4 nats) has gained more than the label is worth, and
+# need not classify better for it. The regression spends all it learns on the second term, and needs
+# no model of $x$. That can pay when pictures are many. Ng and Jordan (*On discriminative vs.
+# generative classifiers*, 2002) compare it with naive Bayes, the simplest density for the purpose:
+# with endless data the regression is at least as good, but naive Bayes needs fewer examples to
+# become as good as it can.
 #
 # What the paper adds to TarFlow makes better *pictures*, and each addition has its price in this likelihood:
 #
@@ -1518,10 +1519,12 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # *Jet* (Kolesnikov and others, 2024, arXiv:2412.15129) builds the same from couplings: one half passes, and a transformer
 # *without* a mask says shift and scale of the other. Both directions take one pass, as in RealNVP.
 #
-# On MNIST the pixels are mostly black: the value 0 is one cell of 256, and holds four fifths of them. `Equalise`
-# gives each value about as much of the line as it is used, which is one more layer with an exact slope. The recipe is without labels and planned for four minutes
-# of a GPU; that of the digits, with labels, takes about one of a CPU. Its figure is not for the table above: it takes
-# the mean of the density over 8 draws of the noise, which bounds $\log P$ of the codes more tightly than one.
+# On MNIST the pixels are mostly black: the value 0 is one cell of 256, and holds four fifths of
+# them. `Equalise` gives each value about as much of the line as it is used, which is one more layer
+# with an exact slope. The recipe is without labels and planned for four minutes of a GPU; that of
+# the digits, with labels, takes about one of a CPU. Its figure is not for the table above: it takes
+# the mean of the density over 8 draws of the noise, which bounds $\log P$ of the codes more tightly
+# than one.
 
 # %%
 for name in ("flows/tarflow-digits", "flows/tarflow-mnist"):
