@@ -1,12 +1,12 @@
 # %% [markdown]
 # # One dimension bends the next: MAF, IAF and splines
 #
-# Take the masked network of MADE and let every conditional be an invertible curve: that is
-# a flow. Turned one way it tells densities at once and samples slowly, turned the other way
-# it is the reverse. And once the curves may bend, one layer can split a hump in two.
+# Take the masked network of MADE and let every conditional be an invertible curve: that is a flow.
+# One way round it tells densities at once and samples slowly, the other way the reverse. And when
+# the curves bend, one layer splits a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 44 further ·
+# 58 minutes, and 46 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -95,8 +95,8 @@ plot.style()
 # says. Could one layer bend *every* dimension, each by all those before it?
 #
 # Here are four densities of the plane, with their entropies. What a model's negative log-likelihood
-# pays above that is $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models of this lecture will
-# be Sampler, Trainable *and* Density.
+# pays above that is $\mathrm{KL}(\text{truth}\,\|\,\text{model})$. All models here are Sampler,
+# Trainable *and* Density.
 
 # %%
 names = ("two_moons", "banana", "spirals", "checkerboard")
@@ -143,8 +143,8 @@ right.set(xlabel="x2, given x1", ylabel="density", ylim=(0, None))
 _ = right.legend()
 
 # %% [markdown]
-# The line is a *masked autoregressive flow* (MAF), the curve is a *spline flow*. Both ask
-# the same network for their numbers.
+# Straight lines make a *masked autoregressive flow* (MAF), splines a *spline flow*. Both ask the same
+# kind of network for their numbers.
 #
 # ## 3. The mathematics
 #
@@ -175,8 +175,8 @@ _ = right.legend()
 #   -\tfrac12\log2\pi\Bigr] = \sum_d\log\mathcal N\bigl(x_d;\ \mu_d(x_{<d}),\
 #   \sigma_d^2(x_{<d})\bigr).\end{aligned}\tag{4}$$
 #
-# This *is* an autoregressive model with Gaussian conditionals, which keeps the noise that it
-# stretches.
+# This *is* an autoregressive model with Gaussian conditionals, and $z_d$ is the noise from which it
+# draws $x_d$.
 #
 # **The inverse** goes in order, since $\mu_d$ and $\sigma_d$ need the $x$ before:
 #
@@ -185,11 +185,10 @@ _ = right.legend()
 # Or by an iteration: start with any $x$, compute all $\mu,\sigma$ in one pass, put them into
 # (5), repeat. After pass 1, $x_1$ is right, since $\mu_1,\sigma_1$ depend on nothing. If
 # $x_1..x_{d-1}$ are right after pass $d-1$, pass $d$ computes the right $\mu_d,\sigma_d$ and
-# hence $x_d$. After $D$ passes all are right, exactly.
+# hence $x_d$. After $D$ passes all are right, but for rounding.
 #
 # Tiny example, with $\mu_1=0$, $\sigma_1=1$, $\mu_2=x_1^2$, $\sigma_2=\tfrac12$. The point
-# $x=(3, 10)$ has $z=(3, 2)$ and the log-determinant $\log 2$. Now back, from a start as wrong as
-# you like:
+# $x=(3, 10)$ has $z=(3, 2)$ and the log-determinant $\log 2$. Now back, from a wrong start:
 
 # %%
 z, x, sigma = torch.tensor([3.0, 2.0]), torch.tensor([-2.0, 50.0]), torch.tensor([1.0, 0.5])
@@ -245,8 +244,7 @@ class Autoregressive(nn.Module):
 
 # %% [markdown]
 # `by_passes` is the iteration, and gradients flow through it. Where none are asked for,
-# `by_filling` gives the same result and computes every hidden unit only once (after the summary,
-# too).
+# `by_filling` gives the same result and computes every hidden unit only once.
 
 
 # %% tags=["from:flows.maf.by_passes"]
@@ -259,8 +257,8 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# And $\tau$ for (3). The network says $-\mu/\sigma$ and, in quarters and softly bounded,
-# $-\log\sigma$: so $\sigma$ is positive, and the log slope is there for free.
+# And $\tau$ for (3). The network says $-\mu/\sigma$ and a second number, which divided by 4 and
+# softly bounded is $-\log\sigma$: so $\sigma$ is positive, and the log slope is there for free.
 
 
 # %% tags=["from:flows.maf.AffineAutoregressive"]
@@ -371,10 +369,10 @@ class MAF(Flow):
 
 # %% [markdown]
 # Nothing forces us to point (3) from data to noise. Let the network read the *noise*:
-# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. Then sampling takes one pass, but to find the $z$ of
-# a given $x$ we must go dimension by dimension. This is the **inverse autoregressive flow**
-# (Kingma and others, 2016), made for variational autoencoders, which ask only for the density of
-# their own draws, whose $z$ is known.
+# $x_d=\mu_d(z_{<d})+\sigma_d(z_{<d})\,z_d$. Then sampling takes one pass, but to find the $z$ of a
+# given $x$ we must go dimension by dimension. This is the **inverse autoregressive flow** (Kingma
+# and others, 2016), made for variational autoencoders, which ask only for the density of their own
+# draws, whose $z$ is known.
 
 
 # %% tags=["from:flows.maf.IAF"]
@@ -396,16 +394,16 @@ class IAF(Flow):
 
 
 # %% tags=["fold"]
-# @title Which number waits for which: MAF and IAF, both ways
+# @title Which number waits for which: one layer of MAF and of IAF, both ways
 seed_everything(0)
 points = torch.randn(16, 3)
 display(schematics.passes(MAF(3), points))
 schematics.passes(IAF(3), points)
 
 # %% [markdown]
-# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF. What differs
-# is which of two questions is cheap. Let us measure both, over $D$. (Filling costs no more
-# *arithmetic* than one pass, but its $D$ steps wait for each other.)
+# With the same weights, the layers in opposite order, IAF *is* the inverse of MAF. What differs is
+# which question is cheap: measured here over $D$. (Filling costs no more *arithmetic* than one
+# pass, but its $D$ steps wait for each other, anew in every layer.)
 
 # %%
 seed_everything(0)
@@ -470,6 +468,7 @@ if full_run():
 #
 # Every step draws fresh data. The last panel is a check for free: map data to noise and look. **If
 # the model is right, the noise is standard normal.** Any structure is what the model has missed.
+# (Small faults hide: see the KL.)
 
 
 # %% tags=["train"]
@@ -512,7 +511,7 @@ print(f"KL(truth || MAF) = {gap(maf, moons):.3f} nats")
 #
 # One layer of MAF is (4). The banana *is* of that form, if $x_1$ goes first: $x_1$ is normal and
 # $x_2$ given $x_1$ is a Gaussian around a parabola. From the other side, $x_1$ given $x_2$ has two
-# humps. And a ring has two humps from every side.
+# humps, except in the lowest slices. So has a ring in slices through its middle.
 #
 # **Predict 2, before you run.** Which of the three fits will fail, and what does their noise look
 # like?
@@ -564,30 +563,29 @@ if full_run() and layers == 1:
 #
 # <details><summary>Answer</summary>
 #
-# Both fall, the turned banana's below 0.05 nats and the ring's below 0.4, and the holes are filled:
-# every layer sees what is left from the other direction.
+# All three: the turned banana's falls below 0.05 nats, the ring's to less than half of what it was;
+# the holes are filled. Every layer sees what is left from the other direction.
 # </details>
 #
 # ## 8. The repair: curves instead of lines
 #
 # Depth bends by detours. Why not let $\tau$ bend? We want curves that are increasing, flexible,
-# smooth, and whose **inverse is as exact and cheap** as the curve itself. Polynomials fail at the
-# last wish, piecewise lines at the third.
-# **Rational-quadratic splines** (Gregory and Delbourgo, 1982; as flow layers: Durkan and
-# others, 2019) fulfil all four.
+# smooth (no jump of the slope), and whose **inverse is as exact and cheap** as the curve itself.
+# Polynomials fail at the first wish or the last, piecewise lines at the third. **Rational-quadratic
+# splines** (Gregory and Delbourgo, 1982; as flow layers: Durkan and others, 2019) fulfil all four.
 #
-# Choose a box $[-B, B]^2$; outside of it the curve is the identity. Inside, cut it into
-# $K$ bins by knots $(x_k, y_k)$, both coordinates increasing, with slopes $\delta_k>0$. A
-# network says $3K-1$ arbitrary numbers $a$, which become
+# Choose a box $[-B, B]^2$; outside of it the curve is the identity. Inside, cut it into $K$ bins by
+# knots $(x_k, y_k)$ ($k$ counts knots now), both coordinates increasing, with slopes $\delta_k>0$.
+# A network says $3K-1$ arbitrary numbers $a$, which become
 #
 # $$\text{widths}=2B\,\mathrm{softmax}(a_{1..K}),\quad
 #   \text{heights}=2B\,\mathrm{softmax}(a_{K+1..2K}),\quad
 #   \delta = \mathrm{softplus}(a_{2K+1..3K-1}),\quad \delta_0=\delta_K=1. \tag{6}$$
 #
-# Slope 1 at both ends: no kink at the border. (In the code bins and slopes
-# keep a thousandth, so that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
+# Slope 1 at both ends: no kink at the border. (In the code bins and slopes keep a thousandth, so
+# that none can vanish, and $a=0$ means slope 1.) Tiny example: $K=2$, $B=1$ and
 # $a_{1,2}=(0,\log 3)$ give the shares $\tfrac14,\tfrac34$, the widths $\tfrac12,\tfrac32$, and a
-# knot at $x=-\tfrac12$.
+# knot at $x=-\tfrac12$ (printed as $-0.499$: the thousandth).
 
 
 # %% tags=["from:flows.spline.bins"]
@@ -608,9 +606,9 @@ def bins(c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# Now the curve in bin $k$. Write $t\in[0,1]$ for the fraction of the bin that lies left of
-# $x$, $w$ and $h$ for its width and height, $s=h/w$ for its steepness, $\delta_0,\delta_1$
-# for the slopes at its ends. Take
+# Now the curve in bin $k$. Write $t\in[0,1]$ for the fraction of the bin that lies left of $x$, $w$
+# and $h$ for its width and height, $s=h/w$ for its steepness, $x_0,y_0$ for its left knot and now
+# $\delta_0,\delta_1$ for the slopes at its ends. Take
 #
 # $$y = y_0 + h\,\frac{s\,t^2+\delta_0\,t(1-t)}
 #   {s+(\delta_0+\delta_1-2s)\,t(1-t)}. \tag{7}$$
@@ -621,8 +619,8 @@ def bins(c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 # $$\frac{dy}{dx} = \frac{s^2\bigl[\delta_1t^2+2s\,t(1-t)+\delta_0(1-t)^2\bigr]}
 #   {\bigl[s+(\delta_0+\delta_1-2s)\,t(1-t)\bigr]^2}. \tag{8}$$
 #
-# All terms of the bracket are positive, and so is the denominator,
-# $s(1-2t(1-t))+(\delta_0+\delta_1)t(1-t)$: **the curve is increasing, whatever the numbers**.
+# No term of the bracket is negative and one is positive. Below stands the square of
+# $s(1-2t(1-t))+(\delta_0+\delta_1)t(1-t)>0$: **the curve is increasing, whatever the numbers**.
 # At $t=0$ the slope is $s^2\delta_0/s^2=\delta_0$, at $t=1$ it is $\delta_1$: neighbouring bins
 # agree at their knot, in value and in slope.
 #
@@ -665,15 +663,15 @@ def spline(x: Tensor, c: Tensor, bound: float) -> tuple[Tensor, Tensor]:
 # **The inverse.** Given $y$, let $v=(y-y_0)/h$ be the fraction of the bin's height. (7) says
 # $v\,[s+e\,t(1-t)] = st^2+\delta_0t(1-t)$: a quadratic equation for $t$. Sort by powers,
 #
-# $$a\,t^2+b\,t-s\,v=0,\qquad a = s-\delta_0+e\,v,\qquad b = \delta_0-e\,v.$$
+# $$a\,t^2+b\,t-s\,v=0,\qquad a = s-\delta_0+e\,v,\qquad b = \delta_0-e\,v,$$
 #
-# with $e=\delta_0+\delta_1-2s$. The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$ is the right one
-# ($t=0$ at $v=0$), and useless in floating point where the curve is nearly straight: there
-# $a\approx0$, and it divides the difference of nearly equal numbers by almost nothing. Multiplied
-# above and below by $b+\sqrt{\cdot}$, it becomes $2sv/(b+\sqrt{\cdot})$. That is good where
-# $b>0$; where $b<0$, in bins that end much steeper than they are, its sum cancels. And
-# $b^2+4asv$ cancels where $a<0$. All of this goes away with $p=\delta_0(1-v)-\delta_1v$. Insert
-# $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that $b^2+4asv=p^2+4s^2v(1-v)$, and with
+# with $e=\delta_0+\delta_1-2s$ (this $a$ is new). The schoolbook root $(-b+\sqrt{b^2+4asv})/(2a)$
+# is the right one ($t=0$ at $v=0$), and useless in floating point where the curve is nearly
+# straight: there $a\approx0$, and it divides the difference of nearly equal numbers by almost
+# nothing. Multiplied above and below by $b+\sqrt{\cdot}$, it becomes $2sv/(b+\sqrt{\cdot})$. That
+# is good where $b>0$; where $b<0$, in bins that end much steeper than $s$, its sum cancels. And
+# $b^2+4asv$ cancels where $a<0$. All of this goes away with the number $p=\delta_0(1-v)-\delta_1v$.
+# Insert $e$: $b=p+2sv$ and $a=s(1-2v)-p$, so that $b^2+4asv=p^2+4s^2v(1-v)$, and with
 # $q=|p|+\sqrt{p^2+4s^2v(1-v)}$
 #
 # $$t=\frac{2sv}{2sv+q}\ \text{ if } p>0,\qquad
@@ -712,9 +710,9 @@ def fraction(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
 # $t=1/(1+1)=\tfrac12$.
 # </details>
 #
-# Check the examples, the slope against autograd and the inverse against the curve. The figure shows
-# the errors of the three roots in float32: left for bins that become straighter (it stops where the
-# schoolbook's root is $0/0$), right for bins that end steeper and steeper.
+# The next cell checks all this. The figure shows the three roots' errors in float32: left for bins
+# that become straighter, right for bins that end steeper and steeper (the first is straight: its
+# $0/0$ counts as an error of 1).
 
 # %%
 seed_everything(0)
@@ -832,8 +830,7 @@ class SplineFlow(Flow):
 
 
 # %% [markdown]
-# The spirals, live. A line through the middle meets them four to six times: a slice has that many
-# humps.
+# The spirals, live: a slice through the middle has five or six humps.
 
 # %% tags=["train"]
 seed_everything(0)
@@ -851,10 +848,10 @@ print(f"KL(truth || SplineFlow) = {gap(flow, spirals):.3f} nats")
 # %% [markdown]
 # ## 10. The family on the same four densities, at equal time
 #
-# Steps differ in cost. So every fit gets the same **second of the processor**: a trial measures
-# what a step takes, and the number of steps follows. The planar flow
-# finds its noise by a search, the continuous flow of the next unit by an ODE, and a spline
-# *coupling* bends half of the dimensions, as RealNVP does.
+# Every fit gets the same **second of the processor**: a trial measures what a step takes, and the
+# number of steps follows. The planar flow finds its noise by a search, the continuous flow of the
+# next unit by an ODE, and a spline *coupling* bends half of the dimensions. (Numbers behind names
+# count layers; "1 + 2": one affine, two of splines.)
 
 # %% tags=["train"]
 seconds = budget(1000, 20) / 1000  # for each fit
@@ -914,11 +911,11 @@ if full_run():
         assert table["spline, 1 + 2"][i] < 0.8 * min(table[kind][i] for kind in affine)
 
 # %% [markdown]
-# Where the conditionals are Gaussian (the banana, in its order),
-# the affine layers of RealNVP, MAF and IAF are ahead of the splines. Where slices have
-# several humps (the other three), both spline flows are far ahead of them after the same
-# time. The planar and the continuous flow get few steps, and are not finished. (We repeated the table with a second seed and with four seconds: all this
-# stays. The order among the affine flows does not.)
+# Where the conditionals are Gaussian (the banana, in its order), the affine layers of RealNVP, MAF
+# and IAF are ahead of the splines. Where slices have several humps (the other three), both spline
+# flows are far ahead of them. The planar and the continuous flow get few steps, too few to judge
+# them. (With a second seed, and with four seconds, the order of splines and affine flows stays,
+# that among the affine flows does not.)
 
 # %% [markdown] tags=["notes"]
 # 14 minutes for sections 9 and 10. Let somebody else hold the slider. Before the table ask which flow gets the most steps into
@@ -929,10 +926,9 @@ if full_run():
 #
 # - MADE plus an increasing curve per dimension is a flow (1) with a triangular Jacobian
 #   (2). With straight lines it is a product of Gaussian conditionals (4).
-# - **MAF** reads data: density in one pass, samples in $D$ steps. **IAF** is the reverse.
+# - **MAF** reads data: density in one pass, samples in $D$ steps a layer. **IAF** is the reverse.
 # - One affine layer cannot split a hump. Depth repairs it by detours, a **spline** directly.
-# - Rational-quadratic splines: increasing for any numbers, slope (8) continuous, inverse
-#   (9) in the form that the sign of $p$ chooses.
+# - Rational-quadratic splines: increasing for any numbers, slope (8) continuous, inverse (9).
 # - Map data to noise and *look*: the structure that is left is what the model missed.
 #
 # | quantity | unit |
@@ -953,8 +949,6 @@ if full_run():
 # - Durkan, Bekasov, Murray, Papamakarios (2019). *Neural spline flows.* arXiv:1906.04032.
 # - Gregory, Delbourgo (1982). *Piecewise rational quadratic interpolation to monotonic
 #   data.* IMA Journal of Numerical Analysis 2.
-# - Germain and others (2015). *MADE: masked autoencoder for distribution estimation.*
-#   arXiv:1502.03509.
 # - Van den Oord and others (2018). *Parallel WaveNet.* arXiv:1711.10433.
 
 # %% [markdown]
@@ -963,8 +957,8 @@ if full_run():
 # The network of every layer is MADE's, with one order for ever.
 #
 # What should it say about a line? Where $\sigma$ is a twentieth, a small step of $\mu$ moves $z$ by
-# twenty times as much, and layers behind it magnify that again; a step of $-\mu/\sigma$ moves $z$ by
-# itself. $\log\sigma$ takes quarter steps, for a large one throws training back. A flow that says $\mu$,
+# twenty times as much, and layers behind it may magnify that again; a step of $-\mu/\sigma$ moves $z$ by
+# itself. $\log\sigma$ takes quarter steps, for a large one can throw training back. A flow that says $\mu$,
 # cuts $\log\sigma$ off hard and starts as the identity learns the two moons more slowly:
 # [a benchmark](../../tests/benchmarks/moons.py) takes these apart, one by one.
 
@@ -1009,10 +1003,10 @@ class Conditioner(MaskedMLP):
 
 
 # %% [markdown]
-# The iteration of section 4 wastes much: pass $d$ computes every unit anew, though most were right
-# already. As in MADE's sampling, a hidden unit of degree $k$ is final once $x_k$ is known. Compute
-# each unit when its time comes, and read only units that are finished: all $D$ steps together
-# multiply no more numbers than *one* ordinary pass.
+# The iteration of section 4 wastes much: pass $d$ computes every unit anew, those that were right
+# already, and those that cannot be right yet. As in MADE's sampling, a hidden unit of degree $k$ is
+# final once $x_1..x_k$ are known. Compute each unit when its time comes, and read only units that
+# are finished: all $D$ steps together multiply no more numbers than *one* ordinary pass.
 
 
 # %% tags=["from:flows.maf.by_filling"]
@@ -1214,6 +1208,9 @@ print("the first half stays, the inverse inverts, the log-determinant is autogra
 # The next layer sees the leftover structure from the other direction and bends it further. (If $\mu$
 # were linear and $\sigma$ constant, any number of layers would be one linear map, and the density a
 # Gaussian.) The figure shows equal *steps*: a step of eight layers does eight times the arithmetic.
+# And more is not always better: when we ran it, the ring's KL with eight layers was above that with
+# four. These are 300 steps, at one rate for all depths, and one seed: the figure shows what two and four
+# layers buy, not where it ends.
 
 # %%
 depths, rows = (1, 2, 4, 8), {}
@@ -1232,10 +1229,10 @@ for name, values in rows.items():
 # %% [markdown]
 # ## Further: every toy density of the course
 #
-# The same `SplineFlow`, 2,500 steps by `gdm train flows/spline-...`, one model per density.
-# Above: the truth. Below: the model, on the same scale of ink, with its KL as measured on
-# 100,000 exact points. (The seconds are those of the clock, on the machine that the card
-# names and with whatever else it had to do.)
+# The same `SplineFlow`, 2,500 steps (6,000 for the grid) by `gdm train flows/spline-...`, one model
+# per density. Above: the truth. Below: the model, on the same scale of ink, with its KL as measured
+# on 100,000 exact points. (The seconds are those of the clock, on the machine that the card names
+# and with whatever else it had to do.)
 
 # %%
 recipes = {name: f"flows/spline-{name.replace('_', '-')}" for name in toy.names()}
@@ -1264,10 +1261,11 @@ for name, recipe in recipes.items():
 # ## Further: patches instead of numbers, attention instead of masks (TarFlow)
 #
 # The masks of MADE know nothing of pictures, and the 64 pixels of a small digit take 64 steps to
-# draw. **TarFlow** (Zhai and others, 2024, arXiv:2412.06329) leaves (1) to (5) as they are, and reads $x_i$ as the
-# $i$-th *patch* of the picture, a vector. $\mu_i(x_{<i})$ and $\sigma_i(x_{<i})$ are vectors too, and
-# $z_i=(x_i-\mu_i)/\sigma_i$ goes number by number. A causal transformer says them, with the blocks of
-# [GPT](../autoregressive/gpt.ipynb). It may be told a label $y$: then all of this is
+# draw, in every layer. **TarFlow** (Zhai and others, 2024, arXiv:2412.06329) leaves (1) to (5) as
+# they are, but reads $x_i$ as the $i$-th *patch* of the picture, a vector: sixteen patches of
+# $2\times2$ pixels take sixteen steps. $\mu_i(x_{<i})$ and $\sigma_i(x_{<i})$ are vectors too, and
+# $z_i=(x_i-\mu_i)/\sigma_i$ goes number by number. A causal transformer says them, with the blocks
+# of [GPT](../autoregressive/gpt.ipynb). It may be told a label $y$: then all of this is
 # $\log p(x\mid y)$.
 
 
@@ -1315,8 +1313,10 @@ class PatchConditioner(nn.Module):
 
 
 # %% [markdown]
-# The first place sees nothing but the label. As in MAF the last layer begins at 0, so that a new
-# `PatchLayer`, which does the rest (cut, standardise, join), is the identity. The order of the patches turns round after each.
+# The first place sees no patch, only the label (and which place it is). Unlike MAF's, and like that
+# of the spline layers, the network ends in a layer that begins at 0, so that a new `PatchLayer`,
+# which does the rest (cut, standardise, join), is the identity. The order of the patches turns
+# round after each.
 
 # %% tags=["fold"]
 # @title One layer of TarFlow: the patches are delayed by one, as the tokens of a GPT are
@@ -1328,7 +1328,7 @@ schematics.patches(TarFlow((1, 8, 8), width=32, depth=1, classes=10).layers[0], 
 # %% [markdown]
 # The way back is (5), patch by patch. `whole_passes` is `by_passes` with vectors: $T$ passes of the
 # transformer over $T$ patches. `cached` keeps the keys and values of the patches that are finished, as
-# GPT does, and every patch enters once.
+# GPT does, and each of the $T$ places is computed once.
 
 
 # %% tags=["from:flows.patches.cached"]
@@ -1352,10 +1352,10 @@ def cached(net: PatchConditioner, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
 
 
 # %% [markdown]
-# The Jacobian, in patches of four numbers: what do you expect *on* the diagonal? The patch $i$
-# waits for the patches before it, but no number of it waits for another of the same patch. So the
-# blocks on the diagonal are diagonal themselves, and (2) is still a sum. Two pixels of one patch hear of
-# each other only through other patches, over several layers.
+# The Jacobian, in patches of four numbers: patch $i$ of $z$ depends on the patches of $x$ before
+# it, but each of its numbers on only one number of patch $i$ itself. So the blocks on the diagonal
+# are diagonal themselves, and (2) is still a sum, of the log slopes of all numbers. Two pixels of
+# one patch hear of each other only through other patches, over several layers.
 
 # %%
 seed_everything(0)
@@ -1386,9 +1386,11 @@ for way in (whole_passes, cached):
 #
 # $$p(y\mid x)=\frac{p(x\mid y)}{\sum_k p(x\mid k)} .$$
 #
-# Codes become real numbers by uniform noise and a logit, as for Glow, with the same noise for
-# every model. Each gets the same seconds of the processor: TarFlow without labels and with, one MAF, and
-# ten MAFs that share the seconds, one for each class.
+# Codes become real numbers by uniform noise and a logit, as for Glow
+# ([coupling flows](realnvp.ipynb)). In the test every density sees the same noise. Each gets the
+# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs that share
+# the seconds, one for each class. Bits per dimension are those of $p(x)$: where there are labels,
+# the mean of $p(x\mid k)$ over all ten. In the test no model is told the label.
 #
 # **Predict, before you run.** A logistic regression learns $p(y\mid x)$ and nothing else. By how much
 # will it be ahead of the densities?
@@ -1479,39 +1481,50 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# By nothing that can be seen here. With 1,285 pictures to learn from, Bayes' rule with either kind of density is right
-# about as often as the regression: all of them 95 to 98 times of 100, and with 256 test pictures a
-# standard error is one of 100.
+# By nothing that can be seen here. With 1,285 pictures to learn from, Bayes' rule with either kind
+# of density is right about as often as the regression: all of them 95 to 98 times of 100, and with
+# 256 test pictures a standard error is one of 100. In our run it is not ahead of both in the last
+# column either.
 # </details>
 #
-# In bits per dimension the MAF is a little ahead of a TarFlow without labels: on 64 pixels and after seconds,
-# attention is no gain by itself. But TarFlow can be told a label, for which a MAF has no input, and with that it is ahead. The ten MAFs, of
-# which each has seen a tenth of the pictures, are behind. The last column is the mean surprise at the right
-# label, in nats: the ten MAFs' is twice TarFlow's, or more. Where they are wrong they are sure of it, for
-# the errors of 64 conditionals add up. (With a second seed all this stays.)
+# In bits per dimension the MAF is a little ahead of a TarFlow without labels: on 64 pixels and
+# after seconds, this transformer is no gain by itself. But TarFlow can be told a label as it
+# learns, for which our MAF has no input, and with that it is ahead. The ten MAFs, of which each has
+# seen a tenth of the pictures for a tenth of the time, are behind. The last column is the mean
+# surprise at the right label, in nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the
+# share of labels that are wrong: if the right ones cost next to nothing, the ten MAFs are much
+# surer of their errors than TarFlow of its own. We have not looked for the reason. (With a second
+# seed the order of the rows in bits, and the factor of two, stay.)
 #
-# **The discriminative gap.** A density is trained on $\log p(x,y)=\log p(x)+\log p(y\mid x)$. The first
-# term is some 90 nats for a picture of this table, the second can save $\log 10=2.3$ at most: whoever wins
-# a tenth of a bit per dimension on pixels (4.4 nats) has gained more than the label is worth, and need not
-# classify better for it. The regression spends all it learns on the second term. It also
-# needs no model of $x$, which becomes its advantage as pictures become many, and harder to model; with few, a density that is nearly right
-# wastes less of them (Ng and Jordan, *On discriminative vs. generative classifiers*, 2002, on the simplest pair of the kind).
+# **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
+# constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table
+# the first term costs some 90 nats (2.1 bits $\times\,64\times\log 2$). The second costs
+# $\log 10=2.3$ for whoever merely guesses, so to learn it saves no more than that: whoever wins a
+# tenth of a bit per dimension on pixels (4.4 nats) has gained more than the label is worth, and
+# need not classify better for it. The regression spends all it learns on the second term, and needs
+# no model of $x$. That can pay when pictures are many. Ng and Jordan (*On discriminative vs.
+# generative classifiers*, 2002) compare it with naive Bayes, the simplest density for the purpose:
+# with endless data the regression is at least as good, but naive Bayes needs fewer examples to
+# become as good as it can.
 #
 # What the paper adds to TarFlow makes better *pictures*, and each addition has its price in this likelihood:
 #
 # - **Noise.** Train on $x+\sigma\varepsilon$ with Gaussian $\varepsilon$ instead of uniform noise: `log_prob` is
-#   then exact for *noisy* pictures, and bounds no $\log P$ of codes.
-# - **Denoising.** A draw is noisy, so move it by $\sigma^2\nabla_x\log p(x)$, to the mean of the clean pictures that may have
-#   become it. What you then look at was not drawn from $p$.
+#   then exact for *noisy* pictures, and bounds no $\log P$ of codes. ($\sigma$ is one number here, the width of the noise.)
+# - **Denoising.** A draw $x'$ is noisy, so move it by $\sigma^2\nabla\log p(x')$: if $p$ is the density of noisy pictures,
+#   to the mean of the clean ones that may have become it. What you then look at was not drawn from $p$.
 # - **Guidance.** Draw with $\mu$ and $\sigma$ pushed away from those without a label, to be more like the label: that
 #   is another map, with another density than the one that was trained and measured.
 #
-# *Jet* (Kolesnikov and others, 2024, arXiv:2412.15129) builds the same from couplings: half of the patches pass, and a transformer
-# *without* a mask says shift and scale of the others. Both directions take one pass, as in RealNVP.
+# *Jet* (Kolesnikov and others, 2024, arXiv:2412.15129) builds the same from couplings: one half passes, and a transformer
+# *without* a mask says shift and scale of the other. Both directions take one pass, as in RealNVP.
 #
-# On MNIST the pixels are mostly black: the value 0 is one cell of 256, and holds four fifths of them. `Equalise`
-# gives each value as much of the line as it is used, which is one more layer with an exact slope. The recipe is without labels and for four minutes
-# of a GPU; that of the digits, with labels, is for one of a CPU.
+# On MNIST the pixels are mostly black: the value 0 is one cell of 256, and holds four fifths of
+# them. `Equalise` gives each value about as much of the line as it is used, which is one more layer
+# with an exact slope. The recipe is without labels and planned for four minutes of a GPU; that of
+# the digits, with labels, takes about one of a CPU. Its figure is not for the table above: it takes
+# the mean of the density over 8 draws of the noise, which bounds $\log P$ of the codes more tightly
+# than one.
 
 # %%
 for name in ("flows/tarflow-digits", "flows/tarflow-mnist"):
