@@ -169,7 +169,7 @@ DEMANDS = {
     },
     "receptive_field": {
         "Let the width be $w$": "right for width 2 only",
-        "How many inputs": "the present input counts too",
+        "How long is the window of the whole stack": "the present input counts too",
     },
     "causal_convolution": {
         "before the sound": "roll lets the end of the sound come in",
