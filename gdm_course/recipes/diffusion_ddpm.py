@@ -42,6 +42,18 @@ PICTURES = {
     "metrics": (BOUND,),
     "clip": 1.0,
 }
+ON_CPU = {  # half an hour of one core
+    "kwargs": {"width": 16, "mult": (1, 2, 2), "classes": 10, "drop": 0.5},
+    "data": "scale.pictures.labelled_codes",
+    "batch": 64,
+    "lr": 2e-3,
+    "warmup": 100,
+    "ema": 0.995,
+    "every": 1750,
+    "precision": "bf16-mixed",
+    "minutes": 20,
+    **PICTURES,
+}
 ON_GPU = {
     "data": "scale.data.image_codes",
     "precision": "bf16-mixed",
@@ -79,18 +91,23 @@ RECIPES = (
     Recipe(
         name="diffusion/ddpm-mnist-cpu",
         args=((1, 28, 28), 256),
-        kwargs={"width": 16, "mult": (1, 2, 2), "classes": 10, "drop": 0.5},
-        data="scale.pictures.labelled_codes",
         data_args=("mnist",),
         steps=3500,
-        batch=64,
-        lr=2e-3,
-        warmup=100,
-        ema=0.995,
-        every=1750,
-        precision="bf16-mixed",
-        minutes=20,
-        **(PICTURES | {"metrics": (BOUND, *JUMPS)}),
+        **(ON_CPU | {"metrics": (BOUND, *JUMPS)}),
+    ),
+    Recipe(
+        name="diffusion/ddpm-fashion-cpu",
+        args=((1, 28, 28), 256),
+        data_args=("fashion_mnist",),
+        steps=3500,
+        **ON_CPU,
+    ),
+    Recipe(
+        name="diffusion/ddpm-cifar10-cpu",
+        args=((3, 32, 32), 256),
+        data_args=("cifar10",),
+        steps=4500,
+        **ON_CPU,
     ),
     Recipe(
         name="diffusion/ddpm-mnist",

@@ -33,6 +33,18 @@ RECIPES = (
         **CLASSIFIER,
     ),
     Recipe(
+        name="evaluation/features-fashion",
+        args=((1, 28, 28),),
+        data_args=("fashion_mnist",),
+        steps=3000,
+        batch=100,
+        lr=3e-3,
+        every=500,
+        goal=0.9,
+        minutes=2,
+        **CLASSIFIER,
+    ),
+    Recipe(
         name="evaluation/features-digits",
         args=((1, 8, 8),),
         kwargs={"levels": 17},
