@@ -9,4 +9,7 @@ if sys.argv[:1] == [
 
     leave_current_folder()
 
+from gdm_course.memory import keep_freed_memory
+
+keep_freed_memory()
 __version__ = "0.1.0"

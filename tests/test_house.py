@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "batching": set(),
     "chance": set(),
     "environment": {"source"},
+    "memory": set(),
     "contract": {"nets", "data", "evaluation"},
     "training": {"protocols", "learning", "batching", "chance", "environment"},
     "source": set(),

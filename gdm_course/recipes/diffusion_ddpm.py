@@ -42,7 +42,7 @@ PICTURES = {
     "metrics": (BOUND,),
     "clip": 1.0,
 }
-ON_CPU = {  # half an hour of one core
+ON_CPU = {
     "kwargs": {"width": 16, "mult": (1, 2, 2), "classes": 10, "drop": 0.5},
     "data": "scale.pictures.labelled_codes",
     "batch": 64,
@@ -106,7 +106,7 @@ RECIPES = (
         name="diffusion/ddpm-cifar10-cpu",
         args=((3, 32, 32), 256),
         data_args=("cifar10",),
-        steps=4500,
+        steps=6000,
         **ON_CPU,
     ),
     Recipe(
