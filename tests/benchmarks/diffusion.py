@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -32,12 +33,17 @@ def training_step(net: nn.Module, call: Callable[[], Tensor]) -> Work:
     return step
 
 
-def size_of(net: nn.Module, x: Tensor, log_snr: Tensor) -> str:
-    """Say how large a network is, and how much it computes for a picture."""
+def megaflops(net: nn.Module, x: Tensor, log_snr: Tensor) -> float:
+    """Count what a network computes for a picture."""
     with FlopCounterMode(display=False) as count, torch.no_grad():
         net(x[:1], log_snr[:1])
+    return count.get_total_flops() / 1e6
+
+
+def size_of(net: nn.Module, *inputs: Tensor) -> str:
+    """Say how large a network is, and how much it computes for a picture."""
     parameters = sum(p.numel() for p in net.parameters())
-    return f"{parameters:,} parameters, {count.get_total_flops() / 1e6:.0f} MFLOP"
+    return f"{parameters:,} parameters, {megaflops(net, *inputs):.0f} MFLOP"
 
 
 def rival(size: int) -> nn.Module:
@@ -58,28 +64,31 @@ def rival(size: int) -> nn.Module:
 
 
 # The same channels as theirs, who have a block more on the way up: ours computes a fifth
-# less. With two blocks each way it computes a tenth more, and no goal.
-SHAPES = (
-    ({"width": 32, "mult": (1, 2)}, 1),
-    ({"width": 16, "mult": (2, 4), "blocks": 2}, None),
-)
+# less. With two blocks each way it computes a tenth more. The goal is for equal arithmetic.
+SHAPES = {"width": 32, "mult": (1, 2)}, {"width": 16, "mult": (2, 4), "blocks": 2}
+
+
+def fair(found: Ratio, share: float) -> Ratio:
+    """Scale our time to their amount of arithmetic, of which ours does that share."""
+    return replace(found, name="as much arithmetic", ours=found.ours / share, goal=1)
 
 
 def unets(B: int = 16, size: int = 28) -> Iterator[Ratio]:
     """Steps of training and of sampling, of networks of about the same size."""
     theirs, x, log_snr = rival(size), torch.randn(B, 1, size, size), torch.randn(B)
     against = f"diffusers, {size_of(theirs, x, log_snr)}"
-    for shape, goal in SHAPES:
+    for shape in SHAPES:
         ours = UNet(1, **shape)
-        steps = (
-            training_step(ours, lambda net=ours: net(x, log_snr)),
-            training_step(theirs, lambda: theirs(x, log_snr).sample),
-        )
+        share = megaflops(ours, x, log_snr) / megaflops(theirs, x, log_snr)
+        mine, its = lambda net=ours: net(x, log_snr), lambda: theirs(x, log_snr).sample
         name = f"U-Net, {size_of(ours, x, log_snr)}, step of {B}"
-        yield compare(name, *steps, against, goal, repeat=5)
+        steps = training_step(ours, mine), training_step(theirs, its)
+        yield (found := compare(name, *steps, against, repeat=7))
+        yield fair(found, share)
         with torch.no_grad():
-            both = lambda net=ours: net(x, log_snr), lambda: theirs(x, log_snr).sample
-            yield compare("the same, sampling step", *both, against, goal, repeat=5)
+            found = compare("sampling step", mine, its, against, repeat=7)
+        yield found
+        yield fair(found, share)
 
 
 # Samplers, with a network that costs nothing: the exact denoiser of N(0, I). --------------
