@@ -6,7 +6,7 @@
 # train in the plane beside the best possible denoiser, break a schedule, and jump with DDIM.
 
 # %% [markdown] tags=["nav"]
-# 62 minutes, and 9 further ·
+# 62 minutes, and 16 further ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb), [What you do not see: the variational autoencoder](../vae/vae.ipynb) ·
 # [exercise](../../exercises/diffusion/ddpm.ipynb) ·
 # [solution](../../solutions/diffusion/ddpm.ipynb)

@@ -7,7 +7,7 @@
 # held against laws that are known exactly.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes, and 11 further ·
+# 55 minutes, and 14 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb) ·
 # [exercise](../../exercises/diffusion/guidance.ipynb) ·
 # [solution](../../solutions/diffusion/guidance.ipynb)
@@ -874,8 +874,7 @@ class ClassifierGuided(nn.Module):
 # to take a classifier that was trained on clean points. It takes a noisy point for a clean one
 # and is too sure, and its slope is wrong.
 #
-# **Predict:** at $t = 800$ the noise is three times the signal ($\sigma/\alpha = 3.1$). Where
-# do draws end that the clean classifier steers?
+# **Predict:** where do the draws end that the clean classifier steers, from pure noise on?
 
 # %%
 clear = torch.tensor(20.0)
@@ -888,14 +887,16 @@ for t in (100, 500, 800):
     x_t = q_sample(
         spots, t, torch.randn(spots.shape, generator=generator(6)), exact.schedule
     )
-    wanted, told = exact.predict_clean(x_t, t, y), exact.schedule.log_snr(t).expand(500)
+    wanted, snr = exact.predict_clean(x_t, t, y), exact.schedule.log_snr(t).expand(500)
     for name, c in both.items():
-        log_p, x0_hat = c(x_t, told), ClassifierGuided(exact, c).predict_clean(x_t, t, y)
+        log_p, x0_hat = c(x_t, snr), ClassifierGuided(exact, c).predict_clean(x_t, t, y)
         right = (log_p.argmax(1) == y_all[:500]).float().mean()
         error = (x0_hat - wanted).square().mean().sqrt()
         print(f"t = {t}, {name} classifier: right {right:.0%}, sure of", end=" ")
         print(f"{log_p.exp().amax(1).mean():.0%}; guess of x0 off by {error:.5f} (rms)")
         assert error < 0.01 if name == "exact" else error > 0.01
+factor = exact.schedule.sigma(1000).square() / exact.schedule.alpha(1000)
+print(f"sigma^2 / alpha at t = 1000: {factor:,.0f}")
 for name, c in both.items():
     x = draw(ClassifierGuided(exact, c), 500)
     inner, _, _, spread = report(x)
@@ -908,9 +909,10 @@ for name, c in both.items():
 # Far outside: their spread is hundreds of times that of the class. </details>
 #
 # Both classifiers are right equally often. But where noise hides the class, the exact one
-# says so, and the slope of its $\log p$ is small. That of the clean one is not, and (2) multiplies
-# it by $\sigma^2/\alpha$, which is huge at the beginning. So a classifier that steers is trained
-# on noisy points, and told how noisy they are.
+# says so, and the slope of its $\log p$ is nearly 0. That of the clean one is not, and (2)
+# multiplies it by $\sigma^2/\alpha$, which is huge at the beginning. (We let it steer only above
+# log SNR $-3$: then nothing flies off.) So a classifier that steers is trained on noisy points,
+# and told how noisy they are.
 
 # %% [markdown]
 # ## Further: the frame

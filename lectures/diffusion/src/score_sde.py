@@ -6,7 +6,7 @@
 # an ordinary differential equation, and with it an exact $\log p(x)$.
 
 # %% [markdown] tags=["nav"]
-# 59 minutes, and 7 further ·
+# 59 minutes, and 9 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb), [Flowing in time: continuous flows](../flows/continuous.ipynb) ·
 # [exercise](../../exercises/diffusion/score_sde.ipynb) ·
 # [solution](../../solutions/diffusion/score_sde.ipynb)
@@ -895,11 +895,12 @@ for name, levels in {"uniform in the angle": angle_levels, "EDM": edm_levels}.it
 # ## Further: three streams, one ODE
 #
 # VP, sub-VP and VE look different. But with $\tan\varphi=\sigma/\alpha$, the point
-# $x(t)/\sqrt{\alpha^2+\sigma^2}=\cos\varphi\,x_0+\sin\varphi\,\epsilon$ is the same for all of
-# them at the same log_snr, and (5) is its mean slope in some clock. (The check before (7) works
-# for every $\alpha$, $\sigma$: put $f=\frac{\alpha'}{\alpha}x$ and
-# $g^2=(\sigma^2)'-2\frac{\alpha'}{\alpha}\sigma^2$ into (5).) So three integrations with three
-# drifts end in the same points.
+# $x(t)/\sqrt{\alpha^2+\sigma^2}=\cos\varphi\,x_0+\sin\varphi\,\epsilon$ is the same for all three
+# at the same log_snr, and its mean slope is (7). The ODE (5) is the mean slope of $x(t)$ for
+# every $\alpha$ and $\sigma$: with $f=\frac{\alpha'}{\alpha}x$,
+# $g^2=(\sigma^2)'-2\frac{\alpha'}{\alpha}\sigma^2$ and (6) it is
+# $\mathbb E[\alpha'x_0+\sigma'\epsilon\,|\,x]$. So three integrations with three drifts end in
+# the same points.
 
 # %%
 begin, arrived = torch.randn(5, 2, generator=generator(10)).double(), []
