@@ -1018,12 +1018,12 @@ if full_run():
 
 # %% [markdown]
 # With less noise the network without skips is clearly worse. It also has fewer parameters, but
-# that is not why: a wider one (18 channels, more parameters than the first) did no better,
-# and neither seed nor four times the steps changed the order. Without skips every pixel has to pass
-# through the coarse picture. There is room for it: $4\cdot4$ places of 32 channels are 512
-# numbers, for 64 pixels. But the way there and back has to be learned (with more steps the
-# gap got smaller), and a skip has it from the start. At log_snr $-4$ the two are alike, for
-# neither knows more than the mean picture yet.
+# that is not why: a wider one (18 channels, more parameters than the first) did no better, and
+# a second seed and four times the steps left the order as it is. Without skips every pixel has
+# to pass through the coarse picture. There is room for it: $4\cdot4$ places of 32 channels are
+# 512 numbers, for 64 pixels. But the way there and back has to be learned (with more steps the
+# gap got smaller), and a skip is there from the start. At log_snr $-4$ the two are alike, for
+# neither does better than the mean picture yet.
 
 # %% [markdown]
 # ## Further: "three targets are one" holds for algebra
@@ -1031,9 +1031,9 @@ if full_run():
 # By (5) each target determines the others. For a network of limited width they are not the
 # same task. Put the two moons onto a plane in $D$ dimensions, in some direction. The clean
 # data have two numbers; the noise has $D$. A network whose layers have 64 units can say where
-# in the plane a point is, whatever $D$ is. It cannot repeat $D > 64$ independent numbers: all
-# its answers lie in a space of 64 dimensions. The best denoiser is known here too: look at the
-# two coordinates in the plane, and ignore the rest.
+# in the plane a point is, whatever $D$ is. It cannot repeat $D > 64$ independent numbers: its
+# last layer mixes 64 numbers, so that all its answers lie in a space of 64 dimensions. The best
+# denoiser is known here too: look at the two coordinates in the plane, and ignore the rest.
 #
 # **Predict:** $D = 128$, 64 units, the target $\epsilon$. How large is the squared distance of
 # $\hat x_0$ to the best at log_snr 0 at least, however long the training is?
