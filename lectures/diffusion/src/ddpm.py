@@ -944,9 +944,12 @@ assert abs(inner - 1.713) < 0.01 and abs(edge - 0.616) < 0.01
 
 
 # %%
+from gdm_course.training import generator
+
+
 def last_bits(weights, log_snr, n=4000):
     """Bits that x_1 leaves open about a level, that DDPM's decoder takes, and that ours does."""
-    g, at = torch.Generator().manual_seed(0), torch.tensor(log_snr).double()
+    g, at = generator(0), torch.tensor(log_snr).double()
     alpha, sigma = at.sigmoid().sqrt(), (-at).sigmoid().sqrt()
     levels = torch.linspace(-1, 1, 256).double()
     code = weights.multinomial(n, True, generator=g)[:, None]
