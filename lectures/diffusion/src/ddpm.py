@@ -522,7 +522,7 @@ panels = {
     "truth": lambda ax: plot.scatter(x_test[:1000], ax, moons.bounds),
     "model, 20 jumps": lambda ax: plot.scatter(ddim(model, 1000, 20), ax, moons.bounds),
 }
-for _ in watch(fit(model, budget(1000, 20)), 250, panels, "per dimension"):
+for _ in watch(fit(model, budget(1000, 20)), 250, panels, "squared error of v"):
     pass
 assert isinstance(model, protocols.Sampler) and isinstance(model, protocols.Trainable)
 

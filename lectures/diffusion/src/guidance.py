@@ -718,7 +718,7 @@ clouds = {"truth, drawn again": again} | {f"resample {k}": x for k, x in filled.
 between = lambda x: (x.abs() < 1.2).float().mean().item()
 for ax, (name, x) in zip(plot.panels(*clouds, columns=3), clouds.items()):
     ax.hist(x, 60, range=(-3, 3), color=plot.SKY)
-    ax.set_xlabel("x2")
+    ax.set(xlabel="x2", ylabel="points")
     gap = wasserstein_1d(x.abs(), truth.abs())
     print(f"{name:20} between {between(x):.1%}, |x2|: W1 {gap:.3f}, sd {x.abs().std():.3f}")
 assert between(filled[1]) > between(filled[5]) + 0.01

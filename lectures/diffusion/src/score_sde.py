@@ -545,7 +545,7 @@ def fit(levels=edm_levels, seed=0, n=1200):
 
 model, steps = fit()
 panels = {"samples": lambda ax: plot.scatter(model.sample(1000, 15), ax, bounds)}
-for _ in watch(steps, 400, panels):
+for _ in watch(steps, 400, panels, "squared error of v"):
     pass
 low = (model.levels(10_000) < 0.1).double().mean().item()
 print(f"{low:.1%} of the noise levels are below s = 0.1")
