@@ -993,6 +993,7 @@ assert max(x[2] for key, x in last.items() if key[1] == 13.3) < 0.02
 
 # %%
 few_steps, skip_errors = budget(150, 2), {}
+print(f"{'squared error of eps, at log_snr':35}{4:9}{0:9}{-4:9}")
 for skips in (True, False):
     seed_everything(0)
     other = ImageDDPM((1, 8, 8), 17, width=16, skips=skips, high=8.0, low=-8.0)
@@ -1012,9 +1013,9 @@ for skips in (True, False):
                 errors.append(error)
     skip_errors[skips] = found
     weights = sum(p.numel() for p in other.parameters())
-    print(f"skips={skips!s:5}: {weights:,} parameters; squared error of eps", end="")
-    print("".join(f" {e:.4f}" for e in found))
-print(f"the mean picture, at log_snr 4, 0, -4:{'':11}", *(f"{e:.4f}" for e in ignorant))
+    told = "".join(f"{e:9.4f}" for e in found)
+    print(f"{f'skips={skips}, {weights:,} parameters':35}{told}")
+print(f"{'the mean picture':35}" + "".join(f"{e:9.4f}" for e in ignorant))
 if full_run():
     assert skip_errors[False][0] > 1.2 * skip_errors[True][0]
     assert skip_errors[False][1] > 1.2 * skip_errors[True][1]
