@@ -938,7 +938,8 @@ for kind in (streams.VP(), streams.SubVP(), streams.VE()):
     field = lambda t, x, velocity=velocity: velocity(x=x, t=t)
     x = Fixed(rk4_step, 200)(field, begin * size[0], times.tolist())[-1]
     arrived.append(x / size[1])
-    print(type(kind).__name__, [f"{v:.4f}" for v in arrived[-1][0].tolist()])
+    first = ", ".join(f"{v:.4f}" for v in arrived[-1][0].tolist())
+    print(f"{type(kind).__name__:6} the first of five points ends at ({first})")
 assert all((x - arrived[0]).abs().max() < 1e-3 for x in arrived)
 
 # %% [markdown]
