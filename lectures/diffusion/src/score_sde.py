@@ -6,7 +6,7 @@
 # an ordinary differential equation, and with it an exact $\log p(x)$.
 
 # %% [markdown] tags=["nav"]
-# 59 minutes, and 9 further ·
+# 59 minutes, and 11 further ·
 # before this: [A thousand small steps: denoising diffusion](ddpm.ipynb), [Flowing in time: continuous flows](../flows/continuous.ipynb) ·
 # [exercise](../../exercises/diffusion/score_sde.ipynb) ·
 # [solution](../../solutions/diffusion/score_sde.ipynb)
@@ -880,7 +880,9 @@ for name, value in rows.items():
 #
 # Two laws of noise levels, equal steps and batches, two seeds: uniform in the angle, and
 # EDM's, log-normal. Beside the KL stands how far $v$ is from the truth's, at three levels of
-# noise. **Predict:** at which of them is EDM's law worse?
+# noise.
+#
+# **Predict:** at which of them is EDM's law worse?
 
 # %%
 here, off = law.sample(2000, generator(11)).double(), {}
