@@ -929,11 +929,18 @@ def taught(x, right, rounds, seed=0):
 
 upright, known = posed(1500, 0, 0, 1)
 known[:, [1, 3]] = torch.tensor([1, 4])
+angles = {}
 for rounds in (budget(240, 2), budget(960, 3)):
     there = taught(upright, 2 * shapes.draw(known, 16) - 1, rounds)(blues)
-    orange_, turned = (read_off(there, factors) == torch.tensor([1, 4])).T
-    angle = 11.25 * read_off(there, factors)[:, 1].float().mean()
-    print(
-        f"pairs, {rounds} rounds: orange {share(orange_):.0%}, turned by 45 degrees "
-        f"{share(turned):.0%}; {angle:.0f} degrees on average"
-    )
+    done = read_off(there, factors)
+    angles[rounds] = 90 / 8 * done[:, 1].float().mean().item()
+    print(f"pairs, {rounds} rounds: orange {share(done[:, 0] == 1):.0%}", end="; ")
+    print(f"turned by {angles[rounds]:.0f} degrees on average")
+if full_run():
+    assert angles[240] < 5 < 20 < angles[960]
+
+# %% [markdown]
+# It is not section 7: with the pairs, and in as many rounds, this network learns the colour and
+# no turn, too. Four times the rounds bring it most of the way. A colour can be changed pixel by
+# pixel; to turn a shape, ink has to move, and that takes this network longer to learn. (Nor does
+# the turn come in 240 rounds of the games if the weight of the round trip is 0: we tried.)
