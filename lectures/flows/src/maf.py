@@ -1402,8 +1402,8 @@ for way in (whole_passes, cached):
 #
 # Codes become real numbers by uniform noise and a logit, as for Glow
 # ([coupling flows](realnvp.ipynb)). In the test every density sees the same noise. Each gets the
-# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs that share
-# the seconds, one for each class. Bits per dimension are those of $p(x)$: where there are labels,
+# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs, one for each
+# class, that share the seconds and are half as wide. Bits per dimension are those of $p(x)$: where there are labels,
 # the mean of $p(x\mid k)$ over all ten. In the test no model is told the label.
 #
 # **Predict, before you run.** A logistic regression learns $p(y\mid x)$ and nothing else. By how much
