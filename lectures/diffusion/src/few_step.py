@@ -714,7 +714,7 @@ for name in jumpers:
     )
     print(f"{astray(drawn(trained[name, 0][0], 1)):.0%} beyond 3 sigma of every bell")
 print(f"the truth: {astray(truth):.0%} beyond 3 sigma")
-panels[-1].set(xscale="log", xlabel="distance", ylabel="share beyond")
+panels[-1].set(xscale="log", xlabel="distance (rms)", ylabel="share beyond")
 _ = panels[-1].legend()
 
 # %% [markdown]

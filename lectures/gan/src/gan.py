@@ -106,7 +106,7 @@ right.annotate(
     (3.0, 0.62),
     arrowprops={"arrowstyle": "->"},
 )
-_ = right.set_ylim(0, 1.05)
+_ = right.set(xlabel="x", ylim=(0, 1.05))
 
 # %% [markdown]
 # ## 3. The mathematics
@@ -337,9 +337,10 @@ middle = (at > -1) & (at < 2.5)
 error = (learned - ratio)[middle].abs().mean()
 print(f"mean error between -1 and 2.5: {error:.2f} nats")
 assert error < 0.5 or not full_run()
-(ax,) = plot.panels("logit", width=4.5)
+(ax,) = plot.panels("logit (nats)", width=4.5)
 ax.plot(at, ratio, color=plot.BLACK, label="log p - log q")
 ax.plot(at, learned, color=plot.ORANGE, label="trained D")
+ax.set_xlabel("x")
 _ = ax.legend()
 
 # %% [markdown]
@@ -524,6 +525,7 @@ plot.scatter(x_train[:3000], one, truth.bounds)
 plot.scatter(gan.sample(3000), two, truth.bounds, plot.ORANGE)
 three.bar(range(8), found.shares, color=plot.SKY)
 three.axhline(1 / 8, color=plot.BLACK, linewidth=0.8)
+three.set_xlabel("mode")
 print(
     f"GAN: {found.modes} modes, {found.quality:.1%} good, KL of shares {found.kl:.3f} nats"
 )
@@ -959,6 +961,7 @@ def draw_fit(f):
     plot.density_1d(bumps, (-6, 6), left, plot.BLUE)
     plot.density_1d(Normal(mean, width).log_prob, (-6, 6), left, plot.ORANGE)
     right.plot(x, log_q.exp() * (row.f(u) - tangent), color=plot.BLACK)
+    right.set(xlabel="x", ylabel="divergence per unit of x")
 
 
 play(draw_fit, f=[*fits])
