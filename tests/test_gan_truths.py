@@ -321,6 +321,29 @@ def test_unrolled_by_one_step_on_a_line():
     assert gan.discriminator[0].weight.grad is None
 
 
+def test_unrolled_without_the_reaction_is_played_against_a_moved_discriminator():
+    torch.manual_seed(0)
+    gan, x = UnrolledGAN(2, hidden=8, k=3, step=0.3, through=False), torch.randn(5, 2)
+    weights = [*gan.generator.parameters()]
+    torch.manual_seed(1)
+    got = torch.autograd.grad(gan.generator_loss(x), weights)
+    moved = g.GAN(2, hidden=8)
+    moved.load_state_dict(gan.state_dict())
+    sgd = torch.optim.SGD(moved.discriminator.parameters(), 0.3)
+    for _ in range(3):
+        torch.manual_seed(1)
+        sgd.zero_grad()
+        moved.discriminator_loss(x).backward()
+        sgd.step()
+    torch.manual_seed(1)
+    expected = torch.autograd.grad(moved.generator_loss(x), [*moved.generator.parameters()])
+    torch.testing.assert_close(got, expected)
+    gan.through = True
+    torch.manual_seed(1)
+    other = torch.autograd.grad(gan.generator_loss(x), weights)
+    assert not torch.allclose(other[0], got[0], rtol=1e-2)
+
+
 # The family's model of the plane ----------------------------------------------------------
 
 

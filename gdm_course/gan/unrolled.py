@@ -24,12 +24,13 @@ class UnrolledGAN(GAN):
         D: dimension of a point.
         k: imagined steps of D.
         step: size of each, of plain gradient descent.
+        through: whether D's reaction is in G's gradient. If not, D has just moved.
         more: as of `GAN`.
     """
 
-    def __init__(self, D: int = 2, *, k: int = 5, step: float = 0.1, **more):
+    def __init__(self, D: int = 2, *, k: int = 5, step=0.1, through: bool = True, **more):
         super().__init__(D, **more)
-        self.k, self.step = validate.count(k, "k"), step
+        self.k, self.step, self.through = validate.count(k, "k"), step, through
 
     @torch.enable_grad()
     def generator_loss(self, x: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ class UnrolledGAN(GAN):
         for _ in range(self.k):
             d = [functional_call(self.discriminator, later, (y,)) for y in (real, fake)]
             loss = self.critic_objective(*d)
-            slopes = torch.autograd.grad(loss, [*later.values()], create_graph=True)
+            slopes = torch.autograd.grad(loss, [*later.values()], create_graph=self.through)
             later = {n: p - self.step * s for (n, p), s in zip(later.items(), slopes)}
         d = [functional_call(self.discriminator, later, (y,)) for y in (real, fake)]
         return self.generator_objective(*d)

@@ -6,7 +6,7 @@
 # the curves bend, one layer splits a hump in two.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 46 further ·
+# 58 minutes, and 48 further ·
 # before this: [Half of it stays: coupling flows](realnvp.ipynb), [One dimension at a time: NADE, RNADE and MADE](../autoregressive/nade.ipynb) ·
 # [exercise](../../exercises/flows/maf.ipynb) ·
 # [solution](../../solutions/flows/maf.ipynb)
@@ -1315,9 +1315,10 @@ class PatchConditioner(nn.Module):
 
 # %% [markdown]
 # The first place sees no patch, only the label (and which place it is). Unlike MAF's, and like that
-# of the spline layers, the network ends in a layer that begins at 0, so that a new `PatchLayer`,
-# which does the rest (cut, standardise, join), is the identity. The order of the patches turns
-# round after each.
+# of the spline layers, the network ends in a layer that begins at 0, so that a new layer of the flow
+# is the identity. [`PatchLayer`](../../gdm_course/flows/patches.py) does the rest: it cuts the picture,
+# standardises, and joins. [`TarFlow`](../../gdm_course/flows/tarflow.py) stacks such layers; the order
+# of the patches turns round after each.
 
 # %% tags=["fold"]
 # @title One layer of TarFlow: the patches are delayed by one, as the tokens of a GPT are
@@ -1357,6 +1358,9 @@ def cached(net: PatchConditioner, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
 # it, but each of its numbers on only one number of patch $i$ itself. So the blocks on the diagonal
 # are diagonal themselves, and (2) is still a sum, of the log slopes of all numbers. Two pixels of
 # one patch hear of each other only through other patches, over several layers.
+#
+# **Predict, before you run:** a picture of four such patches. How many of the $16\times16$ derivatives
+# of one layer can differ from 0?
 
 # %%
 seed_everything(0)
@@ -1372,8 +1376,11 @@ with torch.no_grad():
     for quick, slow in zip(*(way(layer.net, patches, y) for way in (cached, whole_passes))):
         assert torch.allclose(quick, slow)
     assert torch.allclose(small.inverse(z, y)[0], x)
+filled = J.reshape(16, 16) != 0
+print(f"{filled.sum()} of {filled.numel()} derivatives are not 0")
+assert filled.sum() == 4 * 4 + 6 * 16
 (ax,) = plot.panels("dz / dx of one layer is not 0", height=2.8)
-ax.imshow(J.reshape(16, 16) != 0, cmap="Blues")
+ax.imshow(filled, cmap="Blues")
 _ = ax.set(xlabel="x, patch by patch", ylabel="z", xticks=range(0, 16, 4))
 
 net, noise = TarFlow((1, 8, 8), patch=1, classes=10).layers[0].net, torch.randn(20, 64, 1)
@@ -1382,6 +1389,12 @@ for way in (whole_passes, cached):
     print(f"{way.__name__:12s} {took:7.1f} ms for 20 pictures of 64 patches, one layer")
 
 # %% [markdown]
+# <details><summary>Answer to the prediction</summary>
+#
+# 112. Patch 2 sees one patch before it, patch 3 two and patch 4 three: six full blocks of 16. And
+# each of the 16 numbers sees itself.
+# </details>
+#
 # **One likelihood, two uses.** To draw a 3, draw noise and map it back with $y=3$. To *classify* a
 # picture, ask every class how likely it is: by Bayes' rule, if all ten digits are as frequent,
 #
@@ -1389,8 +1402,8 @@ for way in (whole_passes, cached):
 #
 # Codes become real numbers by uniform noise and a logit, as for Glow
 # ([coupling flows](realnvp.ipynb)). In the test every density sees the same noise. Each gets the
-# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs that share
-# the seconds, one for each class. Bits per dimension are those of $p(x)$: where there are labels,
+# same seconds of the processor: TarFlow without labels and with, one MAF, and ten MAFs, one for each
+# class, that share the seconds and are half as wide. Bits per dimension are those of $p(x)$: where there are labels,
 # the mean of $p(x\mid k)$ over all ten. In the test no model is told the label.
 #
 # **Predict, before you run.** A logistic regression learns $p(y\mid x)$ and nothing else. By how much
