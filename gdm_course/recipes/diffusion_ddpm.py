@@ -107,7 +107,7 @@ RECIPES = (
         args=((3, 32, 32), 256),
         data_args=("cifar10",),
         steps=6000,
-        **ON_CPU,
+        **(ON_CPU | {"metrics": (BOUND, JUMPS[-1])}),
     ),
     Recipe(
         name="diffusion/ddpm-mnist",

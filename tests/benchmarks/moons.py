@@ -22,16 +22,8 @@ LAYERS, HIDDEN, B, SEEDS, AT = 6, (64, 64), 512, range(3), (500, 1000)
 Made = tuple[nn.Module, Callable[[Tensor], Tensor]]
 
 
-class WholeSteps(AffineAutoregressive):
-    """As ours and as zuko's, but log sigma takes whole steps."""
-
-    def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the shift and the scale, softly bounded."""
-        return c[..., 0], c[..., 1] / (1 + c[..., 1].abs() / self.limit)
-
-
 class CutOff(AffineAutoregressive):
-    """As ours, but log sigma takes whole steps and is cut off hard."""
+    """As ours, but log sigma is cut off hard."""
 
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shift and the scale, cut off at 5."""
@@ -71,12 +63,36 @@ def zuko() -> Made:
     return flow, lambda x: flow().log_prob(x)
 
 
+@torch.no_grad()
+def take_over(theirs: nn.Module, flow: nn.Module) -> None:
+    """Give our flow the weights of zuko's.
+
+    Every second layer of theirs runs through the dimensions backwards, where we turn the
+    dimensions round in between: its first columns and its last rows change places.
+    """
+    parts = [part for part in flow.modules() if isinstance(part, AffineAutoregressive)]
+    for own, other in zip(flow.parameters(), theirs.parameters(), strict=True):
+        own.copy_(other)
+    for part in parts[1::2]:
+        first, *_, last = part.net.layers
+        first.weight.copy_(first.weight.flip(1))
+        for numbers in (last.weight, last.bias):
+            numbers.copy_(numbers.unflatten(0, (2, 2)).flip(0).flatten(0, 1))
+
+
+def ours_from_zuko() -> Made:
+    """The course's own, with the first weights that zuko draws from the same seed."""
+    made, (theirs, _) = ours(), zuko()
+    take_over(theirs, made[0])
+    return made
+
+
 RIVALS: dict[str, Callable[[], Made]] = {
     "ours": ours,
     "zuko": zuko,
+    "ours, zuko's first weights": ours_from_zuko,
     "ours, 0 at first": lambda: stack(AffineAutoregressive, zero=True),
-    "ours, whole steps": lambda: stack(WholeSteps),
-    "ours, whole steps, cut off hard": lambda: stack(CutOff),
+    "ours, cut off hard": lambda: stack(CutOff),
     "ours, says mu": lambda: stack(SaysMu),
     "all: as until 2026-11-28": lambda: stack(IntoTheBox),
 }

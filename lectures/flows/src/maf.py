@@ -257,8 +257,8 @@ def by_passes(layer: Autoregressive, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# And $\tau$ for (3). The network says $-\mu/\sigma$ and a second number, which divided by 4 and
-# softly bounded is $-\log\sigma$: so $\sigma$ is positive, and the log slope is there for free.
+# And $\tau$ for (3). The network says $-\mu/\sigma$ and a second number, which softly bounded is
+# $-\log\sigma$: so $\sigma$ is positive, and the log slope is there for free.
 
 
 # %% tags=["from:flows.maf.AffineAutoregressive"]
@@ -958,9 +958,7 @@ if full_run():
 #
 # What should it say about a line? Where $\sigma$ is a twentieth, a small step of $\mu$ moves $z$ by
 # twenty times as much, and layers behind it may magnify that again; a step of $-\mu/\sigma$ moves $z$ by
-# itself. $\log\sigma$ takes quarter steps: after 500 of them the two moons were learned better so, on average
-# over ten seeds (after 1,000 no longer for sure). A flow that says $\mu$,
-# cuts $\log\sigma$ off hard and starts as the identity learns the two moons more slowly:
+# itself. A flow that says $\mu$, cuts $\log\sigma$ off hard and starts as the identity learns the two moons more slowly:
 # [a benchmark](../../tests/benchmarks/moons.py) takes these apart, one by one.
 
 
