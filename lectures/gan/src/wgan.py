@@ -48,7 +48,7 @@ from gdm_course.data import images, toy
 from gdm_course.evaluation.features import PictureClassifier
 from gdm_course.evaluation.samples import frechet, precision_recall
 from gdm_course.gan.conditional import ConditionalGAN, Labelled
-from gdm_course.gan.dcgan import DCGAN, halved
+from gdm_course.gan.dcgan import DCGAN, dense, halved
 from gdm_course.gan.gan import GAN, RelativisticGAN, train_gan
 from gdm_course.gan.players import frozen, judged, weight
 from gdm_course.gan.spectral import SpectralGAN
