@@ -740,9 +740,9 @@ for recipe in (judge, second, name):
 if len(measured) == 8:
     of = lambda metric: measured[name, metric]
     copied, best = of("labels kept by copies"), measured[judge, "accuracy"]
-    assert of("labels kept") > (copied + best) / 2
+    assert of("labels kept") > (copied + 2 * best) / 3
     assert of("second judge: kept") > 0.9 > of("second judge: copies") > copied + 0.1
-    assert of("round trip, noise 0.1") < 1.5 * of("round trip")
+    assert of("round trip, noise 0.1") < 1.2 * of("round trip")
 
 # %% tags=["fold"]
 # @title Digits of MNIST, what G makes of them, and digits of USPS
@@ -762,10 +762,10 @@ except Missing as missing:
 
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
-# Translated digits close more than half of the gap, without a pair or a label. The recipe's
+# Translated digits close two thirds of the gap and more, without a pair or label. The recipe's
 # aim, nine labels of ten, is *not* reached. A second judge, which learned from digits moved by
 # a pixel, reads nine of ten, and almost as many copies: much of what the first one misses is
-# style, not meaning. Noise adds less than a third to the round trip: no fragile message.
+# style, not meaning. Noise adds about a tenth to the round trip: no fragile message.
 #
 # ## 10. Summary
 #
