@@ -170,6 +170,24 @@ def test_a_patch_critic_does_not_know_where_a_piece_is():
     torch.testing.assert_close(there[:, 2:7], here[:, 1:6])
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 16, 16)])
+def test_critics_may_be_wider_than_translators(shape):
+    def size(players, **net):
+        return sum(
+            p.numel() for p in getattr(c.CycleGAN(shape, **net), players).parameters()
+        )
+
+    narrow, wide = {"hidden": 4}, {"hidden": 4, "critic": 8}
+    assert (
+        size("discriminator", **wide)
+        == size("discriminator", hidden=8)
+        > size("discriminator", **narrow)
+    )
+    assert size("generator", **wide) == size("generator", **narrow)
+    with pytest.raises(ValueError, match="critic"):
+        c.CycleGAN(shape, critic=-1)
+
+
 # What is refused --------------------------------------------------------------------------
 
 

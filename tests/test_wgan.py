@@ -229,6 +229,22 @@ def test_residual_blocks_begin_as_nothing():
     torch.testing.assert_close(bare.discriminate(x), gan.discriminate(x))
 
 
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_only_a_hidden_layer_lets_the_critic_judge_two_corners_together(hidden):
+    torch.manual_seed(0)
+    D = DCGAN((1, 28, 28), hidden=hidden, **SMALL).double().discriminate
+    x = torch.zeros(4, 1, 28, 28, dtype=torch.float64)
+    x[[1, 3], :, :3, :3], x[[2, 3], :, -3:, -3:] = 5.0, 5.0
+    none, one, other, both = D(x).tolist()
+    assert (abs(both - one - other + none) < 1e-12) == (not hidden)
+
+
+def test_hidden_features_are_counted():
+    with pytest.raises(ValueError, match="hidden"):
+        DCGAN(SHAPE, hidden=-3)
+    assert DCGAN(SHAPE, hidden=5, **SMALL).generator[0].out_features == 5
+
+
 @pytest.mark.parametrize("norm", [True, False])
 def test_with_batch_normalisation_a_picture_depends_on_its_neighbours(norm):
     torch.manual_seed(0)

@@ -33,7 +33,7 @@ class Labelled(Players):
         K: number of labels.
         Z: dimension of the noise.
         r1, r2: weights of the penalties on data and on fakes.
-        size: width, halvings and blocks, see `doubling`.
+        size: width, halvings, blocks and hidden, see `doubling`.
     """
 
     def __init__(self, shape: Sequence[int], K: int, *, Z=64, r1=1.0, r2=1.0, **size: int):

@@ -105,21 +105,25 @@ class UnpairedPlayers(nn.Module):
     Args:
         shape: of a point of either domain: (D,), or (C, H, W) for pictures.
         hidden: features or channels; depth: hidden layers or residual blocks.
+        critic: features or channels of the critics, if not `hidden`.
         copies: whether both translators start as the identity.
     """
 
-    def __init__(self, shape: Sequence[int], *, hidden=16, depth=2, copies: bool = True):
+    def __init__(
+        self, shape: Sequence[int], *, hidden=16, depth=2, critic=0, copies: bool = True
+    ):
         super().__init__()
         validate.at_least(1, shape=[*shape], hidden=hidden, depth=depth)
+        validate.at_least(0, critic=critic)
         validate.at_least(4, shape=[*shape[1:]])  # for the critic's two halvings
         if len(shape) not in (1, 3):
             raise ValueError(f"shape is {shape}: expected (D,), or (C, H, W) for pictures")
-        self.shape, C, inner = tuple(shape), shape[0], [hidden] * depth
-        nets = [mlp((C, *inner, C)) for _ in "GF"]
-        critics = [mlp((C, *inner, 1)) for _ in "BA"]
+        self.shape, C, wide = tuple(shape), shape[0], critic or hidden
+        nets = [mlp((C, *[hidden] * depth, C)) for _ in "GF"]
+        critics = [mlp((C, *[wide] * depth, 1)) for _ in "BA"]
         if len(shape) == 3:
             nets = [conv_net(C, C, hidden=hidden, blocks=depth) for _ in "GF"]
-            critics = [PatchCritic(C, hidden=hidden) for _ in "BA"]
+            critics = [PatchCritic(C, hidden=wide) for _ in "BA"]
         self.generator = nn.ModuleList(Translator(f, copies=copies) for f in nets)
         self.discriminator = nn.ModuleList(critics)
 

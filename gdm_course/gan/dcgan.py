@@ -22,7 +22,7 @@ from gdm_course.nets import ResidualConv
 
 
 def doubling(
-    shape: Sequence[int], Z: int, *, width=32, halvings=2, blocks=0, norm=False
+    shape: Sequence[int], Z: int, *, width=32, halvings=2, blocks=0, hidden=0, norm=False
 ) -> nn.Sequential:
     """Build a generator: a small picture from z, doubled `halvings` times.
 
@@ -32,13 +32,14 @@ def doubling(
         width: channels at half of the full size, twice as many at each smaller one.
         halvings: how often the picture is doubled.
         blocks: residual blocks at every size.
+        hidden: features of a layer between z and the smallest picture; 0: no such layer.
         norm: whether to normalise over the batch at every size.
 
     Returns:
         A module (B, Z) -> (B, C, H, W), with values in (-1, 1).
     """
     small = halved(shape, width, halvings, blocks)
-    layers = [nn.Linear(Z, math.prod(small)), nn.Unflatten(1, small)]
+    layers = [*dense(Z, hidden, math.prod(small)), nn.Unflatten(1, small)]
     for k in reversed(range(halvings)):
         F, out = width * 2**k, width * 2 ** (k - 1) if k else shape[0]
         layers += [nn.BatchNorm2d(F)] if norm else []
@@ -48,9 +49,11 @@ def doubling(
 
 
 def halving(
-    shape: Sequence[int], outputs: int, *, width=32, halvings=2, blocks=0
+    shape: Sequence[int], outputs: int, *, width=32, halvings=2, blocks=0, hidden=0
 ) -> nn.Sequential:
     """Build a discriminator: the generator's way back, to so many numbers per picture.
+
+    Without `hidden` each is a sum over places: parts are judged, and hardly the whole.
 
     Returns:
         A module (B, C, H, W) -> (B, outputs).
@@ -61,7 +64,14 @@ def halving(
         layers += [nn.Conv2d(wide, width * 2**k, 4, stride=2, padding=1)]
         layers += [ResidualConv(width * 2**k) for _ in range(blocks)]
         layers += [nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(math.prod(small), outputs))
+    return nn.Sequential(*layers, nn.Flatten(), *dense(math.prod(small), hidden, outputs))
+
+
+def dense(i: int, hidden: int, o: int) -> nn.Sequential:
+    """Return a linear layer from i to o features; with hidden ones between them, two."""
+    validate.at_least(0, hidden=hidden)
+    first = [nn.Linear(i, hidden), nn.SiLU()] if hidden else []
+    return nn.Sequential(*first, nn.Linear(hidden or i, o))
 
 
 def halved(
@@ -87,7 +97,7 @@ class DCGAN(RelativisticGAN):
         Z: dimension of the noise.
         r1, r2: weights of the penalties on data and on fakes, see `Players`.
         norm: whether the generator has batch normalisation.
-        size: width, halvings and blocks of both players, see `doubling`.
+        size: width, halvings, blocks and hidden of both players, see `doubling`.
 
     Raises:
         ValueError: the height or the width cannot be halved so often.

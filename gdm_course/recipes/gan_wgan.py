@@ -47,12 +47,14 @@ RECIPES = (
         minutes=0.5,
         **PLAYERS,
     ),
-    # The goal is open. Twice the steps with prices of 0.1, and a slower average, had 5.06.
+    # Without `hidden`, where only the last, linear layer sees the whole: 5.01, of it 4.6 in
+    # the covariances, precision 0.56, good strokes that are no digit. Twice the steps with
+    # prices of 0.1 and a slower average: 5.06. With hidden=128, 5,000 steps: 0.8.
     Recipe(
         name="gan/dcgan-mnist-cpu",
         model="gan.dcgan.DCGAN",
         args=((1, 28, 28),),
-        kwargs={"width": 16, "r1": 0.3, "r2": 0.3},
+        kwargs={"width": 16, "hidden": 64, "r1": 0.3, "r2": 0.3},
         data="scale.pictures.pictures",
         data_args=("mnist",),
         steps=6000,

@@ -266,8 +266,8 @@ class AffineAutoregressive(Autoregressive):
     """The layer of MAF: z_d = (x_d - mu_d(x_<d)) / sigma_d(x_<d), equation (3).
 
     The network says the shift -mu / sigma, in units of z: where sigma is small, a step that
-    moved mu itself would move z by 1 / sigma times as much. log sigma takes quarter
-    steps, and is bent softly towards at most `limit`.
+    moved mu itself would move z by 1 / sigma times as much. log sigma is bent softly
+    towards at most `limit`.
     """
 
     limit = 6.9  # sigma from a thousandth to a thousand
@@ -278,7 +278,7 @@ class AffineAutoregressive(Autoregressive):
     def read(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return -mu / sigma and -log sigma (...,) from what the network says, (..., 2)."""
         shift, a = c.unbind(-1)
-        return shift, a / (4 + a.abs() / self.limit)
+        return shift, a / (1 + a.abs() / self.limit)
 
     def bend(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Standardise: z = x / sigma - mu / sigma, and log dz/dx = -log sigma."""

@@ -7,7 +7,7 @@
 # in the plane and in pictures the right answer is known.
 
 # %% [markdown] tags=["nav"]
-# 54 minutes, and 14 further ·
+# 55 minutes, and 14 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
@@ -316,21 +316,25 @@ class UnpairedPlayers(nn.Module):
     Args:
         shape: of a point of either domain: (D,), or (C, H, W) for pictures.
         hidden: features or channels; depth: hidden layers or residual blocks.
+        critic: features or channels of the critics, if not `hidden`.
         copies: whether both translators start as the identity.
     """
 
-    def __init__(self, shape: Sequence[int], *, hidden=16, depth=2, copies: bool = True):
+    def __init__(
+        self, shape: Sequence[int], *, hidden=16, depth=2, critic=0, copies: bool = True
+    ):
         super().__init__()
         validate.at_least(1, shape=[*shape], hidden=hidden, depth=depth)
+        validate.at_least(0, critic=critic)
         validate.at_least(4, shape=[*shape[1:]])  # for the critic's two halvings
         if len(shape) not in (1, 3):
             raise ValueError(f"shape is {shape}: expected (D,), or (C, H, W) for pictures")
-        self.shape, C, inner = tuple(shape), shape[0], [hidden] * depth
-        nets = [mlp((C, *inner, C)) for _ in "GF"]
-        critics = [mlp((C, *inner, 1)) for _ in "BA"]
+        self.shape, C, wide = tuple(shape), shape[0], critic or hidden
+        nets = [mlp((C, *[hidden] * depth, C)) for _ in "GF"]
+        critics = [mlp((C, *[wide] * depth, 1)) for _ in "BA"]
         if len(shape) == 3:
             nets = [conv_net(C, C, hidden=hidden, blocks=depth) for _ in "GF"]
-            critics = [PatchCritic(C, hidden=hidden) for _ in "BA"]
+            critics = [PatchCritic(C, hidden=wide) for _ in "BA"]
         self.generator = nn.ModuleList(Translator(f, copies=copies) for f in nets)
         self.discriminator = nn.ModuleList(critics)
 
@@ -736,9 +740,9 @@ for recipe in (judge, second, name):
 if len(measured) == 8:
     of = lambda metric: measured[name, metric]
     copied, best = of("labels kept by copies"), measured[judge, "accuracy"]
-    assert of("labels kept") > (copied + best) / 2
+    assert of("labels kept") > (copied + 2 * best) / 3
     assert of("second judge: kept") > 0.9 > of("second judge: copies") > copied + 0.1
-    assert of("round trip, noise 0.1") < 1.5 * of("round trip")
+    assert of("round trip, noise 0.1") < 1.2 * of("round trip")
 
 # %% tags=["fold"]
 # @title Digits of MNIST, what G makes of them, and digits of USPS
@@ -758,10 +762,10 @@ except Missing as missing:
 
 # %% [markdown]
 # The judge reads most of USPS's own test digits, and of copies of MNIST's about two thirds.
-# Translated digits close more than half of the gap, without a pair or a label. The recipe's
+# Translated digits close two thirds of the gap and more, without a pair or label. The recipe's
 # aim, nine labels of ten, is *not* reached. A second judge, which learned from digits moved by
 # a pixel, reads nine of ten, and almost as many copies: much of what the first one misses is
-# style, not meaning. Noise adds less than a third to the round trip: no fragile message.
+# style, not meaning. Noise adds about a tenth to the round trip: no fragile message.
 #
 # ## 10. Summary
 #
