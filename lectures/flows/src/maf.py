@@ -1501,14 +1501,15 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # column either.
 # </details>
 #
-# In bits per dimension the MAF is a little ahead of a TarFlow without labels: on 64 pixels and
-# after seconds, this transformer is no gain by itself. But TarFlow can be told a label as it
-# learns, for which our MAF has no input, and with that it is ahead. The ten MAFs, of which each has
-# seen a tenth of the pictures for a tenth of the time, are behind. The last column is the mean
-# surprise at the right label, in nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the
-# share of labels that are wrong: if the right ones cost next to nothing, the ten MAFs are much
-# surer of their errors than TarFlow of its own. We have not looked for the reason. (With a second
-# seed the order of the rows in bits, and the factor of two, stay.)
+# In bits per dimension the MAF and a TarFlow without labels are close: on 64 pixels and after
+# seconds, this transformer is no gain by itself. But TarFlow can be told a label as it learns, for
+# which our MAF has no input, and with that it is ahead. The ten MAFs, of which each has seen a tenth
+# of the pictures for a tenth of the time, are behind. The last column is the mean surprise at the
+# right label, in nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the share of labels
+# that are wrong: if the right ones cost next to nothing, the ten MAFs are much surer of their errors
+# than TarFlow of its own. We have not looked for the reason. (With a second seed the first row of
+# TarFlow is close to the MAF again, the second is ahead, the ten MAFs are behind, and the factor of
+# two stays.)
 #
 # **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
 # constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table
