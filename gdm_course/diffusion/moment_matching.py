@@ -17,8 +17,8 @@ from gdm_course.diffusion.schedule import noise_like, rowwise
 class MomentMatching(MeanVelocity):
     """A mean velocity whose jumps from t and from a little earlier agree in law.
 
-    Groups of M points share their times r <= m < t. Jumps t -> r and m -> r of the same data
-    and noise are compared as two clouds, by the energy distance. With M = 1 only the
+    Groups of M points share their times r <= m < t. Jumps t -> r and m -> r of the same
+    data and noise are compared as two clouds, by the energy distance. With M = 1 only the
     distance of the pair is left: a consistency model.
 
     Args:
