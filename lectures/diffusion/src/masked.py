@@ -715,7 +715,8 @@ def print_card(name, kind):
 bard, gpt = "diffusion/masked-shakespeare", "diffusion/gpt-for-comparison"
 if checkpoints.available(bard) and download.here("shakespeare"):
     exact, bound = print_card(gpt, "exact"), print_card(bard, "bound")
-    print(f"the bound is {bound - exact:.2f} above; the goal was 0.20 at most")
+    print(f"the bound is {bound - exact:.2f} above; the goal was 0.20 at most", end=" ")
+    print("(see Further: where the text model loses)")
     writer, plays = checkpoints.load(bard), text.shakespeare()
     x = plays.encode(plays.test)[: 128 * 100].view(100, 128)[: budget(100, 4)]
     gap, seen = range(58, 70), torch.ones(128, dtype=torch.bool)
