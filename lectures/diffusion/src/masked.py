@@ -954,9 +954,9 @@ else:
     print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {name}'")
 
 # %% [markdown]
-# With few hidden the network loses to counting: it has not learned what the training text
-# says. With nearly all hidden it wins, for then the nearest visible characters are far, and
-# agreeing in them says little.
+# Up to half hidden, the trained network is no better than counting, as far as these errors
+# tell. There is more to learn there. With nearly all hidden it is better, for then the nearest
+# visible characters are far, and agreeing in them says little.
 #
 # A GPT learns from 128 guesses a window, each with all of its left side in view. A masked window
 # with 8 hidden gives 8 guesses, and their mean is noisy. So `MaskedText`, the class of that
