@@ -955,8 +955,8 @@ else:
 
 # %% [markdown]
 # Up to half hidden, the trained network is no better than counting, as far as these errors
-# tell. There is more to learn there. With nearly all hidden it is better, for then the nearest
-# visible characters are far, and agreeing in them says little.
+# tell, though counting compares eight characters at most. With nearly all hidden it is better,
+# for then the nearest visible characters are far, and agreeing in them says little.
 #
 # A GPT learns from 128 guesses a window, each with all of its left side in view. A masked window
 # with 8 hidden gives 8 guesses, and their mean is noisy. So `MaskedText`, the class of that
