@@ -19,7 +19,7 @@ from gdm_course.diffusion.masked import (
     mask_tokens,
     opening_steps,
 )
-from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText
+from gdm_course.diffusion.masked_models import MaskedPixels, MaskedText, few_hidden
 from gdm_course.diffusion.masked_nets import (
     BidirectionalGPT,
     OpenAttention,
@@ -110,7 +110,23 @@ def test_a_draw_of_elbo_is_right_on_average():
     mean, error = drawn.mean(), drawn.std() / len(x) ** 0.5
     assert abs(mean + by_counts(model, x[:1], lambda m: 1 / m)[0]) < 5 * error
     torch.manual_seed(0)
-    assert torch.isclose(model.loss(x), -mean / 3)
+    assert torch.isclose(MaskedDiffusion.loss(model, x), -mean / 3)
+
+
+def test_the_loss_of_texts_hides_few_more_often_and_expects_the_bound():
+    model, x = wrong(), torch.tensor([[0, 2, 1]])
+    bound = by_counts(model, x, lambda m: 1 / m)[0] / 3
+    torch.manual_seed(0)
+    with torch.no_grad():
+        rows = x.expand(2000, -1)
+        drawn = torch.stack([model.loss(rows) for _ in range(30)])
+    assert abs(drawn.mean() - bound) < 5 * drawn.std() / 30**0.5
+    assert drawn.std() < 0.05 * bound  # narrow enough to see a wrong weight
+    m, weight = few_hidden(100_000, 4, x.device)
+    for k, root in enumerate((0, 1, 2**0.5, 3**0.5), 1):
+        chance = (k**0.5 - root) / 2
+        assert abs((m == k).float().mean() - chance) < 1e-4
+        assert torch.allclose(weight[m == k], torch.tensor(1 / (4 * chance)))
 
 
 def test_the_data_in_grid_have_the_entropy_that_the_bound_says():
