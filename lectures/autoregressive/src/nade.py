@@ -557,7 +557,7 @@ class MaskedMLP(nn.Module):
         """Run the network under the degrees m: (B, D) -> (B, D, outputs)."""
         for layer, weight in zip(self.layers, self.masked_weights(m)):
             if layer is not self.layers[0]:
-                x = F.dropout(x.relu(), self.dropout, self.training)
+                x = F.dropout(x.relu_(), self.dropout, self.training)
             x = F.linear(x, weight, layer.bias)
         return x.unflatten(-1, (-1, self.outputs))
 
@@ -587,13 +587,6 @@ class MADE(nn.Module):
         super().__init__()
         self.net = MaskedMLP(D, hidden=hidden, dropout=dropout)
         self.register_buffer("orders", draw_orders(D, orders, seed))
-        self.asked: tuple[Sequence[Tensor], Sequence[Tensor]] = (), ()
-
-    def degrees(self, order: Tensor) -> Sequence[Tensor]:
-        """Return `degrees` of an order; the last ones are kept: it is quicker."""
-        if not same([order], self.asked[0]):
-            self.asked = [order.clone()], degrees(order, self.net.hidden)
-        return self.asked[1]
 
     def conditionals(self, x: Tensor, order: int | Tensor = 0) -> Bernoulli:
         """Return p(x_d | what is before d) in that order of the model's, or in any (D,)."""
@@ -602,7 +595,7 @@ class MADE(nn.Module):
 
     def logits(self, x: Tensor, order: Tensor) -> Tensor:
         """Return the logits of all conditionals in an order, for bits that are floats."""
-        return precise(self.net(x, self.degrees(order)).squeeze(-1))
+        return precise(self.net(x, degrees(order, self.net.hidden)).squeeze(-1))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
