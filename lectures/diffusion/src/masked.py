@@ -736,7 +736,7 @@ if checkpoints.available(bard) and download.here("shakespeare"):
     if full_run():
         assert less > 0.02
 else:
-    print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {bard}'")
+    print(f"no checkpoint or no text: 'gdm data get shakespeare', 'gdm train {bard}'")
 
 # %% [markdown]
 # On one core the goal is missed, and a GPT with distances is better still. How much of the difference is the bound's, nobody can count
@@ -951,7 +951,7 @@ if checkpoints.available(name) and download.here("shakespeare"):
             f" network - counts {more:+.2f} +- {error / len(counts) ** 0.5:.2f} nats"
         )
 else:
-    print(f"no checkpoint or no text: 'gdm data shakespeare', 'gdm train {name}'")
+    print(f"no checkpoint or no text: 'gdm data get shakespeare', 'gdm train {name}'")
 
 # %% [markdown]
 # Up to half hidden, the trained network is no better than counting, as far as these errors
