@@ -1510,7 +1510,7 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 #
 # In bits per dimension a TarFlow without labels is not ahead of the MAF: on 64 pixels and after
 # seconds, this transformer is no gain by itself. But it can be told a label as it learns, for which
-# our MAF has no input, and that is a gain of many errors. With labels it is ahead of the MAF, too,
+# our MAF has no input, and that is a gain of several errors. With labels it is ahead of the MAF, too,
 # though not by as much. The ten MAFs, of which each has seen a tenth of the pictures for a tenth of
 # the time, are behind; that they are narrower is not why (as wide as the one, they stay behind). The
 # last column is the mean surprise at the right label, in nats: the ten MAFs' is twice TarFlow's, or
