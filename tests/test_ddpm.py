@@ -346,6 +346,24 @@ def test_the_level_decoder_sums_to_1_and_finds_the_level():
     assert (near > decoder.log_likelihood(codes, shifted, schedule)).all()
 
 
+@pytest.mark.parametrize("K", [2, 17, 256])
+@pytest.mark.parametrize("high", [-1.0, 5.0, 9.0, 13.0])
+@pytest.mark.parametrize("off", [0.0, 0.3, 5.0])
+def test_near_levels_are_enough(K, high, off):
+    """The softmax over all K levels, as the docstring has it, wherever x_1 is."""
+    decoder, schedule = LevelDecoder(K), log_snr_schedule(50, high, -13.0)
+    x = torch.randint(K, (5, 3, 4), generator=generator(0))
+    alpha, sigma = (f(1).double() for f in (schedule.alpha, schedule.sigma))
+    noise = torch.randn(2, *x.shape, generator=generator(1), dtype=torch.float64)
+    x_1 = alpha * decoder.embed(x) + sigma * noise[0] + off * noise[1]
+    gaps = (x_1[..., None] - alpha * decoder.levels.double()) / sigma
+    every = (-gaps.square() / 2).log_softmax(-1)
+    wanted = every.gather(-1, x[..., None]).flatten(1).sum(1)
+    torch.testing.assert_close(decoder.log_likelihood(x, x_1, schedule), wanted)
+    if high == 13.0 and K == 256:
+        assert decoder.near(x_1, (sigma / alpha).item()).shape[-1] < 12
+
+
 def test_the_real_decoder_is_a_density():
     schedule, x_1 = log_snr_schedule(5, 3, -5).double(), torch.tensor([[0.4]]).double()
     grid = torch.linspace(-5, 5, 20_001, dtype=torch.float64)[:, None]

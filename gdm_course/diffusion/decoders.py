@@ -61,21 +61,35 @@ class LevelDecoder(nn.Module):
     def __init__(self, K: int):
         super().__init__()
         validate.at_least(2, K=K)
+        self.K = K
         self.register_buffer("levels", torch.linspace(-1, 1, K), persistent=False)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the levels of codes: (B, *D) -> (B, *D) from -1 to 1."""
-        return self.levels[validate.codes(x, len(self.levels))]
+        return self.levels[validate.codes(x, self.K)]
 
     def log_likelihood(self, x: Tensor, x_1: Tensor, schedule: Schedule) -> Tensor:
         """Return log P(codes x | x_1) in nats: (B, *D), (B, *D) -> (B,)."""
         alpha, sigma = schedule.alpha(1).to(x_1), schedule.sigma(1).to(x_1)
-        gaps = (x_1[..., None] - alpha * self.levels.to(x_1)) / sigma  # (B, *D, K)
-        log_p = (-gaps.square() / 2).log_softmax(-1)
-        x = validate.codes(x, len(self.levels))
-        return log_p.gather(-1, x[..., None]).flatten(1).sum(1)
+        k = self.near(x_1 / alpha, (sigma / alpha).item())
+        inside, levels = (k >= 0) & (k < self.K), self.levels.to(x_1)
+        gaps = (x_1[..., None] - alpha * levels[k.clamp(0, self.K - 1)]) / sigma
+        own = (x_1 - alpha * levels[validate.codes(x, self.K)]) / sigma
+        total = (-gaps.square() / 2).masked_fill(~inside, -math.inf).logsumexp(-1)
+        return (-own.square() / 2 - total).flatten(1).sum(1)
+
+    def near(self, x: Tensor, width: float) -> Tensor:
+        """Return the codes whose levels are within 13 widths of x: (B, *D, n), or all (K,).
+
+        In the sum over all levels the others are below exp(-84) of the nearest. Numbers
+        that are no codes, below 0 and above K - 1, can be among them.
+        """
+        n = 13 * width * (self.K - 1) / 2
+        if not 2 * n + 3 < self.K:
+            return torch.arange(self.K, device=x.device)
+        n = math.ceil(n)
+        return self.show(x)[..., None] + torch.arange(-n, n + 1, device=x.device)
 
     def show(self, x: Tensor) -> Tensor:
         """Return the codes whose levels are nearest: (n, *D) -> (n, *D), int64."""
-        K = len(self.levels)
-        return ((x + 1) * (K - 1) / 2).round().clamp(0, K - 1).long()
+        return ((x + 1) * (self.K - 1) / 2).round().clamp(0, self.K - 1).long()

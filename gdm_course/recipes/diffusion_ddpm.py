@@ -106,7 +106,7 @@ RECIPES = (
         name="diffusion/ddpm-cifar10-cpu",
         args=((3, 32, 32), 256),
         data_args=("cifar10",),
-        steps=6000,
+        steps=4000,
         **(ON_CPU | {"metrics": (BOUND, JUMPS[-1])}),
     ),
     Recipe(
