@@ -27,6 +27,7 @@ from gdm_course.diffusion.targets import Clean, Noise, Velocity
 from gdm_course.diffusion.unet import UNet
 from gdm_course.evaluation.chains import bells_excess, chain_bits, moons_excess
 from gdm_course.scale.pictures import labelled_codes
+from gdm_course.training import generator
 
 SCHEDULES = [
     linear_schedule(30),
