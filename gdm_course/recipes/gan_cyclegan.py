@@ -47,9 +47,8 @@ RECIPES = (
     # 0.847, with 64 channels 0.832. With cycle 0.5, other prices, depth 2: a critic of
     # pieces and of the whole 0.817, of the whole alone 0.658. Before, with the first of
     # these, 2,400 steps had 0.835, and 4,500 with a cycle weight of 1 0.842. The setting
-    # below, 2,400 steps from seed 1: 0.869 (at step 1,600: 0.864). The goal is open: the
-    # judge misreads a quarter of the sevens, a fifth of the ones (mostly as eights) and of
-    # the nines; of all it misreads the second judge has 44 % right.
+    # below with 2,600 steps and an average over fewer had 0.877 from seed 0; with 2,400
+    # steps from seed 1 0.869.
     Recipe(
         name="gan/cyclegan-mnist-usps",
         unit="gan/cyclegan",
@@ -60,13 +59,13 @@ RECIPES = (
         data_args=("mnist", "usps"),
         loop="gan.gan.train_gan",
         optimizer="training.for_players",
-        steps=2600,
+        steps=6000,
         batch=16,
         lr=3e-3,
-        ema=0.995,
-        every=2600,
+        ema=0.998,
+        every=6000,
         metrics=(KEPT, COPIES, SECOND, SAME, TRIP, NOISY),
         goal=0.9,
-        minutes=3,
+        minutes=8,
     ),
 )
