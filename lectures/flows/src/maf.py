@@ -1506,16 +1506,16 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # column either.
 # </details>
 #
-# In bits per dimension a TarFlow without labels is not ahead of the MAF: on 64 pixels and after
-# seconds, this transformer is no gain by itself. But it can be told a label as it learns, for which
-# our MAF has no input, and that is a gain of several standard errors. With labels it is ahead of the
-# MAF, too, though not by as much. The ten MAFs, of which each has seen a tenth of the pictures for a
-# tenth of the time, are behind; that they are narrower is not why (as wide as the one, they stay
-# behind). The last column is the mean surprise at the right label, in nats: the ten MAFs' is twice
-# TarFlow's, or more. Divide it by the share of labels that are wrong: if the right ones cost next to
-# nothing, the ten MAFs are much surer of their errors than TarFlow of its own. We have not looked for
-# the reason. (All this was so with three seeds, but once the lead over the MAF was only one and a half
-# standard errors.)
+# In bits per dimension a TarFlow without labels and the MAF are close: on 64 pixels and after
+# seconds, this transformer is no clear gain by itself. (In our run it is ahead by about a standard
+# error. In four runs beside a MAF whose $\log\sigma$ took steps of a quarter it was behind.) But
+# it can be told a label as it learns, for which our MAF has no input, and that is a gain of several
+# standard errors. With labels it is ahead of the MAF, too. The ten MAFs, of which each has seen a
+# tenth of the pictures for a tenth of the time, are behind; that they are narrower is not why (as
+# wide as the one, they stay behind). The last column is the mean surprise at the right label, in
+# nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the share of labels that are wrong: if
+# the right ones cost next to nothing, the ten MAFs are much surer of their errors than TarFlow of its
+# own. We have not looked for the reason.
 #
 # **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
 # constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table
