@@ -25,7 +25,7 @@ TEXT = {
     "weight_decay": 0.1,
     "warmup": 100,
 }
-SMALL = {"steps": 2000, "batch": 16, "lr": 1e-2, "every": 1000, "minutes": 4}
+SMALL = {"steps": 8000, "batch": 16, "lr": 1e-2, "every": 4000, "minutes": 16}
 BLOCKS = "evaluation.likelihood.block_nll"
 
 RECIPES = (
@@ -57,13 +57,14 @@ RECIPES = (
     ),
     # A third of the weights of our GPT, so that the file is small enough; for comparison, a
     # GPT of this size, trained on the same windows, batches, rates and optimiser.
-    # The goal is missed by 0.18. Trials of 500 steps, one seed, on 200 validation windows:
+    # The goal is that GPT and 0.2. After 2,000 steps the masked model is 0.38 above, after
+    # 8,000 0.33 (test, one seed). Trials of 500 steps, one seed, 200 validation windows:
     # GPT 1.80; masked as at first 2.20, with few hidden more often 2.14 (kept), with flat
     # weights 2.13, with many hidden more often 2.35, twice the rate 2.20, convolutions over
     # 5 places in each block 2.19 (GPT with them 1.69), all guesses of one order in a pass
     # of twice the work with half the rows 2.16; 1,000 steps with half the rows 2.16.
-    # The gap there is 0.34, 0.45, 0.45 in runs of 500, 1,000, 2,000 steps of both (of all
-    # 390 windows for the last): up to there more steps do not close it.
+    # The gap there is 0.34, 0.45, 0.45, 0.38 in runs of 500, 1,000, 2,000 and 8,000 steps
+    # of both (of all 390 windows for the last two): more steps close it late and slowly.
     # A second seed, 500 steps: GPT 1.80; masked 2.19 at first, 2.15 as kept.
     Recipe(
         name="diffusion/masked-shakespeare",
@@ -71,7 +72,7 @@ RECIPES = (
         kwargs={"layers": 4, "heads": 4, "width": 72},
         data_args=("shakespeare", 128),
         **SMALL,
-        goal=1.8,  # that GPT and 0.2
+        goal=1.71,  # that GPT and 0.2
         **TEXT,
     ),
     Recipe(
