@@ -53,9 +53,7 @@ class LevelDecoder(nn.Module):
     """Codes 0..K-1 on levels v = 2 code / (K - 1) - 1: P(code | x_1) ~ N(x_1; alpha_1 v).
 
     P = softmax over v of -(x_1 - alpha_1 v)^2 / (2 sigma_1^2): the bound is of -log P.
-
-    Args:
-        K: number of values.
+    K is the number of values.
     """
 
     def __init__(self, K: int):
@@ -79,12 +77,8 @@ class LevelDecoder(nn.Module):
         return (-own.square() / 2 - total).flatten(1).sum(1)
 
     def near(self, x: Tensor, width: float) -> Tensor:
-        """Return the codes whose levels are within 13 widths of x: (B, *D, n), or all (K,).
-
-        In the sum over all levels the others are below exp(-84) of the nearest. Numbers
-        that are no codes, below 0 and above K - 1, can be among them.
-        """
-        n = 13 * width * (self.K - 1) / 2
+        """Return codes (B, *D, n) or (K,), some not 0..K-1; others weigh below exp(-84)."""
+        n = 13 * width * (self.K - 1) / 2  # 13 widths, in codes
         if not 2 * n + 3 < self.K:
             return torch.arange(self.K, device=x.device)
         n = math.ceil(n)
