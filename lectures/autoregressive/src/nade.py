@@ -49,7 +49,6 @@ from gdm_course.autoregressive import made as masking
 from gdm_course.autoregressive.made import (
     an_order,
     as_bits,
-    degrees_for,
     draw_bit,
     draw_orders,
 )
@@ -543,12 +542,10 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList([*layers, nn.Linear(sizes[-1], D * outputs)])
         self.hidden, self.outputs, self.dropout = tuple(hidden), outputs, dropout
         self.known: Sequence[Tensor] = ()
-        self.asked: tuple[Sequence[Tensor], Sequence[Tensor]] = (), ()
 
     def masked_weights(self, m: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the weights with everything forbidden set to 0, layer by layer."""
-        # The last masks are kept, as numbers: it is quicker.
-        if m is not self.known and not same(m, self.known):
+        if not same(m, self.known):  # the last masks are kept, as numbers: it is quicker
             with torch.inference_mode(False):
                 *hidden, out = masks(m)
                 allowed = [*hidden, out.repeat_interleave(self.outputs, dim=0)]
@@ -598,7 +595,7 @@ class MADE(nn.Module):
 
     def logits(self, x: Tensor, order: Tensor) -> Tensor:
         """Return the logits of all conditionals in an order, for bits that are floats."""
-        return precise(self.net(x, degrees_for(self.net, order)).squeeze(-1))
+        return precise(self.net(x, degrees(order, self.net.hidden)).squeeze(-1))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, of the mixture over all orders: (B, D) -> (B,)."""
