@@ -14,11 +14,7 @@ from typing import NamedTuple
 from gdm_course import environment
 from gdm_course.data import transfer
 from gdm_course.data.registry import Dataset, File, dataset, datasets
-from gdm_course.data.transfer import DownloadError
-
-
-class Missing(FileNotFoundError):
-    """A data set is not here and may not or cannot be downloaded; the message says why."""
+from gdm_course.data.transfer import DownloadError, Missing
 
 
 class Row(NamedTuple):

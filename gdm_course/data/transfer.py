@@ -26,7 +26,11 @@ PAUSE = 1.0  # seconds before going on after a dropped line
 SPARE = 16 << 20  # bytes that must stay free
 
 
-class DownloadError(OSError):
+class Missing(FileNotFoundError):
+    """A data set is not here and may not or cannot be downloaded; the message says why."""
+
+
+class DownloadError(Missing):
     """A file could not be brought here; nothing was changed at its place."""
 
 

@@ -36,6 +36,7 @@ from gdm_course import checkpoints, protocols, schematics, validate
 from gdm_course import plotting as plot
 from gdm_course.chance import own_chance
 from gdm_course.data import images, toy
+from gdm_course.data.download import Missing
 from gdm_course.data.laws import Mixture
 from gdm_course.diffusion import reflow
 from gdm_course.diffusion.denoiser import Denoiser
@@ -723,7 +724,11 @@ class LatentFlow(nn.Module):
 vae = checkpoints.load("vae/vae-mnist-cpu")
 prior = checkpoints.load("diffusion/latent-mnist")
 prior.probes = rademacher  # the trace, estimated without bias by one probe, not by 32
-digits = images.load("binarized_mnist").x_test.flatten(1).float()
+try:
+    digits, real = images.load("binarized_mnist").x_test.flatten(1).float(), True
+except Missing as missing:
+    print(f"{missing}\nPictures that the VAE draws stand in for the digits:")
+    digits, real = vae.sample(2000).flatten(1), False
 digits = digits[torch.randperm(len(digits), generator=generator(8))[: budget(2000, 100)]]
 seed_everything(7)
 with torch.no_grad():
@@ -739,7 +744,7 @@ more, spread_of = gain.mean().item(), gain.std().item() / len(gain) ** 0.5
 print(
     f"bound with the flow: {bound:.1f} nats, {more:.2f} ± {spread_of:.2f} more than without"
 )
-if full_run():
+if full_run() and real:
     assert more > 5 * spread_of and max(told.values()) < 0.6
 
 # %% tags=["fold"]
