@@ -1146,9 +1146,9 @@ else:
 # %% [markdown]
 # ## Further: clothes and photographs
 #
-# The same U-Net, with as many weights, learned Fashion-MNIST and CIFAR-10 on a CPU. **Predict
+# The same U-Net, with three colours for the second, learned Fashion-MNIST and CIFAR-10 on a CPU. **Predict
 # before you run:** which of the three has the lowest bound in bits/dim, digits, clothes or
-# photographs, and which has the worst samples?
+# photographs, and which has the worst samples, to your eye?
 
 # %%
 for name, side in (("ddpm-fashion-cpu", 28), ("ddpm-cifar10-cpu", 32)):
@@ -1157,8 +1157,8 @@ for name, side in (("ddpm-fashion-cpu", 28), ("ddpm-cifar10-cpu", 32)):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Digits have the lowest bound (section 9), photographs the highest. The worst samples are the
-# photographs: patches of colour, and no things. But the one does not follow from the other.
+# Digits have the lowest bound (section 9), photographs the highest. To our eye the worst samples
+# are the photographs: patches of colour, and no things. But the one does not follow from the other.
 # </details>
 #
 # Bits per dimension tell how much there is to say about a picture, and how well the model says

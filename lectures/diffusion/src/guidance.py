@@ -1000,4 +1000,4 @@ on_request("fashion")
 #
 # At $w = 3$ more clothes are read as asked than real ones are read right (with two more seeds
 # and 300 draws each, too; shirts excepted). That is no praise: the data hold pullovers that
-# one takes for coats, and guidance leaves most of them out.
+# one takes for coats, and fewer of these were drawn.

@@ -954,10 +954,10 @@ else:
     print(f"no checkpoint or no text: 'gdm data get shakespeare', 'gdm train {name}'")
 
 # %% [markdown]
-# With few hidden, the trained network is hardly better than counting, though counting compares
-# eight characters at most. (After a quarter of its steps it was no better up to half hidden.) The
-# more are hidden, the farther it is ahead: then the nearest visible characters are far, and
-# agreeing in them says little.
+# With 8 hidden, the trained network is not clearly better than counting, though counting compares
+# eight characters at most. With more hidden it is ahead, by two standard errors and more. (One
+# network; after a quarter of its steps it was no better up to half hidden.) With nearly all hidden
+# the nearest visible characters are far, and agreeing in them says little.
 #
 # A GPT learns from 128 guesses a window, each with all of its left side in view. A masked window
 # with 8 hidden gives 8 guesses, and their mean is noisy. So `MaskedText`, the class of that
