@@ -1185,8 +1185,9 @@ if full_run():
 
 # %% [markdown]
 # The imagined steps keep the modes, with the gradient through them or without: here it is
-# enough that $D$ has moved before $G$ does. (It was so from all of five starts.) The price is
-# time: each imagined step is a forward and a backward pass of $D$, and with the gradient
+# enough that $D$ has moved before $G$ does. (We saw eight starts, three with other vector
+# instructions: both kept all modes from each, and the plain game lost some from five.) The price
+# is time: each imagined step is a forward and a backward pass of $D$, and with the gradient
 # through them $G$'s backward pass goes through all of them. Is that better than as much time for
 # the plain game?
 
