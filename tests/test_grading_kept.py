@@ -544,6 +544,31 @@ def test_a_second_signal_does_not_disturb_how_the_first_is_obeyed(monkeypatch):
     assert done, "nothing is begun any more"
 
 
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("moment", ["mkstemp", "fsync", "replace", "unlink"])
+def test_a_signal_leaves_no_half_verdict(tmp_path, monkeypatch, moment, refused):
+    """At the worst moments: the file is there but not its `try`, or it is being removed."""
+    monkeypatch.setattr(worker, "_stopped", False)
+    module = verdict.tempfile if moment == "mkstemp" else verdict.os
+    real = getattr(module, moment)
+
+    def told(*args: object, **kwargs: object) -> object:
+        made = real(*args, **kwargs) if moment == "mkstemp" else None
+        worker._told_to_stop(signal.SIGINT, sys._getframe())
+        return made or real(*args, **kwargs)
+
+    if refused:
+        target = tmp_path / "verdict.json"
+        target.mkdir()  # nothing can replace a folder
+    monkeypatch.setattr(module, moment, told)
+    result, error = worker._unless_stopped(verdict.write, tmp_path / "verdict.json", "{}")
+    assert (result, isinstance(error, Unwritable)) == (None, refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["verdict.json"]
+    if moment != "unlink" or refused:
+        done = worker._unless_stopped(tmp_path.rmdir)
+        assert isinstance(done[1], worker.ToldToStop), "nothing is begun any more"
+
+
 @boxed
 @pytest.mark.parametrize(("moment", "name", "whom"), often(HARSH))
 def test_after_a_kill_the_next_run_cleans_up(real_class, moment, name, whom):

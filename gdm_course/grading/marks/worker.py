@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 from gdm_course.grading.box import held
 from gdm_course.grading.guest import light
+from gdm_course.grading.judge import verdict
 from gdm_course.grading.marks.stops import listen
 
 
@@ -40,9 +41,9 @@ def work(pipe: Connection, parents: Connection, parent: int) -> None:
         try:
             answer = _unless_stopped(call, *args, **kwargs)
         except Stopped:  # the signal came at its door, before or after its own `try`
-            if _ending:
-                _end()
             answer = None, ToldToStop("told to stop")
+        if _ending:
+            _end()
         try:
             pipe.send(answer)
         except Exception as error:  # it cannot travel, but its name can
@@ -52,11 +53,14 @@ def work(pipe: Connection, parents: Connection, parent: int) -> None:
 def _told_to_stop(number: int, frame: object) -> None:
     """Leave the submission under way; at more than a Ctrl-C, end: nobody waits for us.
 
-    It is left once: a second signal must not disturb how the first one is obeyed.
+    It is left once: a second signal must not disturb how the first one is obeyed. And not
+    while a verdict is written, which is the last of it: half a file would stay behind.
     """
     global _stopped, _ending
     before, _stopped, _ending = _stopped, True, _ending or number != signal.SIGINT
     while frame is not None:
+        if frame.f_code is verdict.write.__code__:
+            return
         if frame.f_code is _unless_stopped.__code__:
             if not before:
                 raise Stopped
@@ -82,8 +86,7 @@ def _unless_stopped(
         if not _stopped:
             return call(*args, **kwargs), None
     except Stopped:
-        if _ending:
-            _end()
+        pass
     except Exception as error:
         return None, error
     return None, ToldToStop("told to stop")
