@@ -15,9 +15,10 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq -c constraints.txt
 # A file after the other, as they are named: by their numbers of tests the slow ones come last,
 # and a core idles. Solutions, of a few seconds each, fill up the end.
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --durations=15
-# Other seeds and another instruction set for `make full`: one value, or several with commas.
+# Other seeds and another instruction set for `make full`: one value, or several with commas;
+# BARE=1: as where there are neither data nor a network.
 SETTING = $(if $(SHIFT),--shift=$(SHIFT)) $(if $(ATEN_CPU_CAPABILITY),--isa=$(ATEN_CPU_CAPABILITY)) \
-  $(if $(JOBS),--jobs=$(JOBS))
+  $(if $(JOBS),--jobs=$(JOBS)) $(if $(BARE),--bare)
 # Jupyter refuses to start as root unless told: containers and CI are root.
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -63,7 +64,7 @@ check: $(READY) ## prove that nothing derived is stale; lint, format, types
 smoke: $(READY) ## run the notebooks only, with few training steps
 	@$(PYTEST) tests/test_notebooks.py lectures solutions $(ARGS)
 
-full: $(READY) ## run the notebooks at full budget [SHIFT=1 ATEN_CPU_CAPABILITY=avx2 JOBS=2]
+full: $(READY) ## run the notebooks at full budget [SHIFT=1 ATEN_CPU_CAPABILITY=avx2 JOBS=2 BARE=1]
 	@$(PY) -m gdm_course.publishing.full $(ARGS) $(SETTING)
 
 site: $(READY) ## execute all and build a website in build/site [SOLUTIONS=0 leaves them out]

@@ -83,6 +83,7 @@ def test_every_setting_reaches_the_kernels_and_the_end_says_who_stopped_where(pl
     assert report(place, "-1-default")["setting"] == {
         "shift": 1,
         "isa": "default",
+        "bare": False,
         "used": "DEFAULT",
     }
     assert [row["error"] for row in report(place, "-0-default")["notebooks"]] == [None] * 2
@@ -101,6 +102,24 @@ def test_the_environment_sets_what_no_option_says(place):
     assert said(place, "-2-default", "solutions") == ["2003", "DEFAULT"]
     assert not (place / "build" / "full.json").exists()
     assert "1 notebook ran through under shift 2, default" in done.stdout
+
+
+def test_bare_is_without_data_and_without_a_network(monkeypatch, tmp_path, root):
+    """Whatever is set around it: a kernel under it finds none, and asks nobody."""
+    monkeypatch.setenv("GDM_DATA_DIR", str(tmp_path))
+    (tmp_path / "here").touch()
+    code = "from gdm_course.data import download; print(download.offline())"
+    code += "; download.get('mnist')"
+    setting = Setting(bare=True)
+    assert setting.suffix == "-0-native-bare"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=setting.environment | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.strip()) == (1, "True")
+    assert "GDM_OFFLINE" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings under which a full run repeats: other seeds, other vector instructions.
+"""Settings under which a full run repeats: other seeds, other instructions, no data.
 
 What holds for one seed on one make of processor is luck until it holds for others too.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gdm_course.publishing.execute import environment
+from gdm_course.publishing.execute import BUILD, environment
 
 SEED, ISA = "GDM_SEED_SHIFT", "ATEN_CPU_CAPABILITY"
 KNOWN = ("default", "avx2", "avx512")  # "default" is torch's name for no vector kernels
@@ -23,25 +23,30 @@ class Setting:
     Attributes:
         shift: of all seeds of a lecture, see `gdm_course.training.seed_shift`.
         isa: the instruction set that torch is held to; "" leaves the choice to torch.
+        bare: without data and without a network to get them from.
     """
 
     shift: int = 0
     isa: str = ""
+    bare: bool = False
 
     @property
     def suffix(self) -> str:
         """What its files' names end in, nothing for a plain run."""
         plain = self == Setting()
-        return "" if plain else f"-{self.shift}-{self.isa or 'native'}"
+        bare = "-bare" * self.bare
+        return "" if plain else f"-{self.shift}-{self.isa or 'native'}{bare}"
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a kernel under this setting: full budget, strict checks."""
         env = environment(check=True, **{SEED: str(self.shift), ISA: self.isa})
+        if self.bare:
+            env |= {"GDM_DATA_DIR": str(BUILD / "no-data"), "GDM_OFFLINE": "1"}
         return env if self.isa else {k: v for k, v in env.items() if k != ISA}
 
     def __str__(self) -> str:
-        return f"shift {self.shift}, {self.isa or 'native'}"
+        return f"shift {self.shift}, {self.isa or 'native'}{', no data' * self.bare}"
 
 
 def used(setting: Setting) -> str:
@@ -91,10 +96,11 @@ def read(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--shift", type=whole_numbers, help="of all seeds, such as 0,1,2")
     parser.add_argument("--isa", type=instruction_sets, help="such as default,avx2")
+    parser.add_argument("--bare", action="store_true", help="no data, and no network")
     parser.add_argument("--jobs", type=positive, default=1, help="notebooks at once")
     parser.set_defaults(shift=os.environ.get(SEED, "0"), isa=os.environ.get(ISA, ""))
     given = parser.parse_args(arguments)
-    given.settings = [Setting(shift, isa) for shift in given.shift for isa in given.isa]
+    given.settings = [Setting(s, isa, given.bare) for s in given.shift for isa in given.isa]
     return given
 
 

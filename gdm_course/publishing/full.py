@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
@@ -104,7 +105,7 @@ def write(setting: Setting, rows: list[dict], isa: str) -> None:
     BUILD.mkdir(exist_ok=True)
     report = {
         "machine": machine(),
-        "setting": {"shift": setting.shift, "isa": setting.isa, "used": isa},
+        "setting": {**asdict(setting), "used": isa},
         "limits": limits(),
         "notebooks": rows,
     }
