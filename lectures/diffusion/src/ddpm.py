@@ -482,11 +482,11 @@ assert abs(lone[20][1]) < 0.1 and gaps[20][1] < gaps[20][0] / 10
 # No network is to blame. Is it that the true step back is no Gaussian, since from between two
 # bells it leads to the one or the other? The control is one bell, where it *is* a Gaussian:
 # most of the gap stays. The fault is the width. (2) is the step of somebody who knows $x_0$;
-# with a guess it has to be wider. If the variance grows by the mean squared error of the
-# step's mean, per dimension, a mean cost $C$ of (4) becomes $\frac D2\log(1+2C/D)$, in the
-# plane $\log(1+C)$. Then one bell has no gap, up to the draws' noise, and eight have little: the
-# price of a Gaussian of one width. The remedy is a thousand steps, as here, or widths that are learned (Nichol and
-# Dhariwal).
+# with a guess it has to be wider. With the variance times $\rho$, a mean cost $C$ of (4) becomes
+# $\frac D2(\frac1\rho-1+\log\rho)+\frac C\rho$, least at $\rho=1+2C/D$: $\frac D2\log(1+2C/D)$.
+# Then one bell has no gap, up to the draws' noise, and eight have little: the price of a Gaussian of
+# one width. Remedies are a thousand steps, as here, or widths that are learned (Nichol and
+# Dhariwal; Bao and others, arXiv:2201.06503).
 #
 # **Question.** How much longer does one training step take with $T = 1000$ than with 20?
 #
@@ -725,7 +725,9 @@ for eta in (0.0, 1.0):
     print(" from 3 {:.3f}, 20 again {:.3f}, another start {:.3f};".format(*away), end=" ")
     low, high = (moons.log_prob(x.double()).mean() for x in (three, many))
     print(f"mean log p {low:.1f} with 3 steps, {high:.1f} with 100")
-print(f"mean log p of the data {moons.log_prob(x_test).mean():.1f}: a sampler can be above it, too")
+print(
+    f"mean log p of the data {moons.log_prob(x_test).mean():.1f}: a sampler can be above it, too"
+)
 if full_run():
     assert ends[0.0] < 0.1 < 0.3 < ends[1.0]
 
