@@ -1111,7 +1111,9 @@ print("encoder:", ", ".join(f"k = {k}: {r:.2f}" for k, r in zip(ks, ratios["enco
 
 # %%
 seed_everything(0)
-print(f"{'nats, 64 test digits':22s}{'-L_500':>8s}{'500 of prior':>14s}{'5,000':>8s}{'KL':>7s}")
+print(
+    f"{'nats, 64 test digits':22s}{'-L_500':>8s}{'500 of prior':>14s}{'5,000':>8s}{'KL':>7s}"
+)
 with torch.no_grad():
     for name, model in (("2 latent numbers", flat), ("8 latent numbers", good)):
         some = x_test[:64]
