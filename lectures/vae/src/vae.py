@@ -661,9 +661,9 @@ silent = fit(strong(), x_train, digit_steps)
 seed_everything(0)
 shallow = VAE(64, latent=8, hidden=(128,), observation=AutoregressivePixels(64))
 fit(shallow, x_train, digit_steps)
-corners = {"deep, with the past": silent, "one layer, with": shallow}
-for name, model in (corners | {"one layer, without": good}).items():
-    print(f"KL per dimension, {name:20s}", *(f"{r:.2f}" for r in rates(model).tolist()))
+corners = {"deep, past": silent, "one layer, past": shallow, "one layer, none": good}
+for name, model in corners.items():
+    print(f"KL per dimension, {name:16s}", *(f"{r:.2f}" for r in rates(model).tolist()))
 _ = plot.image_grid(silent.sample(40).view(-1, 8, 8), columns=20)
 
 # %% [markdown]
@@ -789,12 +789,13 @@ else:
 # - Noise that enters from the side, $z=\mu+\sigma\varepsilon$ (3), lets the gradient through; the KL to the prior
 #   (4) is a formula, and a sum.
 # - Prior and decoder draw. Draws fail in holes, where no code has been, and in crowds.
-# - A silent code shows in the KL per dimension, and yields to warm-up or free bits (5), not always for the better.
+# - A silent code (ours by depth) shows in the KL per dimension, and yields to warm-up or free bits (5), not always
+#   for the better.
 #
 # All models of bits in this lecture, one unit, one test set:
 
 # %%
-rows = {"2 latents": flat, "8 latents": good}
+rows = {"2 latents": flat, "8 latents": good, "shallow": shallow}
 rows |= {f"strong, {name}": model for name, model in repaired.items()}
 print(f"{'test digits, nats':24s}{'-ELBO':>8s}{'KL':>7s}{'-L_500':>8s}{'+-':>6s}")
 for name, model in rows.items():
