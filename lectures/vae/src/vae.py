@@ -753,8 +753,9 @@ _ = ax.legend(title="repair")
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 10 minutes. Ask before the bar chart: would you have noticed from the loss? From the samples? Wrong answer to
-# expect to Question 6: "it says its mean". Leave out the change if time is short.
+# 12 minutes. Ask before the bar chart: would you have noticed from the loss? From the samples? Wrong answer to
+# expect to Predict 3: the past, since such a decoder *could* do without $z$. To Question 6: "it says its mean". Leave
+# out the change if time is short.
 
 # %% [markdown]
 # ## 9. Scale: MNIST
