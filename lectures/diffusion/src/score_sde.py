@@ -595,7 +595,7 @@ _ = plot.scatter(model.sample(2000), sample_ax, bounds)
 # %% [markdown]
 # A KL below 0? The perfect network has no error but the solver's: its `log_prob` is a little
 # too large, and with 64 steps instead of 32 hardly any of that is left. The mass is summed on a
-# coarse grid: with $120\times120$ points it is 1.001.
+# coarse grid: with $120\times120$ points it was 1.000 in our run.
 #
 # **Question.** The bound of the last unit lies below $\log p$ of its chain. Must it lie below
 # `log_prob` of this model too, if both use one trained network?
