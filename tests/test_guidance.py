@@ -356,7 +356,8 @@ def test_repaint_asks_the_network_in_evaluation_mode_and_gives_its_own_back():
     net.register_forward_pre_hook(lambda part, given: asked.append(part.training))
     repaint(model, torch.zeros(4, 2), torch.zeros(4, 2), steps=3, resample=2)
     assert asked == [False] * 6
-    assert model.training and net.training
+    assert model.training
+    assert net.training
 
 
 # Figures of merit -------------------------------------------------------------------------

@@ -170,7 +170,8 @@ for ax, arrow in zip(plot.panels(*arrows, columns=3, width=3.6), arrows.values()
 #
 # Only at $w = 0$: both are $a$, for then nothing is guided. For $w > 0$ put
 # $\rho = (a/A)^2 < 1$. Then $(\text{promised}/\text{drawn})^2 = \rho^{-w}/(1 + w(1-\rho))$,
-# and $\rho^{-w} \ge 1 + w\log(1/\rho) > 1 + w(1-\rho)$: drawn is always narrower.
+# and $\rho^{-w} \ge 1 + w\log(1/\rho) > 1 + w(1-\rho)$, by $e^x \ge 1 + x$: drawn is always
+# narrower.
 # </details>
 
 # %% [markdown] tags=["notes"]
