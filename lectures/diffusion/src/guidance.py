@@ -866,9 +866,9 @@ assert kept[2] < 0.1 and kept[3] > 0.4 and way < 0.2 < far
 #   \tag{8}$$
 #
 # *In numbers:* $w = 0$ gives $a^2$, as it must. $a = 1$, $A = 2$, $w = 3$:
-# $V = (4 - 2^{-12})/21 = 0.190$, the width is 0.436. For large $w$, (8) falls as $1/(2w)$,
-# what (4) promises as $1/w$, and the width (5) exponentially. Do both samplers draw their
-# formula?
+# $V = (4 - 2^{-12})/21 = 0.190$, the width is 0.436. For large $w$ this
+# variance is half of the promised one, and that of DDIM falls exponentially. Do both
+# samplers draw their formula?
 
 
 # %%
