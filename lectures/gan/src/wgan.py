@@ -351,7 +351,7 @@ class WGANGP(WGAN):
 #
 # ReLU bends by cutting, and what is cut loses slope. With one hidden layer the slope grows
 # by $\sum_i v_i|w_i|$ over the features switched, at most $|v||w| = 1$ in all. So a line keeps
-# slope 1, a V at most $1/2$ on both sides; more layers get a little further.
+# slope 1, a V at most $1/2$ on both sides; more layers get little further.
 # `GroupSort` sorts features in pairs instead. Every output is some input: here no slope is
 # lost, and two lines still meet in a kink.
 
@@ -521,8 +521,8 @@ for ax, gan in zip(axes, list(critics.values())[1:]):
 # bend?
 #
 # One could say that a kink is forbidden: in it the slope is not 1. We let the critic with the
-# *one-sided* penalty, which has a kink, go on with penalty (4): `one_sided` is the switch,
-# nothing else changes.
+# *one-sided* penalty, which has a kink, go on with penalty (4); nothing else
+# changes.
 #
 # **Predict:** does it become a line?
 
@@ -587,13 +587,13 @@ if full_run():
 #
 # At the start all slopes are near 0, which costs $\lambda$, and each grows to $+1$ or $-1$,
 # as its sign happens to be. Ours rose everywhere. A start that clearly falls at $-2$ and rises
-# at 2 bends; upside down it ends as a line. (Of 14 unchosen starts 10 became lines.)
+# at 2 bends; upside down it becomes a line, or stays so and earns less than nothing. (Of 14
+# unchosen starts 10 became lines.)
 #
-# Later a slope that turns has to pass 0, where it costs $\lambda$: the way is uphill, far if
-# one half turns at once, a little if a kink comes in from the left end. The one-sided penalty
-# has no hill, and the line bends. With $\lambda$ below 0.75 or so a slope earns, in places,
-# more than the hill costs: with 0.1 the line bends, too, but then hardly anything holds
-# the slope.
+# Later a slope that turns must pass 0, where it costs $\lambda$: the way is uphill, far if one
+# half turns at once, a little if a kink comes in from the left. The one-sided penalty has no
+# hill, and the line bends. With $\lambda$ below 0.75 or so a slope earns, in places, more than
+# the hill costs: with 0.1 the line bends, too, but then hardly anything holds the slope.
 # </details>
 #
 # Two laws on a line cannot tell how often this happens to pictures. But there, too, the
@@ -668,7 +668,7 @@ for ax, gan in zip((middle, right), players.values()):
 # are on average as far apart as the grey line. With penalty (4) the estimate jumps, even
 # below 0, and the generator ends farther away in as many steps. That is $\lambda = 10$; its
 # authors' code takes 0.1 for such a toy. Then the generator ends as near as with (5), but the
-# slope is 1.5 on average (in our runs), so that the estimate bounds nothing.
+# slope is 1.5 on average (in our runs), and the estimate bounds nothing.
 
 # %% [markdown]
 # ## 8. Pictures, on demand
