@@ -667,8 +667,8 @@ for ax, gan in zip((middle, right), players.values()):
 # prices but the best. And the exact curve cannot fall to 0: two true samples of 200 points
 # are on average as far apart as the grey line. With penalty (4) the estimate jumps, even
 # below 0, and the generator ends farther away in as many steps. That is $\lambda = 10$; its
-# authors' code takes 0.1 for such a toy. Then the generator ends as near as with (5), but the
-# slope is 1.5 on average (in our runs), and the estimate bounds nothing.
+# authors' code takes 0.1 for such toys. Then the generator ends as near as with (5), but the
+# slope is about 1.6 on average (in our runs), and the estimate bounds nothing.
 
 # %% [markdown]
 # ## 8. Pictures, on demand
