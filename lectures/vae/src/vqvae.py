@@ -985,7 +985,7 @@ print(f"to name it always would leave a gap of {(exact - best).mean():.2f} nats"
 
 # %% [markdown]
 # The gap is small beside the whole, but it is not nothing, and most pictures have several
-# good sentences: the model gives the one that the encoder chose a modest share. Often that is
+# good sentences: the model gives the one that the encoder chose a modest share. Mostly that is
 # not even the likeliest, and a better choice would close part of the gap.
 
 # %% [markdown]
