@@ -7,7 +7,7 @@
 # in the plane and in pictures the right answer is known.
 
 # %% [markdown] tags=["nav"]
-# 55 minutes, and 14 further ·
+# 51 minutes, and 14 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/cyclegan.ipynb) ·
 # [solution](../../solutions/gan/cyclegan.ipynb)
@@ -27,7 +27,6 @@ if importlib.util.find_spec("gdm_course") is None:
 
 # %%
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +36,10 @@ from gdm_course import checkpoints, protocols, schematics, validate
 from gdm_course import plotting as plot
 from gdm_course.data import images, shapes, toy
 from gdm_course.data.download import Missing
+from gdm_course.gan.cyclegan import UnpairedPlayers
 from gdm_course.gan.gan import train_gan
 from gdm_course.gan.players import frozen, judged, weight
-from gdm_course.nets import conv_net, mlp, precise, zero_last
+from gdm_course.nets import mlp, precise, zero_last
 from gdm_course.training import budget, forever, full_run, generator, seed_everything
 from gdm_course.widgets import play, progress
 
@@ -229,8 +229,8 @@ play(draw_turned, angle=(0, 350, 5, 90), mirrored=False)
 #
 # Now the games (1). `judged` returns the logits of a critic and, if it has a weight, the
 # penalty on the slope from the unit on GANs (R1 on real points, R2 on fakes). A critic may
-# answer with several logits, one for each patch of a picture. In shapes, as everywhere, `B`
-# counts rows and `*D` is a point's shape.
+# answer with several logits, one for each patch of a picture; the slope is then that of their
+# sum. In shapes `B` counts rows and `*D` is a point's shape.
 
 
 # %% tags=["from:gan.cyclegan.critic_loss"]
@@ -244,7 +244,8 @@ def critic_loss(
     Args:
         critic: (B, *D) -> logits (B, P) of P patches.
         real, fake: points (B, *D) of one domain.
-        r1, r2: weights of half the mean squared slope on real and on fake points.
+        r1, r2: weights of half the mean squared slope of the sum of a point's logits, on
+            real and on fake points.
     """
     d_real, price_real = judged(critic, real, r1)
     d_fake, price_fake = judged(critic, fake, r2)
@@ -291,7 +292,7 @@ class PatchCritic(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of P = H W / 16 patches: (B, C, H, W) -> (B, P)."""
+        """Return logits: (B, C, H, W) -> (B, P), P = H W / 16 if 4 divides H and W."""
         return self.net(x).flatten(1)
 
 
@@ -305,49 +306,10 @@ class PatchCritic(nn.Module):
 # laws differ in more than style, (1) asks for changes of meaning.
 # </details>
 #
-# The four networks, as perceptrons for points or with convolutions for pictures, and then the
-# losses. Leave `noise` aside, it is 0 until section 8.
-
-
-# %% tags=["from:gan.cyclegan.UnpairedPlayers"]
-class UnpairedPlayers(nn.Module):
-    """Two translators and two critics, all of a CycleGAN but its losses.
-
-    Args:
-        shape: of a point of either domain: (D,), or (C, H, W) for pictures.
-        hidden: features or channels; depth: hidden layers or residual blocks.
-        critic: features or channels of the critics, if not `hidden`.
-        copies: whether both translators start as the identity.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], *, hidden=16, depth=2, critic=0, copies: bool = True
-    ):
-        super().__init__()
-        validate.at_least(1, shape=[*shape], hidden=hidden, depth=depth)
-        validate.at_least(0, critic=critic)
-        validate.at_least(4, shape=[*shape[1:]])  # for the critic's two halvings
-        if len(shape) not in (1, 3):
-            raise ValueError(f"shape is {shape}: expected (D,), or (C, H, W) for pictures")
-        self.shape, C, wide = tuple(shape), shape[0], critic or hidden
-        nets = [mlp((C, *[hidden] * depth, C)) for _ in "GF"]
-        critics = [mlp((C, *[wide] * depth, 1)) for _ in "BA"]
-        if len(shape) == 3:
-            nets = [conv_net(C, C, hidden=hidden, blocks=depth) for _ in "GF"]
-            critics = [PatchCritic(C, hidden=wide) for _ in "BA"]
-        self.generator = nn.ModuleList(Translator(f, copies=copies) for f in nets)
-        self.discriminator = nn.ModuleList(critics)
-
-    def to_b(self, x: Tensor) -> Tensor:
-        """Return G(x), points of A carried to B: (B, *D) -> (B, *D)."""
-        return precise(self.generator[0](validate.points(x, self.shape, self)))
-
-    def to_a(self, y: Tensor) -> Tensor:
-        """Return F(y), points of B carried to A: (B, *D) -> (B, *D)."""
-        return precise(self.generator[1](validate.points(y, self.shape, self)))
-
-    def constrain(self) -> None:
-        """Do nothing after a critic's step: its penalties are in its loss."""
+# The four networks are in [`UnpairedPlayers`](../../gdm_course/gan/cyclegan.py): perceptrons
+# for points, convolutions for pictures. `generator` is $G$ and $F$, `discriminator` is $D_B$ and
+# $D_A$; `to_b` is $G$, `to_a` is $F$. We add the losses. Leave `noise` aside, it is 0 until
+# section 8.
 
 
 # %% tags=["from:gan.cyclegan.CycleGAN"]
