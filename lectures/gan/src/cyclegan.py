@@ -142,7 +142,7 @@ for ax, x in ((c, blue), (d, orange)):
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 14 minutes for sections 1 to 3. Ask the room: "The loss is 0, both critics are fooled. Is it
+# 9 minutes for sections 1 to 3. Ask the room: "The loss is 0, both critics are fooled. Is it
 # the right translation?" Expect a yes; leave it standing until the slider. It sticks at (4):
 # draw a circle, turn it, and ask what a critic sees.
 
@@ -523,7 +523,7 @@ if full_run():
 # the right map *does* move them, and the larger the weight, the less $G$ enlarges.
 
 # %% [markdown] tags=["notes"]
-# 30 minutes for sections 4 to 6; if late, pass over `UnpairedPlayers`. Before the table let
+# 26 minutes for sections 4 to 6; if late, pass over `PatchCritic`. Before the table let
 # everybody bet on an angle. The wrong answer to expect: "train longer, then it will be right".
 # More steps sharpen the map that was chosen, they do not choose again. Ask then: a sketch to a
 # photograph, or a horse to a zebra, which of the two would use the identity loss? The horse:
@@ -673,7 +673,7 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 12 minutes for sections 7 and 8. The slider is the moment of the hour: go from 0 to 0.05 and
+# 11 minutes for sections 7 and 8, 3 for the rest. The slider is the moment of the hour: go from 0 to 0.05 and
 # wait. If late, leave out the change of seed in section 5.
 
 # %% [markdown]
