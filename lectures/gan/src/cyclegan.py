@@ -719,8 +719,8 @@ except Missing as missing:
     print(missing)
 
 # %% [markdown]
-# The judge reads 94 % of USPS's test digits, and 69 % of copies of MNIST's: the other labels are
-# just as right, so it errs. Translated digits close four fifths of that gap (another seed the
+# The judge reads 94 % of USPS's test digits, and 69 % of copies of MNIST's, where nobody changed
+# a label: the rest is its error. Translated digits close four fifths of that gap (another seed the
 # same). A second judge, trained longer and on shifted digits, reads 89 % of copies and 94 % of
 # translations: by it $G$ gains 5 points, not 22. So "labels kept" is what $G$ and a judge do
 # together. No pair or label was trained on, but labels of validation digits chose the setting
