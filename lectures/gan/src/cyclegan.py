@@ -200,8 +200,8 @@ for name, there, back in (
 assert cycle_loss(x, x @ turn(33) @ turn(-33), y, y) < 1e-5
 
 # %% [markdown]
-# A wrong turn costs nothing, if undone. **Play:** eight Gaussians, and $G$ turns by an
-# angle, $F$ back. The right translation is the copy. Which figures move, and which do not?
+# A wrong turn costs nothing, if undone. **Play:** eight Gaussians, and $G$ turns by an angle,
+# $F$ back. The right translation is the copy. Which figures move, and which do not?
 
 
 # %%
@@ -467,8 +467,8 @@ for ax, ends in zip(plot.panels(*goes), goes.values()):
 #
 # Now B is A enlarged by 1.3, for A eight Gaussians. The right translation enlarges; by (4)
 # there are at least 16 that neither the games nor the cycle tell apart (more that bend: see the
-# exercises). To each $G$ we fit a matrix and print whether it mirrors, by how much it turns (after mirroring), how far that is from a
-# multiple of 45 degrees, and by how much it enlarges.
+# exercises). To each $G$ we fit a matrix and print whether it mirrors, by how much it turns
+# (after mirroring), how far that is from a multiple of 45 degrees, and by how much it enlarges.
 
 
 # %%
@@ -581,10 +581,10 @@ if full_run():
 #
 # ## 8. Break it again: a domain that holds less
 #
-# Let B be a line: the first coordinate of two moons, and a second
-# one that is noise of standard deviation 0.1. The first coordinate often leaves open on which
-# moon a point lies; the second one of B says nothing of it. But $G$ draws no noise: the spread
-# across the line, which the critic demands, it can only make from $x$.
+# Let B be a line: the first coordinate of two moons, and a second one that is noise of standard
+# deviation 0.1. The first coordinate often leaves open on which moon a point lies; the second
+# one of B says nothing of it. But $G$ draws no noise: the spread across the line, which the
+# critic demands, it can only make from $x$.
 #
 # Beside $F$ an outside reader guesses the height: from the points of A whose $G(x)$ is nearest.
 
@@ -679,8 +679,8 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # %% [markdown]
 # ## 9. Scale: MNIST and USPS
 #
-# Digits of MNIST, shrunk to 16 x 16, and of USPS, from envelopes. A classifier
-# that was trained on USPS, the judge, reads translated digits. Was the label kept?
+# Digits of MNIST, shrunk to 16 x 16, and of USPS, from envelopes. A classifier that was trained
+# on USPS, the judge, reads translated digits. Was the label kept?
 
 # %%
 name, judge = "gan/cyclegan-mnist-usps", "evaluation/features-usps"
