@@ -571,9 +571,9 @@ if full_run():
 #
 # The first run: a perfect round trip, and points that B has never seen. The second is the
 # control: with a hundredth of the weight the same start moves, though not far enough; without
-# the cycle loss it goes no farther. **The repair** of standing still is the third row, a start
-# that is not a copy: near the truth for six of ten seeds; for four it moves, to a wrong map. So
-# start as a copy where domains are close.
+# the cycle loss it goes no farther. **The repair** of standing still is the third row, no copy
+# at the start: near the truth for six of ten seeds; for four it moves, to a wrong map. So start
+# as a copy where domains are close.
 #
 # The critics' loss is no alarm: in the second row it is near $2\log2$, as for the truth, and
 # $G$ is many nats off. The penalty keeps critics flat: without it a new one, trained against
@@ -632,10 +632,10 @@ if full_run():
     assert max(outside.values()) < 0.2 * blind
 
 # %% [markdown]
-# Without noise the height comes back with hardly an error, far below that of the reader who
-# knows the first coordinate alone. $G$ writes it into the second one, small enough to pass for
-# noise, and $F$ reads it: **steganography**, a message in an innocent picture. Here it is
-# mostly a plain squeeze: $F$ stretches it by about 4.5, and noise with it.
+# Without noise the height comes back with hardly an error, far below that of a reader of the
+# first coordinate alone. $G$ writes it into the second one, small enough to pass for noise, and
+# $F$ reads it: **steganography**, a message in an innocent picture. Here it is mostly a plain
+# squeeze: $F$ stretches it by about 4.5, and noise with it.
 #
 # **Play:** how much noise destroys the message? Then switch to the translator trained with
 # noise.
@@ -658,10 +658,11 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # %% [markdown]
 # Colour is the height in A. Noise of 0.05, half the spread across the line, already blurs what
 # comes back. The repair is the argument `noise`: with noise on the way during training, $F$
-# learns to rely on little that this noise destroys. It does about as well as the reader of the
-# first coordinate, and noise changes it less. The message is not gone: the outside reader
-# still finds the height in $G(x)$. And a correlation below 0 says that this $G$ mirrors the
-# line, a symmetry of B, though it began as a copy: the start does not always decide.
+# learns to rely on little that this noise destroys. In three runs it did as well as the reader
+# of the first coordinate, or worse, and noise changes it less. The message is not gone: the
+# outside reader still finds the height in $G(x)$. And a correlation below 0 says that this $G$
+# mirrors the line, a symmetry of B, though it began as a copy: the start does not always
+# decide.
 #
 # **Question.** After training you find a cycle loss of 0.002 for satellite pictures and maps.
 # What do you conclude, and what do you try?
@@ -673,8 +674,8 @@ play(draw_disturbed, noise=(0.0, 0.2, 0.01, 0.0), repaired=False)
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 11 minutes for sections 7 and 8, 3 for the rest. The slider is the moment of the hour: go from 0 to 0.05 and
-# wait. If late, leave out the change of seed in section 5.
+# 11 minutes for sections 7 and 8, 3 for the rest. The slider is the moment of the hour: go from
+# 0 to 0.05 and wait. If late, leave out the change of seed in section 5.
 
 # %% [markdown]
 # ## 9. Scale: MNIST and USPS
@@ -719,13 +720,13 @@ except Missing as missing:
     print(missing)
 
 # %% [markdown]
-# The judge reads 94 % of USPS's test digits, and 69 % of copies of MNIST's, where nobody changed
-# a label: the rest is its error. Translated digits close four fifths of that gap (another seed the
-# same). A second judge, trained longer and on shifted digits, reads 89 % of copies and 94 % of
-# translations: by it $G$ gains 5 points, not 22. So "labels kept" is what $G$ and a judge do
-# together. No pair or label was trained on, but labels of validation digits chose the setting
-# (last section). At its cycle weight of 0.2 the round trip is off by 0.16, a black picture by
-# 0.51; noise adds a seventh: no fragile message.
+# The judge reads 94 % of USPS's test digits, and 69 % of copies of MNIST's, where nobody
+# changed a label: the rest is its error. Translated digits close four fifths of that gap
+# (another seed the same). A second judge, trained longer and on shifted digits, reads 89 % of
+# copies and 94 % of translations: by it $G$ gains 5 points, not 22. So "labels kept" is what
+# $G$ and a judge do together. No pair or label was trained on, but labels of validation digits
+# chose the setting (last section). At its cycle weight of 0.2 the round trip is off by 0.16, a
+# black picture by 0.51; noise adds a seventh: no fragile message.
 #
 # ## 10. Summary
 #
