@@ -62,7 +62,7 @@ class PatchCritic(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of P = H W / 16 patches: (B, C, H, W) -> (B, P)."""
+        """Return logits: (B, C, H, W) -> (B, P), P = H W / 16 if 4 divides H and W."""
         return self.net(x).flatten(1)
 
 
@@ -84,7 +84,8 @@ def critic_loss(
     Args:
         critic: (B, *D) -> logits (B, P) of P patches.
         real, fake: points (B, *D) of one domain.
-        r1, r2: weights of half the mean squared slope on real and on fake points.
+        r1, r2: weights of half the mean squared slope of the sum of a point's logits, on
+            real and on fake points.
     """
     d_real, price_real = judged(critic, real, r1)
     d_fake, price_fake = judged(critic, fake, r2)

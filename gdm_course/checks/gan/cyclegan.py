@@ -324,30 +324,29 @@ from_pool = close(
 # 6. Whether meaning was kept --------------------------------------------------------------
 
 
+def _means(right: Tensor, of: Tensor, classes) -> tuple[Tensor, Tensor]:
+    return right.mean(), torch.stack([right[of == k].mean() for k in classes]).mean()
+
+
 def _shares(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    right = (logits.argmax(1) == y).double()
-    each = torch.stack([right[y == k].mean() for k in y.unique()])
-    return right.mean(), each.mean()
+    return _means((logits.argmax(1) == y).double(), y, y.unique())
 
 
 def _precision(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     said = logits.argmax(1)
-    right = (said == y).double()
-    return right.mean(), torch.stack(
-        [right[said == k].mean() for k in said.unique()]
-    ).mean()
+    return _means((said == y).double(), said, said.unique())
 
 
 def _all_classes(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    right, K = (logits.argmax(1) == y).double(), logits.shape[1]
-    return right.mean(), sum(right[y == k].mean() for k in y.unique()) / K
+    total, fair = _shares(logits, y)
+    return total, fair * len(y.unique()) / logits.shape[1]
 
 
 def _translated(N: int, K: int, absent: int = 0) -> Inputs:
     """A classifier's logits that are often right; few examples of the first class."""
 
     def draw(g: torch.Generator) -> tuple[Tensor, Tensor]:
-        y = torch.randint(1, K - absent, (N,), generator=g)
+        y = torch.randint(1 + absent, K, (N,), generator=g)  # the gap is in the middle
         y[:2] = 0
         logits = _normal(g, N, K)
         logits[torch.arange(2, N), y[2:]] += 1.5
@@ -379,6 +378,12 @@ labels_kept = close(
         Mistake(
             _all_classes,
             "a class without an example has no share: leave it out, it is not 0",
+        ),
+        Mistake(
+            lambda logits, y: _means(
+                (logits.argmax(1) == y).double(), y, range(int(y.max()) + 1)
+            ),
+            "0 / 0 is no number: leave out a class that has no example",
         ),
         Mistake(
             lambda logits, y: tuple(1 - s for s in _shares(logits, y)),

@@ -311,10 +311,10 @@ except NotImplementedError:
 # %% [markdown]
 # ## Further, without a check
 #
-# 1. **More than sixteen.** Every law of the plane has infinitely many maps to itself: carry a
-#    point to a Gaussian by an invertible flow, turn it there, carry it back. Do so with a
-#    flow of [the planar unit](../../lectures/flows/planar.ipynb) and two moons, and show that
-#    the density is kept while points move far.
+# 1. **More than sixteen.** Every law of the plane with a positive density has infinitely many
+#    maps to itself: carry a point to a Gaussian by an invertible flow, turn it there, carry it
+#    back. Do so with a flow of [the planar unit](../../lectures/flows/planar.ipynb) and two
+#    moons, and show that the density is kept while points move far.
 # 2. **The pool.** Put `from_pool` into `CycleGAN.discriminator_loss` of the lecture and train
 #    in the plane with ten moves of the translators for each one of the critics. Does it help?
 # 3. **A map that is not one to one.** Let A be two moons and B a line. What does $F$ return for
