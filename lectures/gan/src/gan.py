@@ -359,7 +359,7 @@ _ = ax.legend()
 # By (1) the generator should lower $\log(1-\sigma(D(y)))$. Its slope in the logit is
 # $-\sigma(D)$, nearly 0 where the discriminator is sure of a fake. A bad generator gets hardly
 # any slope; the loss **saturates**. So `GAN` above takes the **non-saturating** loss
-# $-\log\sigma(D(y))$, whose slope $-(1-\sigma(D))$ is then steepest. That is another aim, too.
+# $-\log\sigma(D(y))$, whose slope $-(1-\sigma(D))$ is then steepest. That is another aim.
 # Let $\nabla$ be the slope in the weights of $G$, which move $y$ and so $q$, while the function
 # $D = D^*$ stays as it was:
 #
@@ -424,7 +424,7 @@ assert abs(slopes(8.0)[2] - math.log(2)) < 1e-3
 # %% [markdown]
 # ## 6. Training
 #
-# The loop of the course, with two players: D moves, then G, each with an Adam of its own.
+# The loop of the course, with two players: D moves, then G, each with its own Adam.
 # Every move of D takes a new batch. Adam has no momentum ($\beta_1 = 0$), for the other player
 # changes the landscape. `move` is `zero_grad`, `backward`, `step`, and a complaint where a
 # number is not finite.
@@ -543,9 +543,9 @@ if full_run():
     assert found.modes >= 6 and 0.5 < found.quality < 0.97
 
 # %% [markdown]
-# All modes, or nearly all, are found, some of them barely. Part of the samples lies on
+# All modes, or nearly all, are found, some barely. Part of the samples lies on
 # bridges: a continuous $G$ maps one blob to eight islands, and only a steep $G$ makes what
-# lies between rare. At step 600 the picture is just a ring, and the loss of $D$ near
+# lies between rare. At step 600 the picture is a ring, and the loss of $D$ near
 # $2\log 2$. The best $D$ would have less, by (3): this one does not see the gaps. Then more
 # samples are good, but the shares of the modes become uneven, and the loss falls. By (3)
 # $\log 2$ minus half the loss is never above JS, but for chance. So a low loss proves that
@@ -646,7 +646,7 @@ assert max(far[1.0, False], far[1.0, True]) < 1e-3
 # Without R1 and moving at once neither arrives. The logistic game shrinks from 1.41 to 0.52
 # and ends on a circle of radius $\sqrt{2h}$; the Wasserstein game spirals outwards, to 17.
 # With $\gamma = 1$ both arrive. (Moved in turn the logistic game comes home without R1,
-# too, but slowly: see the further section.)
+# but slowly: a further section.)
 # </details>
 #
 # In code, `create_graph=True` lets the penalty itself be differentiated in the weights of $D$.
@@ -708,8 +708,8 @@ def judged(
 # wanted the $G$ that is best against the best $D$ of each $G$. But against a $D$ that stands
 # still the best $G$ puts *all* fakes at one point, where $D$ is highest. A $D$ that lags marks
 # that place as fake too late, and they go on to the next. That is **mode collapse**. The rows
-# below have the same starts, data and loss. The last is a control: 20 moves of $D$, then 20 of
-# $G$. There $D$ stands still as long, but it does not lag.
+# below have the same starts, data and loss. The last is a control, 20 moves of $D$ and then 20
+# of $G$: $D$ stands still as long, but does not lag.
 
 
 # %%
@@ -753,8 +753,8 @@ for ax, fakes in zip(plot.panels(*(f"round {step}" for step in album)), album.va
 
 # %% [markdown]
 # So the ratio is the cause: what loses modes is a $D$ that lags. In the figure the fakes
-# are together, or in a streak on their way elsewhere. The row 1 to 1 is still a cloud, but
-# not a collapsed one.
+# are together, or in a streak on their way elsewhere. The row 1 to 1 is still a cloud, not
+# collapsed.
 #
 # What repairs it: moves for the discriminator, or a better loss? A candidate is the
 # **relativistic** loss. It takes a data point $x$ and a fake $y$ and asks which is data. With
@@ -775,34 +775,37 @@ class RelativisticGAN(GAN):
 
 
 # %% [markdown]
-# **Predict, before you run:** which brings the modes back to the broken players, this loss with
-# the switch still on, or one move each with the old loss?
+# **Predict, before you run:** which has the modes, this loss with the switch still on, or one
+# move each with the old loss?
 
 # %%
 better = partial(RelativisticGAN, 2, r1=0.1, r2=0.1)
+with_switch = "afresh, relativistic 20 to 1"
 repairs = {
-    "broken, then relativistic 20 to 1": (better, 20),
-    "broken, then GAN 1 to 1": (partial(GAN, 2), 1),
-    "broken, then relativistic 1 to 1": (better, 1),
+    "broken, then GAN 1 to 1": partial(GAN, 2),
+    "broken, then relativistic 1 to 1": better,
 }
-rows |= {name: [] for name in repairs}
+rows |= {name: [] for name in (with_switch, *repairs)}
 for seed in progress(starts[:3], len(starts[:3]), "repairs"):
-    for name, (make, moves) in repairs.items():
+    seed_everything(seed)
+    rows[with_switch].append(played(better(), 20, budget(100, 2), seed))
+    for name, make in repairs.items():
         seed_everything(seed)
         model = make()
         model.load_state_dict(broken[seed].state_dict())
-        rows[name].append(played(model, moves, budget(200, 2), seed))
-for name in repairs:
+        rows[name].append(played(model, 1, budget(200, 2), seed))
+for name in (with_switch, *repairs):
     report(name)
 if full_run():
-    with_switch, *without = (sum(c.modes for c in rows[name]) for name in repairs)
-    assert with_switch < 18 and without == [24, 24]
+    assert sum(c.modes for c in rows[with_switch]) < 18
+    assert all(c.modes == 8 for name in repairs for c in rows[name])
 
 # %% [markdown]
 # <details><summary>Answer to the prediction</summary>
 #
-# The moves. With the switch on modes stay lost under this loss, too; with one move each they
-# return under both, after 200 rounds only as a ring.
+# One move each. With the switch on this loss, too, loses modes from new starts. (From the
+# broken ones it had 2, 6 and 8 after 200 rounds in our runs.) With one move each they return
+# under both, after 200 rounds only as a ring.
 # </details>
 #
 # Against a $D$ that stands still $\mathrm{softplus}(D(x)-D(y))$, too, is least where $D(y)$ is
@@ -923,7 +926,7 @@ for name, (learned, exactly) in bounds.items():
 
 # %% [markdown]
 # Every bound comes close to its divergence, from below. Which divergence one chooses matters
-# where $q$ cannot be $p$: see the further section.
+# where $q$ cannot be $p$ (a further section).
 #
 # **Question.** Training with a learned bound, can a *better* generator have a higher bound?
 #
