@@ -270,7 +270,7 @@ def _counts(g: torch.Generator, A: int, weights: Tensor, *noises: float) -> Tens
     tables = []
     for noise in torch.tensor(noises):
         wrong = torch.rand(n, generator=g) < noise
-        code = torch.where(wrong, torch.randint(A, (n,), generator=g), v)
+        code = torch.where(wrong, torch.randint(A, (n,), generator=g), v % A)
         # one bin more, which nothing falls into
         tables.append(torch.bincount(code * V + v, minlength=(A + 1) * V).view(-1, V))
     return torch.stack(tables)
@@ -308,9 +308,10 @@ factor_gap = close(
     "factor_gap",
     _factor_gap,
     {
-        "": _mixed(6, 4, 0.4, 0.1, 0.9, 0.7),
+        "": _mixed(6, 4, 0.9, 0.1, 0.4, 0.7),
         "the first dimension tells most": _mixed(3, 3, 0.05, 0.8, 0.5),
         "the last dimension tells most": _mixed(5, 2, 0.6, 0.2),
+        "fewer bins than values": _mixed(2, 5, 0.6, 0.1, 0.3),
     },
     [
         Mistake(

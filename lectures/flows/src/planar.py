@@ -690,7 +690,7 @@ for name, way in (("without (8)", reckless), ("with (8)", Planar.inverse)):
 if full_run():
     missing = {name: [r[3] - r[2] for r in five] for name, five in runs.items()}
     assert sum(missing["without (8)"]) / 5 > 0.1
-    assert -0.5 < min(missing["with (8)"]) and max(missing["with (8)"]) < 0.08
+    assert min(missing["with (8)"]) > -0.5 and max(missing["with (8)"]) < 0.08
 
 # %% tags=["fold"]
 # @title Claimed against counted, five seeds each, and one sheet of each kind
@@ -709,9 +709,9 @@ for ax, five in zip(sheets, runs.values()):
     plot.scatter(five[0][1], ax, fork.bounds)
 
 # %% [markdown]
-# With the repair no claim is too low (up to 0.15 nats too high in our runs: cells blur what is thinner, and counting misses
-# some). Without it most are: on eight of ten seeds
-# we tried, by 0.2 to 1.2 nats. On the other two hardly any noise (under 1 %) lies in the folds.
+# With the repair no claim is too low (up to 0.15 nats too high: cells blur what is thinner, so counting misses
+# some). Without it eight of ten are,
+# by 0.2 to 1.2 nats. On the other two hardly any noise (under 1 %) lies in the folds.
 #
 # Where the sheet is folded several $z$ land on the same $x$. The true density is the sum of their shares, $q(x)=\sum_{z\to x}p_z(z)/|\det|$,
 # but the claim counts one share at a time: it is too small, so its log is, and the divergence looks better than it is. The objective even

@@ -74,7 +74,8 @@ ax = plot.image_grid(torch.cat(rows), columns=8)
 for row, (name, count) in enumerate(shapes.FACTORS.items()):
     ax.text(-2, 17 * row + 8, f"{name} ({count})", ha="right", va="center")
 print(
-    f"{len(pictures):,} pictures of {shapes.every().shape[0]:,}; {pictures[0].numel()} bits"
+    f"{len(pictures):,} pictures; {shapes.every().shape[0]:,} settings of the factors; "
+    f"{pictures[0].numel()} bits"
 )
 
 # %% [markdown]
@@ -560,7 +561,7 @@ for name, model in models.items():
 
 # %% [markdown]
 # How dependent are their dimensions? Let (5) be the sum over $N$ pictures; of the shapes we have
-# all 24,576. An estimate needs a control, so ask a **null**: made-up codes with the same rate in
+# all. An estimate needs a control, so ask a **null**: made-up codes with the same rate in
 # every dimension, independent dimensions, and all codes together filling the prior. With many
 # pictures its correlation goes to 0.
 #
@@ -633,8 +634,7 @@ _ = ax.legend()
 # ## 7. Play: turn one knob at a time
 #
 # Encode a picture, then move one dimension of its code from $-2$ to $2$: a **traversal**. Each row
-# is a dimension, the most expensive first. Look for rows in which *one* thing changes. Then choose
-# another model.
+# is a dimension, the most expensive first. Look for rows in which *one* thing changes.
 
 
 # %%
@@ -730,7 +730,7 @@ _ = axes[-1].figure.colorbar(drawn, ax=axes, label="mutual information (nats)", 
 
 # %% [markdown]
 # In a column, one dark cell means that the factor has a dimension of its own. **Rotation** is in no
-# dimension of either model.
+# dimension of either model (and the bits tell only 81 % of it).
 #
 # One seed proves nothing. So `gdm train` trains both models five times each, wider and for longer.
 # (Price and width were picked by the MIG of three other seeds, after two narrower settings had been
@@ -1093,28 +1093,31 @@ for _ in watch(learning, every=200, panels={"means of samples": show}):
 independent.eval()
 
 seed_everything(0)
-heads = ("R", "D", "information", "TC", "marginals", "MIG")
+heads = ("R", "D", "information", "TC", "its null", "marginals", "MIG")
 print(f"{'nats; MIG':10s}" + "".join(f"{head:>12s}" for head in heads))
 found = []
 for name, model in {**models, "beta-TC": independent}.items():
     r, d = rate_and_distortion(model, fresh)
     with torch.no_grad():
         split = known(model.encode(every), len(every), codes=200).mean(1)
+        null = null_code(model.terms(fresh)[1].mean(0), len(every))
+        chance = known(null, len(every), codes=200).mean(1)[1]
         gap = gaps(
             information_matrix(model.encode(fresh).sample(), fresh_factors), fresh_factors
         )
     found.append(split[1])
-    row = (r, d, *split, gap.mean())
+    row = (r, d, *split[:2], chance, split[2], gap.mean())
     print(f"{name:10s}" + "".join(f"{value:12.2f}" for value in row))
 if full_run():
-    assert found[0] > found[1] > found[2]
+    assert found[0] > max(found[1:])
 knobs["beta-TC"] = independent
 traverse("beta-TC", 5)
 
 # %% [markdown]
-# Over *all* pictures, the VAE has most correlation, beta-VAE a fraction of that, and
-# beta-TC, which was told to, least. Then look at $D$: how much distortion each paid for it.
-# The MIG of one seed is not evidence, as section 8 said.
+# Over *all* pictures, both priced models have a fraction of the VAE's correlation. Which of
+# the two has less, one seed cannot say: on three others they were about equal. But read the
+# difference to the null: beta-TC's was the smaller one on all four seeds, and on the three
+# others its distortion was smaller, too. The MIG of one seed is not evidence, as section 8 said.
 
 # %% [markdown]
 # ## Further: a decoder that knows everything, and InfoVAE
@@ -1277,12 +1280,15 @@ for name, model in {"VAE": silent, "InfoVAE": heard["alpha 1"]}.items():
 # %% [markdown]
 # Nothing pushed the models with $\alpha$ near 1 to be silent, and they are not: codes carry
 # nats, the distortion falls *below* $H$, and a cloud drawn with the code of another shares
-# its cover, far more than with the VAE. It costs what (3) says it must: $D + R$ stays above
-# the line, a little higher for every nat that is said. InfoVAE gave up bound for a code.
+# its cover, far more than with the VAE. It costs bound: at $\alpha = 1$, $D + R$ stands half a
+# nat higher for every nat that is said. (3) does not demand that, for all points of the line
+# have the same bound. But this loss no longer counts $R$ in full, so nothing holds the model to
+# the line. InfoVAE gave up bound for a code.
 # That can be a good bargain, as long as one says so: compare *bounds* of VAEs, never losses
 # with different prices.
 #
-# The MMD did its part, too. Is the aggregate still near the prior?
+# The MMD did its part, too. (Without it, at $\alpha = 1$, the rate is 32 nats, the marginals 13
+# and MMD$^2$ 0.35.) Is the aggregate still near the prior?
 
 # %%
 seed_everything(0)

@@ -135,7 +135,8 @@ for ax, angle in zip(plot.panels(*(f"angle {a}" for a in angles)), angles):
 # is a Gaussian: two Gaussians multiply, $q(x_s|x_0)$ and $q(x_t|x_s)$. From $s$ to $t$ the
 # signal shrinks by $\sqrt{\bar\alpha_t/\bar\alpha_s}$, and noise of variance
 # $1-\bar\alpha_t/\bar\alpha_s$ is added. Any number of steps may lie between $s$ and $t$, and
-# $s$ may be 0. Return the mean, and the variance of a coordinate.
+# $s$ may be 0: if you add precisions, multiply out, for $1-\bar\alpha_0=0$. Return the mean, and
+# the variance of a coordinate.
 
 
 # %%
