@@ -257,6 +257,13 @@ def _of_the_good(x, centres, sigma):
     return _found(x, centres, sigma, least=0.1 * quality.item())[0], quality
 
 
+def _near_two(x, centres, sigma):
+    """Every point counts for each mode within 3 sigma."""
+    inside = torch.cdist(x, centres) <= 3 * sigma
+    found = inside.sum(0) >= 0.1 * len(x) / len(centres)
+    return found.sum(), inside.any(1).double().mean()
+
+
 def _share_of_modes(x, centres, sigma):
     modes, _ = _found(x, centres, sigma)
     return modes, modes.double() / len(centres)
@@ -284,6 +291,14 @@ def _points(K: int, full: int, D: int, width: float) -> Inputs:
     return draw
 
 
+def _near(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Five modes in a row, 4 sigma apart, and the middle one has no points."""
+    s = _between(g, 0.3, 1.0)
+    centres = 4 * s * torch.eye(2)[0] * torch.arange(5)[:, None] + _normal(g, 1, 2)
+    around = torch.nn.functional.normalize(_normal(g, 200, 2), dim=1)
+    return centres[torch.tensor([0, 1, 3, 4]).repeat(50)] + 1.8 * s * around, centres, s
+
+
 modes_and_quality = close(
     "modes_and_quality",
     _found,
@@ -291,6 +306,7 @@ modes_and_quality = close(
         "": _points(4, 51, 2, 0.2),
         "more modes": _points(6, 43, 3, 0.5),
         "fewer modes": _points(2, 77, 4, 1.2),
+        "modes side by side": _near,
     },
     [
         Mistake(
@@ -304,6 +320,10 @@ modes_and_quality = close(
         Mistake(
             _anywhere,
             "a mode is counted by points that are far from it: only good points count",
+        ),
+        Mistake(
+            _near_two,
+            "a point near two modes counts for both: give it to the nearest one only",
         ),
         Mistake(
             _share_of_modes,

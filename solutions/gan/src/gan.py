@@ -40,8 +40,8 @@ plot.style()
 # ## 1. The best discriminator
 #
 # Data have the density $p$, fakes the density $q$, and both come equally often. At every
-# point the discriminator that is right most often says "data" with the probability
-# $p/(p+q)$, whose *logit* is asked for: the number $l$ with $\sigma(l) = p/(p+q)$ and
+# point the discriminator with the least loss $-V$ gives "data" the probability $p/(p+q)$,
+# whose *logit* is asked for: the number $l$ with $\sigma(l) = p/(p+q)$ and
 # $\sigma(l) = 1/(1+e^{-l})$. You are given logarithms, of densities as small as $e^{-900}$, and
 # one may be much smaller than the other.
 
@@ -204,8 +204,9 @@ except NotImplementedError:
 # %% [markdown]
 # ## 5. How many modes
 #
-# The truth is $K$ round Gaussians of width $\sigma$. Give each sample to the nearest centre;
-# it is *good* if it lies within $3\sigma$ of it. Quality is the share of good samples. A mode
+# The truth is $K$ round Gaussians of width $\sigma$, and their centres may be closer than
+# $6\sigma$. Give each sample to the nearest centre; it is *good* if it lies within $3\sigma$ of
+# it. Quality is the share of good samples. A mode
 # is found if it has at least a tenth of its fair share, that is $0.1\cdot n/K$ samples of the
 # $n$; this counts only good points.
 
