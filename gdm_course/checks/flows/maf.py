@@ -182,7 +182,7 @@ knots = close(
         ),
         Mistake(
             _with_a_least,
-            "the thousandth of the course's own code: here the formula is asked for without",
+            "the course's own code adds a thousandth: here the formula has none",
         ),
         Mistake(_from_zero, "the box begins at -bound, and so do the knots"),
         Mistake(_half, "the side of the box is 2 B: the last knot is at +bound"),
@@ -329,12 +329,12 @@ solve_bin = close(
         ),
         Mistake(
             _small_as_0,
-            "t = v holds where a is 0, and not to all digits where it is small; where it is a "
-            "little larger, -b + sqrt(...) still cancels: choose by the sign of b",
+            "t = v holds where a is 0, not to all digits where it is small, and where it "
+            "is not so small -b + sqrt(...) still cancels: choose by the sign of b",
         ),
         Mistake(
             lambda *a: _other_form(*a).clamp(0, 1),
-            "where b < 0, b + sqrt(...) cancels, and 0 to 1 is not enough of an answer: there "
+            "where b < 0, b + sqrt(...) cancels, and clamping brings no digit back: there "
             "take the schoolbook's (-b + sqrt(...)) / (2 a)",
         ),
         Mistake(
