@@ -160,6 +160,12 @@ def _nucleus_inputs(B: int, K: int, low: float, high: float) -> Inputs:
     return draw
 
 
+def _equal_tokens(g: torch.Generator) -> tuple[Tensor, float]:
+    """Draw where a half and a quarter stand; they reach three quarters exactly."""
+    at = torch.stack([torch.randperm(4, generator=g) for _ in range(3)])
+    return torch.tensor([0.5, 0.25, 0.125, 0.125])[at], 0.75
+
+
 def _fixed_number(p: Tensor, top_p: float) -> Tensor:
     order = p.argsort(descending=True)[:, :2]
     kept = torch.zeros_like(p).scatter(-1, order, p.gather(-1, order))
@@ -178,6 +184,7 @@ nucleus = close(
         "": _nucleus_inputs(6, 8, 0.6, 0.9),
         "a top_p that one token reaches": _nucleus_inputs(3, 5, 0.02, 0.1),
         "a top_p near 1": _nucleus_inputs(4, 9, 0.97, 0.99),
+        "two equal tokens, and the others reach top_p": _equal_tokens,
     },
     [
         Mistake(_kept, "right tokens, but what is left does not sum to 1: renormalise"),
@@ -309,6 +316,11 @@ def _second_stays(tokens: Tensor, pair: tuple[int, int], new: int) -> Tensor:
     )
 
 
+def _two_digits(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
+    """Draw tokens whose digits, written one after the other, look like the pair."""
+    return torch.tensor([2, 12, 22])[torch.randint(3, (40,), generator=g)], (2, 2), 9
+
+
 def _with_a_run(g: torch.Generator) -> tuple[Tensor, tuple[int, int], int]:
     """Draw tokens with 2 2 2 in them: the order of merging shows."""
     a, b = torch.randint(1, 5, (2, 12), generator=g)
@@ -334,6 +346,7 @@ merge_pair = close(
         "": _with_a_run,
         "the pair at both ends": _at_both_ends,
         "a pair that does not occur": _absent,
+        "tokens of two digits": _two_digits,
     },
     [
         Mistake(_from_the_right, "merge from left to right: 2 2 2 becomes 9 2, not 2 9"),

@@ -490,9 +490,8 @@ print("found, at 1 real picture in 20 accused:", {k: f"{v:.0%}" for k, v in caug
 if full_run():
     assert areas["new fakes of the same GAN"].value > 0.8 and caught["the GAN"] > 0.3
     assert areas["fakes of a diffusion"].value < 0.65 and caught["the diffusion"] < 0.2
-    soft = areas["same GAN, both blurred"].value
-    assert soft < 0.65 and areas["same GAN, only fakes blurred"].value > soft + 0.04
-    assert areas["control: real against blurred real"].value > 0.55
+    assert areas["same GAN, both blurred"].value < 0.7
+    assert abs(areas["control: real against real"].value - 0.5) < 0.1
 
 # %% [markdown]
 # It finds fakes of the model that it knows. Those of another model are near the chance level
@@ -501,12 +500,12 @@ if full_run():
 # That of Wang and others (2020), trained on one GAN and on blurred and re-encoded pictures too,
 # carried over to many others. Whether it does is to be measured anew.
 #
-# **Question.** "Only fakes blurred" gives a better figure than "both blurred". May it be reported?
+# **Question.** "Only fakes blurred" and "both blurred" differ. Which one may be reported?
 #
 # <details><summary>Answer</summary>
 #
-# Not as a detection of fakes: by the control, blurring alone raises the score of *real*
-# pictures. The figure measures the programs that the two classes went through, too.
+# Only the second. By the control, blurring alone moves the scores of *real* pictures (up or
+# down: two seeds): the first measures the programs that the classes went through, too.
 # </details>
 
 # %% [markdown]
