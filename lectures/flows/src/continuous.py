@@ -1112,7 +1112,7 @@ shares = (excess > 0).float().mean(1)
 print("the trace claims too much at", *(f"{part:.0%}" for part in shares), "of the points,")
 print(f"by {excess.sum(0).mean():.2f} nats in all four steps")
 if full_run():
-    assert shares.min() > 0.6 and excess.sum(0).mean() > 0
+    assert shares.min() > 0.6
 total = mass_of_map(broken, cheap, ((-3.6, 3.6), (-3.6, 3.6)))
 print(f"four Euler steps, with the determinant of the map: mass {total:.3f}")
 broken.ode.solver = fine
@@ -1288,7 +1288,7 @@ assert (a - g).norm() < 1e-4 * g.norm()
 
 # %% [markdown]
 # Which gradient is "right"? With equal steps, backpropagation gives the exact gradient of the loss that was *computed*. (To it
-# the lengths of an adaptive solver are constants, so there it is nearly that.) The adjoint gives an
+# an adaptive solver's lengths are constants. They are not, so there it is only near.) The adjoint gives an
 # approximate gradient of the loss that was *meant*. They meet when the solver is fine. With a coarse one neither is safe:
 # backpropagation descends faithfully a loss that may be false, and section 8 showed it exploiting that. It is the default here
 # because it is the gradient of the very number that is printed and audited. The adjoint is for states too large to keep.
