@@ -349,6 +349,17 @@ def test_repaint_with_resampling_is_nearer_to_the_exact_conditional():
     )
 
 
+def test_repaint_asks_the_network_in_evaluation_mode_and_gives_its_own_back():
+    torch.manual_seed(0)
+    net = MixtureDenoiser(LAW.means.float(), 0.2)
+    model, asked = DenoisingSteps(net, (2,), target=Clean()).train(), []
+    net.register_forward_pre_hook(lambda part, given: asked.append(part.training))
+    repaint(model, torch.zeros(4, 2), torch.zeros(4, 2), steps=3, resample=2)
+    assert asked == [False] * 6
+    assert model.training
+    assert net.training
+
+
 # Figures of merit -------------------------------------------------------------------------
 
 

@@ -10,6 +10,10 @@ References:
     Ho, Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598.
     Kynkaanniemi, Aittala, Karras, Laine, Aila, Lehtinen (2024). Applying guidance in a
         limited interval improves sample and distribution quality. arXiv:2404.07724.
+    Bradley, Nakkiran (2024). Classifier-free guidance is a predictor-corrector.
+        arXiv:2408.09000.
+    Chidambaram, Gatmiry, Chen, Lee, Lu (2024). What does guidance do? A fine-grained
+        analysis in a simple setting. arXiv:2409.13074.
 """
 
 import math

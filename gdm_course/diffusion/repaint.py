@@ -20,6 +20,7 @@ from gdm_course.diffusion.schedule import (
     q_sample,
     rowwise,
 )
+from gdm_course.learning import evaluating
 
 
 def repaint_step(
@@ -65,8 +66,9 @@ def repaint(
     """
     validate.at_least(1, resample=resample)
     x, S = noise_like(validate.points(seen, model.shape, name="seen")), model.schedule
-    for t, s in pairwise(strided(S.T, steps)):
-        for left in range(resample - 1, -1, -1):
-            x = repaint_step(model.predict_clean(x, t), x, seen, known, s, t, S)
-            x = forward_again(x, s, t, S) if left else x
+    with evaluating(model):
+        for t, s in pairwise(strided(S.T, steps)):
+            for left in range(resample - 1, -1, -1):
+                x = repaint_step(model.predict_clean(x, t), x, seen, known, s, t, S)
+                x = forward_again(x, s, t, S) if left else x
     return x

@@ -112,7 +112,7 @@ def normal_schedule(T: int, mean: float = 2.4, std: float = 2.4) -> Schedule:
     """log_snr that spends most steps around `mean`: the T middle quantiles of a normal law.
 
     Its mean and width here are those of Karras et al. (2022), whose log sigma is drawn from
-    N(-1.2, 1.2^2).
+    N(-1.2, 1.2^2), there for data of standard deviation 0.5.
     """
     share = (torch.arange(validate.count(T, "T", 2), **EXACT) + 0.5) / T
     log_snr = mean - std * torch.special.ndtri(share)

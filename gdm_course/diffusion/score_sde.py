@@ -44,7 +44,10 @@ def angle_levels(n: int) -> Tensor:
 
 
 def edm_levels(n: int, mean: float = -1.2, std: float = 1.2) -> Tensor:
-    """Draw n noise levels s = sigma / alpha with log s ~ N(mean, std^2): (n,)."""
+    """Draw n noise levels s = sigma / alpha with log s ~ N(mean, std^2): (n,).
+
+    EDM has these numbers for data of standard deviation 0.5; for 1 its mean is -0.5.
+    """
     log_s = mean + std * torch.special.ndtri(strata(n).clamp(1e-7, 1 - 1e-7))
     return log_s.exp().clamp(LEAST, 1 / LEAST)
 

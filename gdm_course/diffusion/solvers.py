@@ -50,7 +50,7 @@ def euler(denoise: Denoiser, z: Tensor, sigmas: Sequence[float]) -> Tensor:
 def heun(denoise: Denoiser, z: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Average the slopes at both ends of a step, two evaluations each. Order 2.
 
-    At the level 0 there is no slope, for it divides by s: the last step is Euler's.
+    At the level 0 the slope is 0/0: the last step is Euler's.
     """
     for s, s_next in pairwise(sigmas):
         slope = (z - denoise(z, s)) / s

@@ -71,7 +71,10 @@ class GroupSort(nn.Module):
 
 
 class SpectralCritic(nn.Module):
-    """A function of slope at most 1, by construction: layers that do not stretch.
+    """A function of slope at most 1: layers that do not stretch.
+
+    While it learns, sigma is found from below, so that the slope may be a percent or so
+    above 1, and more in a deep network with ReLU.
 
     Args:
         D: dimension of a point.

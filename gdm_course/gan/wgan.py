@@ -78,7 +78,8 @@ def gradient_penalty(
     """Return E (|grad f(x)| - 1)^2, equation (4): (B, *D) -> ().
 
     Args:
-        critic: f, (B, *D) -> (B,).
+        critic: f, (B, *D) -> (B,), each row alone: slopes are those of the *sum*, so that
+            batch normalisation would mix them.
         x: where its slope is looked at.
         one_sided: only slopes above 1 cost: E max(0, |grad f(x)| - 1)^2, equation (5).
 

@@ -197,6 +197,12 @@ def _unguarded(z, v, s, s_next):
     return z + (s_next - s) * (first + second) / 2
 
 
+def _limit(z, v, s, s_next):
+    first = (z - _clean(z, v, s)) / s
+    there = z + (s_next - s) * first
+    return z + (s_next - s) * (first + s_next / (v + s_next**2) * there) / 2
+
+
 def _euler_only(z, v, s, s_next):
     return z + (s_next - s) * (z - _clean(z, v, s)) / s
 
@@ -234,6 +240,10 @@ heun_step = close(
         Mistake(
             _unguarded,
             "at s_next = 0 this divides by 0: the last step is Euler's",
+        ),
+        Mistake(
+            _limit,
+            "take Euler's step alone at s_next = 0, not the mean with the slope's limit 0",
         ),
         Mistake(
             lambda z, v, s, s_next: 2 * z - _heun(z, v, s, s_next),

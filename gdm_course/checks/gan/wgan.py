@@ -74,7 +74,8 @@ certified_w1 = close(
             lambda f_x, f_y, x, y: (
                 (f_x.mean() - f_y.mean()).abs() / _slopes(f_x, f_y, x, y).max()
             ),
-            "keep the sign: a critic that prefers the fakes proves nothing",
+            "keep the sign: asked is what f proves; the absolute value is what the better "
+            "of f and -f proves",
         ),
         Mistake(
             lambda f_x, f_y, x, y: (

@@ -7,7 +7,7 @@
 # three of them miss it. Then the players learn to draw digits, on demand.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 8 further ·
+# 60 minutes, and 9 further ·
 # before this: [Two players: generative adversarial networks](gan.ipynb) ·
 # [exercise](../../exercises/gan/wgan.ipynb) ·
 # [solution](../../solutions/gan/wgan.ipynb)
@@ -96,7 +96,8 @@ assert abs(jensen - math.log(2)) < 1e-6 and abs(earth - 8) < 1e-3
 #
 # By a millionth of a nat: it is $\log 2$ for both. Where it is flat, going downhill in it
 # leads nowhere. (The non-saturating loss has a slope there, but of $\mathrm{KL} - 2\,
-# \mathrm{JS}$, which is infinite for laws that do not touch.) $W_1$ is $d$.
+# \mathrm{JS}$: here $d^2/2s^2 - 2\log 2$, 799 nats at $d = 8$, and infinite for laws
+# that do not touch at all.) $W_1$ is $d$.
 # </details>
 #
 # **Play.** Make the two laws wider, and see from which distance JS is flat.
@@ -127,9 +128,9 @@ play(draw_distances, d=(0.0, 8.0, 0.5, 3.0), s=(0.2, 1.4, 0.2))
 #
 # A second man carries nothing. He writes a price $f$ at every place: he is paid it where
 # earth is taken away, and pays it where earth is put down. If prices differ by no more than
-# the distance, he earns at most the cheapest plan's cost. The best prices earn exactly that,
-# and to find them one needs samples only. So prices are what a network can learn: it is
-# called a **critic**.
+# the distance, he earns at most the cheapest plan's cost. The best prices earn exactly that.
+# What prices earn is two means, which a network can raise batch by batch: it is called a
+# **critic**.
 #
 # `assignment` finds the cheapest plan of a few heaps, and $-v$, best prices at the holes.
 # Between them the slope leaves a choice: prices may be as high as it allows, or as low.
@@ -189,6 +190,9 @@ _ = plot.scatter(holes, ax, frame, plot.ORANGE, size=40)
 #
 # $$\mathbb E_p f(x) - \mathbb E_q f(y) \;\le\; W_1(p, q). \tag{2}$$
 #
+# On a line the price $f(x) = x$ earns the difference of the means, $f(x) = |x|$ that of the
+# mean sizes.
+#
 # **Both meet** (Kantorovich and Rubinstein): some $f$ reaches equality, as in the figure.
 #
 # $$W_1(p, q) = \max_{|\nabla f|\le 1}\; \mathbb E_p f - \mathbb E_q f. \tag{3}$$
@@ -222,9 +226,10 @@ _ = plot.scatter(holes, ax, frame, plot.ORANGE, size=40)
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 17 minutes for sections 1 to 3. Draw heaps and holes on a line first: the plan never
-# crosses, and the area between the two CDFs is its cost. It sticks at (2): say "the left
-# side knows nothing of the plan". The proof of (3) is not given; the table is the evidence.
+# 17 minutes for sections 1 to 3. Draw heaps and holes on a line first: some cheapest plan
+# does not cross, and the area between the two CDFs is its cost. It sticks at (2): say "the
+# left side knows nothing of the plan". The proof of (3) is not given; the table is the
+# evidence.
 
 # %% [markdown]
 # ## 4. Build: critics
@@ -299,7 +304,8 @@ def gradient_penalty(
     """Return E (|grad f(x)| - 1)^2, equation (4): (B, *D) -> ().
 
     Args:
-        critic: f, (B, *D) -> (B,).
+        critic: f, (B, *D) -> (B,), each row alone: slopes are those of the *sum*, so that
+            batch normalisation would mix them.
         x: where its slope is looked at.
         one_sided: only slopes above 1 cost: E max(0, |grad f(x)| - 1)^2, equation (5).
 
@@ -341,10 +347,12 @@ class WGANGP(WGAN):
 # $\sigma$: a vector $u$ (not the number in (4)) goes back and forth through the matrix, until
 # it points where $W$ stretches most. `SpectralLinear` (in
 # [`spectral.py`](../../gdm_course/gan/spectral.py)) divides its weight by $\sigma$ and keeps
-# $u$, so that one iteration per step is enough.
+# $u$, so that one iteration per step is enough, up to a few percent: it comes from below.
 #
-# ReLU sets slopes to 0 where it cuts, so that a chain of such layers ends well below slope
-# 1. `GroupSort` sorts features in pairs instead. Every output is some input: here no slope is
+# ReLU bends by cutting, and what is cut loses slope. With one hidden layer the slope grows
+# by $\sum_i v_i|w_i|$ over the features switched, at most $|v||w| = 1$ in all. So a line keeps
+# slope 1, a V at most $1/2$ on both sides; more layers get little further.
+# `GroupSort` sorts features in pairs instead. Every output is some input: here no slope is
 # lost, and two lines still meet in a kink.
 
 
@@ -420,6 +428,17 @@ place, cell = dv.grid(on)
 excess = (p.log_prob(place).exp() - q.log_prob(place).exp()) * cell  # p - q
 
 
+def start(left, right):
+    """Of 50 new critics the one whose slopes at -2 and 2 have these signs most clearly."""
+
+    def clear(gan):
+        x = torch.tensor([[-2.0], [2.0]], requires_grad=True)
+        (slope,) = torch.autograd.grad(gan.discriminate(x).sum(), x)
+        return (slope[:, 0] * torch.tensor([left, right])).min()
+
+    return max((WGANGP(1, depth=3) for _ in range(50)), key=clear)
+
+
 def fit_critic(gan, seed=0, rounds=1, lr=2e-3):
     """Train the critic alone, on the two laws, for 600 steps in a round."""
     seed_everything(seed)
@@ -446,7 +465,7 @@ seed_everything(0)
 critics = {
     "clip 0.01": WGAN(1, clip=0.01, depth=3),
     "clip 0.1": WGAN(1, clip=0.1, depth=3),
-    "penalty (4)": WGANGP(1, depth=3),
+    "penalty (4)": start(1, 1),  # chosen so that it rises: section 6 tells why
     "one-sided (5)": WGANGP(1, one_sided=True, lam=100, depth=3),
     "spectral, ReLU": SpectralGAN(1, sort=False, depth=3),
     "spectral, GroupSort": SpectralGAN(1, depth=3),
@@ -460,7 +479,7 @@ if full_run():
     share = {name: value / w1 for name, (value, _) in reached.items()}
     assert share["clip 0.01"] < 0.01 and share["clip 0.1"] > 1.2
     assert share["penalty (4)"] < 0.2 and 0.4 < share["spectral, ReLU"] < 0.85
-    assert all(0.9 < share[n] < 1.05 for n in ("one-sided (5)", "spectral, GroupSort"))
+    assert all(0.9 < share[n] < 1.1 for n in ("one-sided (5)", "spectral, GroupSort"))
 
 # %% tags=["fold"]
 # @title The two laws, and what the critics say
@@ -477,11 +496,11 @@ for ax, gan in zip(axes, list(critics.values())[1:]):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Weights up to 0.01 make a critic that is flat: it finds nothing. Weights up to 0.1 make
-# one that is too steep, and it claims more than there is: with clipping nobody knows the
+# Weights up to 0.01 make a flat critic: it finds nothing. Weights up to 0.1 make
+# one that is too steep and claims more than there is: with clipping nobody knows the
 # slope. Spectral norm with ReLU stays below slope 1. GroupSort and the one-sided penalty are
 # right within a few percent. And the penalty (4) with the usual $\lambda = 10$ finds almost
-# nothing.
+# nothing, from this start.
 # </details>
 #
 # **Change** `lam=100` to `lam=10` in the one-sided critic and run the cell again. Why does
@@ -498,12 +517,12 @@ for ax, gan in zip(axes, list(critics.values())[1:]):
 # ## 6. Break it: a line that stays a line
 #
 # Grey is $|x|$; the critic with the penalty (4) is nearly a straight line of slope 1. It
-# loses on the left what it earns on the right: a line earns the difference of the means, and
-# ours are both 0. Why does it not bend?
+# loses on the left what it earns on the right, for our means are both 0. Why does it not
+# bend?
 #
-# One could say that a kink is forbidden: in it the slope is not 1. Let us look before we
-# believe it. We let the critic with the *one-sided* penalty, which has a kink, go on with
-# penalty (4): `one_sided` is the switch, nothing else changes.
+# One could say that a kink is forbidden: in it the slope is not 1. We let the critic with the
+# *one-sided* penalty, which has a kink, go on with penalty (4); nothing else
+# changes.
 #
 # **Predict:** does it become a line?
 
@@ -518,8 +537,17 @@ longer = fit_critic(copy.deepcopy(straight), seed=1, rounds=2)
 mended = copy.deepcopy(straight)
 mended.one_sided = True
 fit_critic(mended, seed=1)
-seed_everything(0)
-low_wall = fit_critic(WGANGP(1, depth=3, lam=0.1))
+low_wall = copy.deepcopy(straight)
+low_wall.lam = 0.1
+fit_critic(low_wall, seed=1)
+seed_everything(3)
+valley = start(-1, 1)
+hill = copy.deepcopy(valley)
+with torch.no_grad():  # upside down: the last layer with the other sign
+    for weights in list(hill.discriminator.parameters())[-2:]:
+        weights.neg_()
+for gan in (valley, hill):
+    fit_critic(gan)
 
 
 def whole_loss(gan, n=20_000):
@@ -538,7 +566,9 @@ for name, gan in rows.items():
 rows = {
     "one-sided (5), the same lam": one_sided,
     "straight, then one-sided (5)": mended,
-    "penalty (4) with lam=0.1": low_wall,
+    "straight, then lam=0.1": low_wall,
+    "(4) from falls, then rises": valley,
+    "(4) from that, upside down": hill,
 }
 for name, gan in rows.items():
     print(f"{name:30} {found(gan)[0] / w1:6.1%} of W1, slope {found(gan)[1]:6.2f}")
@@ -547,36 +577,48 @@ if full_run():
     assert found(low_wall)[0] > 0.7 * found(low_wall)[1] * w1 > 2 * w1
     assert found(longer)[0] < 0.2 * w1 and found(bent)[0] > 0.85 * w1
     assert 0.85 < found(mended)[0] / w1 < 1.2
+    assert found(valley)[0] > 0.85 * w1 and found(hill)[0] < 0.2 * w1
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
 # No. It stays bent, and its loss is *lower* than the line's by more than 1. So the line is
-# not what (4) asks for: it is a trap. At the start all slopes are near 0, which costs
-# $\lambda$, and a line is the simplest way to slope 1 everywhere. To bend, one half would
-# have to turn from $+1$ to $-1$ through slope 0, where it costs $\lambda$ again. If this is
-# the wall, then without it the line must bend, and with the one-sided penalty it does. Over a
-# low wall, $\lambda = 0.1$, it bends, too, but then hardly anything holds the slope.
+# not what (4) asks for: it is a trap.
+#
+# At the start all slopes are near 0, which costs $\lambda$, and each grows to $+1$ or $-1$,
+# as its sign happens to be. Ours rose everywhere. A start that clearly falls at $-2$ and rises
+# at 2 bends; upside down it becomes a line, or stays so and earns less than nothing. (Of 14
+# unchosen starts 10 became lines.)
+#
+# Later a slope that turns must pass 0, where it costs $\lambda$: the way is uphill, far if one
+# half turns at once, a little if a kink comes in from the left. The one-sided penalty has no
+# hill, and the line bends. With $\lambda$ below 0.75 or so a slope earns, in places, more than
+# the hill costs: with 0.1 the line bends, too, but then hardly anything holds the slope.
 # </details>
 #
-# Two laws on a line cannot tell how often this happens to pictures. That the figure of
-# WGAN-GP is often far from $W_1$ has been measured there, too (Stanczuk and others, 2021).
+# Two laws on a line cannot tell how often this happens to pictures. But there, too, the
+# figure of WGAN-GP is often far from $W_1$ (Stanczuk and others, 2021).
 
 # %% [markdown] tags=["notes"]
 # 20 minutes for sections 4 to 6. Let the room bet on the table. The usual explanation of
 # the straight line ("a kink is forbidden") is wrong here, and the control shows it: take the
-# time. If late, leave out power iteration and show only the table.
+# time. The 6 % that the line finds are the $W_1/2\lambda$ of section 5. If late, leave out
+# power iteration and show only the table.
 
 # %% [markdown]
 # ## 7. A generator that follows a critic
 #
-# Back to the plane, where exact transport of 200 samples takes a moment. The critic moves
-# three times for each step of the generator. Is its estimate a measure of progress?
+# Back to the plane, where exact transport of 200 samples takes a moment. With the best $f$
+# held, the slope of $W_1$ in $G$'s weights is that of $-\mathbb E f(G(z))$ (envelope
+# theorem): each fake walks uphill in $f$. The critic moves three times for each such step.
+# Is its estimate a measure of progress?
 
 # %%
 truth = toy.get("eight_gaussians")
 x_train, x_held = (truth.sample(n, generator(n)).float() for n in (10_000, 200))
-floor = dv.exact_w1(x_held, truth.sample(200, generator(7)).float()).item()
+others = [truth.sample(200, generator(20 + k)).float() for k in range(10)]
+floors = [dv.exact_w1(x_held, other).item() for other in others]
+floor = sum(floors) / len(floors)
 
 
 def follow(gan, n, every):
@@ -593,16 +635,17 @@ def follow(gan, n, every):
 
 seed_everything(0)
 players = {"one-sided (5)": WGANGP(2, one_sided=True), "penalty (4)": WGANGP(2)}
+players["(4), lam=0.1"] = WGANGP(2, lam=0.1)
 length = (budget(400, 4), budget(50, 2))
 tracks = {name: [*zip(*follow(gan, *length))] for name, gan in players.items()}
 print(f"{'after ' + str(length[0]) + ' steps':16}{'critic':>8}{'exact':>8}")
 for name, (_, critic, far) in tracks.items():
     span = f"critic from {min(critic):.2f} to {max(critic):.2f}"
     print(f"{name:16}{critic[-1]:8.2f}{far[-1]:8.2f}   {span}")
-print(f"{'two true samples':16}{'':8}{floor:8.2f}")
+print(f"{'two true samples':16}{'':8}{floor:8.2f}   {min(floors):.2f} to {max(floors):.2f}")
 assert isinstance(gan, protocols.Sampler) and not isinstance(gan, protocols.Trainable)
 ends = [far[-1] for _, _, far in tracks.values()]
-assert (ends[0] < 0.6 and ends[0] < 0.7 * ends[1]) or not full_run()
+assert (max(ends[0], ends[2]) < min(0.6, 0.7 * ends[1])) or not full_run()
 assert min(tracks["penalty (4)"][1]) < 0 or not full_run()
 
 # %% tags=["fold"]
@@ -619,20 +662,23 @@ for ax, gan in zip((middle, right), players.values()):
     plot.scatter(gan.sample(2000), ax, truth.bounds, plot.ORANGE)
 
 # %% [markdown]
-# With the one-sided penalty both curves fall together, other than the losses of an ordinary
+# With the one-sided penalty both curves fall together, unlike the losses of an ordinary
 # GAN: a measure of progress. It is no distance: the critic stays below, as (2) says of all
 # prices but the best. And the exact curve cannot fall to 0: two true samples of 200 points
-# are as far apart as the grey line. With penalty (4) the estimate jumps, even below 0, and
-# the generator ends farther away in as many steps.
+# are on average as far apart as the grey line. With penalty (4) the estimate jumps, even
+# below 0, and the generator ends farther away in as many steps. That is $\lambda = 10$; its
+# authors' code takes 0.1 for such toys. Then the generator ends as near as with (5), but the
+# slope is about 1.6 on average (in our runs), and the estimate bounds nothing.
 
 # %% [markdown]
 # ## 8. Pictures, on demand
 #
 # A DCGAN's generator makes a tiny picture from $z$ and doubles it with transposed
 # convolutions; the discriminator is the way back (`halving`). `dense` is one linear layer, or
-# two with `hidden` features between them. Pictures have values from
-# $-1$ to 1. The loss is today's baseline: the relativistic one of the lecture before, with
-# R1 and R2 at every step, and no normalisation layer. From here on $y$ is a label.
+# two with `hidden` features between them. The loss is today's baseline: the relativistic one
+# of the lecture before ($D$ lowers $\operatorname{softplus}(D(x') - D(x))$ for a data point
+# $x$ and a fake $x'$), with R1 and R2 at every step, and no normalisation layer. From here on
+# $y$ is a label.
 
 
 # %% tags=["from:gan.dcgan.doubling"]
@@ -801,8 +847,8 @@ _ = plot.image_grid((drawn[:60, 0] + 1) / 2, right, columns=10)
 # to match *these* training digits.) Compare equal numbers, and models with models.
 # </details>
 #
-# **Play: truncation.** Multiply $z$ by $\psi$. Small noise gives the typical digit again and
-# again; large noise gives what was never trained. Watch precision and recall change places.
+# **Play: truncation.** Multiply $z$ by $\psi$. Small noise gives the typical digit; large
+# noise what was never trained. Watch precision and recall change places.
 
 
 # %%
@@ -830,8 +876,7 @@ play(draw_truncated, psi=(0.2, 2.0, 0.2, 1.0))
 #
 # Such players, trained by `gdm train`, with their cards: the digits with labels, larger
 # pictures without. Two convolutions see a piece of 28 x 28 pixels, and good pieces need not
-# make a digit. So here both players have `hidden` features; without, many samples were neat
-# strokes that nobody could read (figures are beside the recipe).
+# make a digit: so both players have `hidden` features (figures are beside the recipe).
 
 # %%
 for name in ("gan/digits", "gan/dcgan-mnist-cpu", "gan/dcgan-mnist", "gan/r3gan-cifar10"):
@@ -860,8 +905,10 @@ if checkpoints.available("gan/dcgan-mnist-cpu"):
 #
 # - $W_1$ is the cheapest plan's cost, and what the best prices of slope 1 earn.
 # - A critic of unknown slope measures nothing; clipping leaves it unknown.
-# - The penalty at slope 1 can trap a critic in a straight line; the one-sided one did not.
-# - Layers that do not stretch need an activation that does not shrink: GroupSort.
+# - The penalty at slope 1 can trap a critic in a straight line: the start decides. The
+#   one-sided one did not.
+# - With layers that do not stretch a bend at slope 1 needs an activation that does not
+#   shrink: GroupSort.
 # - Pictures: the relativistic loss, R1 and R2, labels by one logit each, and an average.
 
 # %% tags=["fold"]
@@ -880,13 +927,13 @@ for name, (value, unit) in table.items():
 # **Exercises:** [six functions with checks](../../exercises/gan/wgan.ipynb).
 #
 # **References.** Arjovsky, Chintala and Bottou (2017), *Wasserstein GAN*, arXiv:1701.07875.
-# Gulrajani and others (2017), arXiv:1704.00028. Petzka, Fischer and Lukovnikov (2018), *On
-# the regularization of Wasserstein GANs*, arXiv:1709.08894. Miyato and others (2018),
-# *Spectral normalization*, arXiv:1802.05957. Anil, Lucas and Grosse (2019), *Sorting out
-# Lipschitz function approximation*, arXiv:1811.05381. Stanczuk and others (2021),
-# *Wasserstein GANs work because they fail*, arXiv:2103.01678. Radford, Metz and Chintala
-# (2016), arXiv:1511.06434. Mirza and Osindero (2014), arXiv:1411.1784. Huang and others
-# (2024), *The GAN is dead; long live the GAN!*, arXiv:2501.05441.
+# Gulrajani and others (2017), arXiv:1704.00028. Petzka, Fischer and Lukovnikov (2018),
+# arXiv:1709.08894. Miyato and others (2018), arXiv:1802.05957. Anil, Lucas and Grosse (2019),
+# arXiv:1811.05381. Stanczuk and others (2021), arXiv:2103.01678. Radford, Metz and Chintala
+# (2016), arXiv:1511.06434. Mirza and Osindero (2014), arXiv:1411.1784. Jolicoeur-Martineau
+# (2019), arXiv:1807.00734. Mescheder and others (2018), arXiv:1801.04406. Huang and others
+# (2024), arXiv:2501.05441. Heusel and others (2017), arXiv:1706.08500. Kynkäänniemi and
+# others (2019), arXiv:1904.06991.
 
 # %% [markdown]
 # ## Further: a picture that depends on its neighbours
@@ -969,9 +1016,11 @@ for name, (i, o, size, stride) in convolutions.items():
     assert factor > 1.1
 
 # %% [markdown]
-# Three such layers have a slope of up to the product of the three, instead of 1. It works in
-# practice, since a factor that does not change is as good as another learning rate. It is no
-# bound, and the figure of such a critic is no distance.
+# Three such layers have a slope of up to the product of the three, instead of 1. The factor
+# changes with the weights: 1 for a kernel with one weight per pair of channels, nearly 3 for
+# a 3x3 kernel of equal ones. It cannot pass 3 (or 2 for 4x4 with stride 2), the root of the
+# number of places that cover a pixel. So the slope stays bounded, and in practice that is
+# enough. But it is not 1, and the figure of such a critic is no distance.
 #
 # ## Further: what a step costs
 #

@@ -120,14 +120,15 @@ check.classifier_noise(classifier_noise)
 #
 # The class is $p(x\,|\,c) = \mathcal N(0, a^2)$ and all data are $p(x) = \mathcal N(0, A^2)$,
 # with $A > a$. Guidance *promises* the density $\propto p(x\,|\,c)^{1+w}/p(x)^w$, which is a
-# Gaussian. The sampler with exact scores, in clean units (noise of standard deviation $\nu$
-# on top of $x_0$, together $z$), follows
+# Gaussian. DDIM with exact scores, in clean units (noise of standard deviation $\nu$ on top
+# of $x_0$, together $z$), follows
 #
 # $$\frac{dz}{d\nu} = \nu\,\Bigl(\frac{1+w}{a^2+\nu^2} - \frac{w}{A^2+\nu^2}\Bigr)\,z$$
 #
-# from a very large $\nu$, where $z$ has the standard deviation $\nu$, down to $\nu = 0$.
-# Return both standard deviations: first the promised one, then the drawn one. *Hint:*
-# $\nu/(a^2+\nu^2)$ is the derivative of $\frac12\log(a^2+\nu^2)$.
+# down to $\nu = 0$. It starts at $\nu \to \infty$, where $z$ has the standard deviation $\nu$;
+# a start at $\nu = 100$ is not far enough for the check. Return both standard deviations:
+# first the promised one, then the drawn one. *Hint:* $\nu/(a^2+\nu^2)$ is the derivative of
+# $\frac12\log(a^2+\nu^2)$, so no integral is left to the computer.
 
 
 # %%
@@ -153,7 +154,7 @@ def two_widths(a, A, w):
 check.two_widths(two_widths)
 
 # %% [markdown]
-# Steps from $\nu = 100$ to 0 draw what you computed, or they do not:
+# Steps from $\nu = 100$ to 0 draw what you computed, to about three digits, or they do not:
 
 # %%
 a, A = torch.tensor([1.0]), torch.tensor([2.0])

@@ -173,8 +173,8 @@ except NotImplementedError:
 # In $z=x/\alpha$ and $s=\sigma/\alpha$ the ODE is $dz/ds=(z-D(z,s))/s$. Data from
 # $\mathcal N(0,\mathrm{diag}(v))$ have $D(z,s)=\frac{v}{v+s^2}z$. Take one step of Heun from
 # the level $s$ down to $s'$: the mean of the slope at $z$ and of the slope where Euler's step
-# leads, each at its own level. The level $s'$ may be 0, where there is no slope: then Euler's
-# step is all.
+# leads, each at its own level. The level $s'$ may be 0, where $(z-D)/s$ is 0/0: then take
+# Euler's step alone.
 
 
 # %%
@@ -279,8 +279,8 @@ except NotImplementedError:
 # ## 6. What a network sees and says
 #
 # A denoiser of $z=x_0+s\,\epsilon$ is built around a network $F$ as
-# $D(z,s)=c_{\text{skip}}\,z+c_{\text{out}}\,F(c_{\text{in}}\,z)$. The data have the standard
-# deviation $\sigma_d$. The input of $F$ is to have the variance 1, and so is its target
+# $D(z,s)=c_{\text{skip}}\,z+c_{\text{out}}\,F(c_{\text{in}}\,z)$. The data have mean 0 and the
+# standard deviation $\sigma_d$. The input of $F$ is to have the variance 1, and so is its target
 # $(x_0-c_{\text{skip}}z)/c_{\text{out}}$; among all $c_{\text{skip}}$ take the one that makes
 # $c_{\text{out}}$ as small as possible. Return c_skip, c_out and c_in, in this order, all of
 # them positive, for any $\sigma_d$.

@@ -46,7 +46,8 @@ plot.style()
 # $$L = \max_{i,j}\frac{|f(x_i) - f(y_j)|}{|x_i - y_j|}, \qquad
 #   W_1 \;\ge\; \frac{\overline{f(x)} - \overline{f(y)}}{L}.$$
 #
-# Return the right side. With its sign: a critic that prefers the fakes proves nothing.
+# Return the right side, with its sign. For a critic that prefers the fakes it is negative:
+# true, but $-f$, which is as steep, proves more.
 
 
 # %%

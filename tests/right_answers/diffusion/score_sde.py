@@ -160,6 +160,7 @@ DEMANDS = {
         "where Euler's step leads": "the second slope is taken at z",
         "at its own level": "the second slope is at the level s_next",
         "may be 0": "at s_next = 0",
+        "Euler's step alone": "take Euler's step alone",
     },
     "dpm_2m_step": {
         "of $-\\log s$": "h is the step of log(1/s)",

@@ -161,7 +161,7 @@ DEMANDS = {
     "certified_w1": {
         "from a data point to a fake": pairs_within,
         "the *largest* slope": "the mean slope is no bound",
-        "With its sign": "keep the sign",
+        "with its sign": "keep the sign",
     },
     "gradient_penalty": {
         "a slope below 1 costs as well": "this is the one-sided penalty",
