@@ -6,7 +6,7 @@
 # to draw from and its likelihood hard to compute, and one inequality makes up for that.
 
 # %% [markdown] tags=["nav"]
-# 58 minutes, and 34 further ·
+# 61 minutes, and 36 further ·
 # before this: [Densities, samples and divergences](../foundations/densities.ipynb), [Half of it stays: coupling flows](../flows/realnvp.ipynb) ·
 # [exercise](../../exercises/vae/vae.ipynb) ·
 # [solution](../../solutions/vae/vae.ipynb)
@@ -126,10 +126,12 @@ for sigma, ax in zip(
 #
 # $$p_\theta(x) = \int p_\theta(x\mid z)\,p(z)\,dz, \tag{1}$$
 #
-# which nobody can do. Averaging over draws of the prior is right on average and useless in practice: almost no
-# $z$ explains a given $x$. We need a $z$ that fits, so let somebody propose: any distribution $q(z)$. Since
-# $p(x) = p(x,z)/p(z\mid x)$ for *every* $z$, we may average its logarithm over $q$, and multiply and divide by
-# $q(z)$:
+# which has no formula for a network, and no grid for more than a few numbers. Averaging $p_\theta(x\mid z)$ over
+# draws of the prior is right on average, but few $z$ explain a given $x$: it takes several times
+# $e^{\mathrm{KL}(p(z\mid x)\,\|\,p(z))}$ draws. That is hundreds for our smallest model of digits ("many draws",
+# below), and more than $e^{20}$ for the one of MNIST. We want a $z$ that fits, so let somebody propose: any density
+# $q(z)$ that is 0 wherever $p(x,z)$ is (else the bound is $-\infty$). Since $p(x) = p(x,z)/p(z\mid x)$ for *every*
+# other $z$, we may average its logarithm over $q$, and multiply and divide by $q(z)$:
 #
 # $$\log p(x) = \mathbb E_q\Bigl[\log\frac{p(x,z)}{p(z\mid x)}\Bigr]
 #  = \mathbb E_q\Bigl[\log\frac{p(x,z)}{q(z)}\Bigr]
@@ -213,7 +215,7 @@ play(draw_gap, mu=(-2.0, 2.0, 0.1, 0.0), sigma=(0.1, 1.5, 0.05, 0.9))
 # </details>
 #
 # The bar has a fixed length, $\log p(x)$: as long as the model stays fixed, raising the bound and closing the
-# gap are the same move.
+# gap are the same move. When the model trains too, the bound also favours models whose posterior $q$ can match.
 
 # %% [markdown] tags=["notes"]
 # 12 minutes for section 3. Write (2) on the board and keep it. Move mu with sigma at 0.9, then make sigma small
@@ -224,9 +226,10 @@ play(draw_gap, mu=(-2.0, 2.0, 0.1, 0.0), sigma=(0.1, 1.5, 0.05, 0.9))
 # ## 4. Build: a gradient through noise
 #
 # We climb (2) by gradients, also in the parameters *of $q$*, and these decide from where $z$ is drawn. How does
-# one differentiate a draw? **Reparametrise**: draw noise first, then move it,
-# $z = \mu + \sigma\,\varepsilon$ with $\varepsilon\sim\mathcal N(0, 1)$. Now the randomness has no parameters, and
-# the gradient, in $\mu$ and in $\sigma$, may go inside the average if $f$ has a slope:
+# one differentiate a draw? **Reparametrise**: draw the noise $\varepsilon\sim\mathcal N(0, 1)$ first and hold it
+# fixed. Then $z = \mu + \sigma\,\varepsilon$ is an ordinary function of $\mu$ and $\sigma$. The randomness has no
+# parameters, and the gradient may go inside the average if $f$ is continuous and has a slope (kinks are allowed,
+# jumps are not):
 #
 # $$\nabla\,\mathbb E_q[f(z)] = \mathbb E_\varepsilon\bigl[\nabla f(\mu +
 #   \sigma\,\varepsilon)\bigr]. \tag{3}$$
@@ -350,8 +353,7 @@ class EncoderDecoder(nn.Module):
 # %% [markdown]
 # Now the bound. `terms` draws $z$ by (3) (`rsample` is $\mu + \sigma\varepsilon$) and returns the two halves of
 # (2); `latent_kl` is (4). `iwae` is a tighter bound, for measuring only: it averages $k$ values of
-# $p(x,z)/q(z\mid x)$ *before* it takes the logarithm, a few at a time to save memory. A further section, with (7), shows
-# why that helps.
+# $p(x,z)/q(z\mid x)$ *before* it takes the logarithm, a few at a time to save memory. (7) shows why that helps.
 
 
 # %% tags=["from:vae.vae.LatentModel"]
@@ -484,8 +486,7 @@ print("gaps of an untrained encoder, nats:", [f"{g:.2f}" for g in gaps.tolist()]
 # %% [markdown]
 # ## 6. Train: a density whose truth is known
 #
-# Two moons, two latent numbers, a Gaussian observation whose width $\sigma$ is learnt. The loop of this family is
-# the loop of every other: a batch, the loss, its gradient, a step.
+# Two moons, two latent numbers, a Gaussian observation whose width $\sigma$ is learnt, and the usual loop.
 
 
 # %%
@@ -591,8 +592,7 @@ play(draw_map, z1=(-3.0, 3.0, 0.1, 2.0), z2=(-3.0, 3.0, 0.1, -1.0))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Most do, and neighbours look alike. Walk from one class to another and watch what the digit
-# becomes on the way.
+# Most do, and neighbours look alike.
 # </details>
 #
 # **Question 5.** What do you need to *draw* a new digit: encoder, prior, decoder? And where on
@@ -634,16 +634,18 @@ _ = left.legend(loc="upper left")
 # %% [markdown]
 # ## 8. Break it: the code falls silent
 #
-# What if the decoder does not need $z$? Give it the past: every bit hears the bits before it, linearly, besides
-# $z$. That is the switch `observation=AutoregressivePixels(64)`. And give both networks three hidden layers. Watch the
-# KL of each of the eight latent dimensions.
+# Two things can silence a code: a decoder that hears the past and needs $z$ less, and one so deep that little of $z$
+# comes through at first. `strong` has both: every bit hears the bits before it, linearly, besides $z$ (the switch
+# `observation=AutoregressivePixels(64)`), and both networks have three hidden layers. `shallow` has the past only.
+#
+# **Predict 3.** Which of the two silences more of the eight latent dimensions?
 
 # %%
 digit_steps = budget(1200, 20)
 
 
 def strong(seed=0):
-    """A VAE whose decoder can do without z."""
+    """A deep VAE whose decoder hears the past."""
     seed_everything(seed)
     past = AutoregressivePixels(64)
     return VAE(64, latent=8, hidden=(128,) * 3, observation=past)
@@ -656,11 +658,21 @@ def rates(model):
 
 
 silent = fit(strong(), x_train, digit_steps)
-for name, model in (("deep, with the past", silent), ("one layer, without", good)):
-    print(f"KL per dimension, {name}:", [f"{r:.2f}" for r in rates(model).tolist()])
+seed_everything(0)
+shallow = VAE(64, latent=8, hidden=(128,), observation=AutoregressivePixels(64))
+fit(shallow, x_train, digit_steps)
+corners = {"deep, past": silent, "one layer, past": shallow, "one layer, none": good}
+for name, model in corners.items():
+    print(f"KL per dimension, {name:16s}", *(f"{r:.2f}" for r in rates(model).tolist()))
 _ = plot.image_grid(silent.sample(40).view(-1, 8, 8), columns=20)
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# The depth. One layer *with* the past keeps all eight talking, each for a few tenths of a nat less. The past lowers
+# what is worth saying; the depth decides whether the decoder learns to listen.
+# </details>
+#
 # **Posterior collapse.** Nothing crashed, and the samples look passable. Only the KL per dimension shows it.
 #
 # **Question 6.** What does a dimension with $\mathrm{KL} = 0$ say about $x$, and what does its $q(z_j\mid x)$ look
@@ -712,6 +724,7 @@ if full_run():
     talking = {name: (rates(model) > 0.1).sum().item() for name, model in repaired.items()}
     print("dimensions that say more than 0.1 nats:", talking)
     assert talking["free bits"] > talking["none"]
+    assert (rates(shallow) > 0.1).sum() > talking["none"] + 2  # the past alone silences few
 
 # %% tags=["fold"]
 # @title What each dimension says, without and with a repair
@@ -729,19 +742,20 @@ _ = ax.legend(title="repair")
 # of them. At four times the steps we looked at one seed: warm-up had the better $\mathcal L_{500}$ and the *worse* ELBO.) If a decoder can truly do without $z$, no repair need win: (2) does not ask for useful codes, only for
 # likely data. The next lecture makes that its theme.
 #
-# **Change one line.** Give `strong` the observation `BernoulliPixels()`, a decoder without the past, and run the
+# **Change one line.** The fourth corner: give `strong` the observation `BernoulliPixels()`, so no past, and run the
 # section again. Who is silent now?
 #
 # <details><summary>Answer</summary>
 #
-# Those that talk say more, on both seeds that we tried: without the past, $z$ is the only way
-# to tell pixels apart. But six of the eight stay silent all the same. `rates(good)`, printed
-# above, is the control: no past either, but one hidden layer.
+# Six of the eight, all the same: the depth does that. Those that talk say more, on both seeds that we
+# tried: without the past, $z$ is the only way to tell pixels apart. (`BernoulliPixels` shows the encoder
+# 0 and 1, the other -1 and 1. On that scale, too, only two or three talk.)
 # </details>
 
 # %% [markdown] tags=["notes"]
-# 10 minutes. Ask before the bar chart: would you have noticed from the loss? From the samples? Wrong answer to
-# expect to Question 6: "it says its mean". Leave out the change if time is short.
+# 12 minutes. Ask before the bar chart: would you have noticed from the loss? From the samples? Wrong answer to
+# expect to Predict 3: the past, since such a decoder *could* do without $z$. To Question 6: "it says its mean". Leave
+# out the change if time is short.
 
 # %% [markdown]
 # ## 9. Scale: MNIST
@@ -776,12 +790,13 @@ else:
 # - Noise that enters from the side, $z=\mu+\sigma\varepsilon$ (3), lets the gradient through; the KL to the prior
 #   (4) is a formula, and a sum.
 # - Prior and decoder draw. Draws fail in holes, where no code has been, and in crowds.
-# - A silent code shows in the KL per dimension, and yields to warm-up or free bits (5), not always for the better.
+# - A silent code (ours by depth) shows in the KL per dimension, and yields to warm-up or free bits (5), not always
+#   for the better.
 #
 # All models of bits in this lecture, one unit, one test set:
 
 # %%
-rows = {"2 latents": flat, "8 latents": good}
+rows = {"2 latents": flat, "8 latents": good, "shallow": shallow}
 rows |= {f"strong, {name}": model for name, model in repaired.items()}
 print(f"{'test digits, nats':24s}{'-ELBO':>8s}{'KL':>7s}{'-L_500':>8s}{'+-':>6s}")
 for name, model in rows.items():
@@ -809,6 +824,8 @@ print(type(good).__name__, protocols.abilities(good))
 #   arXiv:1509.00519.
 # - Rainforth and others (2018). *Tighter variational bounds are not necessarily better.*
 #   arXiv:1802.04537.
+# - Tucker, Lawson, Gu, Maddison (2019). *Doubly reparameterized gradient estimators for Monte
+#   Carlo objectives.* arXiv:1810.04152.
 # - Cremer, Li, Duvenaud (2018). *Inference suboptimality in variational autoencoders.*
 #   arXiv:1801.03558.
 # - Bowman and others (2016). *Generating sentences from a continuous space.*
@@ -1026,11 +1043,13 @@ assert plain > 20 * level > 400 * through
 # Three slopes. The plain score function multiplies each coordinate's noise by *all* of $f$, whose mean is $-K$:
 # hence the square of $K$. But $\mathbb E_q[\nabla\log q] = 0$, so any constant may be subtracted from $f$ in (6).
 # With its mean subtracted, a *baseline*, the variance grows like $K$ only: the fluctuations of the other coordinates
-# are left. (3) knows the slope in its own coordinate, and its variance does not grow at all.
+# are left. (3) knows the slope in its own coordinate. Here $f$ is a sum of one term per coordinate, so its variance
+# does not grow at all. Where $f$ couples the coordinates it can: for $f = -\frac12(\sum_i z_i - 1)^2$ it is $K$. And
+# for an $f$ that wiggles fast, such as $\sin 9z$, (3) is even the noisier one.
 # </details>
 #
-# So a single draw per example will do in a VAE, without a baseline to estimate. The price: $f$ must have a slope. The
-# lecture on vector quantisation comes back to that.
+# In a VAE a single draw per example is the usual choice, without a baseline to estimate. The price: $f$ must have a
+# slope. The lecture on vector quantisation comes back to that.
 #
 # ## Further: many draws
 #
@@ -1086,7 +1105,34 @@ print("encoder:", ", ".join(f"k = {k}: {r:.2f}" for k, r in zip(ks, ratios["enco
 # The decoder's line rises. The encoder's falls towards the dashed one: so much a measure from 240 gradients shows
 # even where the mean is 0.
 #
-# So: many draws to *evaluate*, few to train the encoder.
+# So: many draws to *evaluate*, few to train the encoder. (Another estimator of the same gradient, *doubly
+# reparametrised*, keeps the encoder's signal; Tucker and others, 2019.)
+#
+# And $q = p(z)$ in (7)? That averages over draws of the prior. **Predict:** how many nats does it lose with two
+# latent numbers, and with eight?
+
+# %%
+seed_everything(0)
+row = "{:18s}{:>8s}{:>14s}{:>8s}{:>7s}".format
+print(row("nats, 32 digits", "-L_500", "500 of prior", "5,000", "KL"))
+some = x_test[:32]
+with torch.no_grad():
+    for name, model in (("2 latent numbers", flat), ("8 latent numbers", good)):
+        prior = diagonal_gaussian(torch.zeros(32, 2 * model.latent))  # mu 0, log sigma 0
+        few = [model.log_weights(some, prior, 500) for _ in range(10)]
+        log_w = torch.cat(few)  # log p(x | z): the rest cancels
+        found = [log_w[:k].logsumexp(0).mean() - math.log(k) for k in (500, 5000)]
+        kl = model.terms(some)[1].sum(-1).mean()
+        told = -model.iwae(some, 500).mean(), *(-nats for nats in found), kl
+        print(row(name, *(f"{nats:.2f}" for nats in told)))
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# With two, about a tenth at most, in our runs: the code says three to four nats, $e^{3.4}\approx 30$, and hundreds of
+# draws will do. With eight, 500 draws lose more than half a nat, and 5,000 about a tenth. Each
+# nat that a code says multiplies the draws needed by $e$.
+# </details>
 #
 # ## Further: what the encoder leaves on the table
 #
