@@ -1518,7 +1518,7 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 # training, 2.6 and 2.5 in the test. The last column is the mean surprise at the right label, in
 # nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the share of labels that are wrong: if
 # the right ones cost next to nothing, the ten MAFs are much surer of their errors than TarFlow of its
-# own. It is the same fault, too few pictures: with four times the steps it grows to 12 nats and more.
+# own. It is the same fault, too few pictures: with four times the steps it grows to 9 nats and more.
 #
 # **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
 # constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table
