@@ -22,7 +22,7 @@ from gdm_course.diffusion.score_sde import ScoreSDE, TrueVelocity
 from gdm_course.divergences.samples import energy_distance
 from gdm_course.flows.continuous import ContinuousFlow
 from gdm_course.flows.ode import DormandPrince, Fixed, euler_step, rk4_step
-from gdm_course.flows.solver_error import SolverError, compared, solver_error
+from gdm_course.flows.solver_error import SolverError, compared, neighbour, solver_error
 from gdm_course.learning import teaching
 from gdm_course.nets import mlp
 from gdm_course.training import generator
@@ -445,8 +445,22 @@ def test_other_models_with_an_ode_are_accountable():
         stream.log_prob(draws(9))
 
 
-def test_an_adaptive_solver_is_compared_with_a_looser_one():
-    flow = true_flow(solver=DormandPrince(1e-6, 1e-6))
+@pytest.mark.parametrize("tolerance", [3e-1, 1e-1, 3e-2, 1e-2, 1e-3])
+def test_the_estimate_is_of_the_size_of_an_adaptive_solvers_error(tolerance):
+    x = draws(32)
+    flow = true_flow(solver=DormandPrince(tolerance, tolerance))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SolverError)
+        off = (flow.log_prob(x) - EXACT.log_p(x, 40.0)).abs().mean()
+    told = solver_error(flow, x).mean()
+    assert told > 0.25 * off or off < 0.02
+    assert told < 4 * off or told < 0.02
+
+
+def test_a_fine_adaptive_solver_is_compared_with_a_looser_one():
+    strict = DormandPrince(1e-6, 1e-6)
+    assert neighbour(strict) == DormandPrince(4e-6, 4e-6)
+    flow = true_flow(solver=strict)
     assert solver_error(flow, draws(9)).max() < 1e-2
     flow.solver = lambda f, x, times: [x, x]
     assert compared(type(flow).log_prob, flow, draws(9)) is None

@@ -21,6 +21,7 @@ from gdm_course.learning import taught
 
 TOLERANCE = 0.02  # of log p in nats per dimension, or 2 % of it where it is large
 ROWS = 32
+FINEST = 1e-5  # a tolerance that single precision cannot hold much below
 LogProb = Callable[[nn.Module, Tensor], Tensor]
 
 
@@ -29,17 +30,20 @@ class SolverError(UserWarning):
 
 
 def neighbour(solver: Solver) -> Solver | None:
-    """Return another solver of the same kind: twice the steps, or a looser tolerance.
+    """Return another solver of the same kind: twice the steps, or a quarter of a tolerance.
 
-    An adaptive solver cannot always be made stricter, for float32 has 7 digits. None for a
-    kind that we do not know. A lecture's own copy of a class counts as that class.
+    From `FINEST` down it is a looser tolerance, for float32 has 7 digits. The difference is
+    then the looser one's error, rather than that of the solver. None for a kind that we do
+    not know. A lecture's own copy of a class counts as that class.
     """
     kind = type(solver).__name__
     if kind == Fixed.__name__:
         return replace(cast(Fixed, solver), steps=2 * vars(solver)["steps"])
     if kind == DormandPrince.__name__:
-        wider = {name: 4 * vars(solver)[name] for name in ("rtol", "atol")}
-        return replace(cast(DormandPrince, solver), **wider)
+        now = {name: vars(solver)[name] for name in ("rtol", "atol")}
+        scale = 1 / 4 if min(now.values()) > FINEST else 4
+        other = {name: scale * tolerance for name, tolerance in now.items()}
+        return replace(cast(DormandPrince, solver), **other)
     return None
 
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gdm_course.checks.question import Inputs, Mistake, close
+from gdm_course.flows.spline import LEAST
 
 Pair = tuple[Tensor, Tensor]
 
@@ -97,7 +98,11 @@ def _forward(x: Tensor, A: Tensor, C: Tensor) -> Tensor:
 invert_layer = close(
     "invert_layer",
     _invert_layer,
-    {"": _inverse_inputs(6, 5), "one point of the plane": _inverse_inputs(1, 2)},
+    {
+        "": _inverse_inputs(6, 5),
+        "one point of the plane": _inverse_inputs(1, 2),
+        "eight dimensions": _inverse_inputs(3, 8),
+    },
     [
         Mistake(
             _network_of_noise,
@@ -106,6 +111,10 @@ invert_layer = close(
         Mistake(
             lambda z, A, C: _invert_layer(z, A, C, z.shape[1] - 1),
             "one pass too few: each pass makes one more dimension right, so it takes D",
+        ),
+        Mistake(
+            lambda z, A, C: _invert_layer(z, A, C, 5),
+            "five passes make five dimensions right: how many are there?",
         ),
         Mistake(
             lambda z, A, C: _invert_layer(z, A, C, 1),
@@ -148,6 +157,12 @@ def _half(a: Tensor, bound: float) -> Pair:
     return tuple((knot - bound) / 2 for knot in _knots(a, bound))
 
 
+def _with_a_least(a: Tensor, bound: float) -> Pair:
+    parts = a.unflatten(-1, (2, -1)).softmax(-1)
+    parts = LEAST + (1 - parts.shape[-1] * LEAST) * parts
+    return tuple((2 * bound * F.pad(parts.cumsum(-1), (1, 0)) - bound).unbind(-2))
+
+
 knots = close(
     "knots",
     _knots,
@@ -164,6 +179,10 @@ knots = close(
         Mistake(
             _one_softmax,
             "widths and heights each fill the whole side: one softmax for each half",
+        ),
+        Mistake(
+            _with_a_least,
+            "the course's own code adds a thousandth: here the formula has none",
         ),
         Mistake(_from_zero, "the box begins at -bound, and so do the knots"),
         Mistake(_half, "the side of the box is 2 B: the last knot is at +bound"),
@@ -263,11 +282,29 @@ def _nearly_straight(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor
     return v, s, s * (1 + e0), s * (1 + e1)
 
 
+def _small_a(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bins that bend, at a height where a is from 1e-4 to 1e-2 of s: t is not quite v."""
+    v, r, small = torch.rand(3, 64, generator=g)
+    v, s = 0.3 + 0.4 * v, torch.exp(0.3 * torch.randn(64, generator=g))
+    d0 = s * (0.7 + 0.6 * r)  # so that d1 is above 0
+    return v, s, d0, (s * 10 ** (2 * small - 4) + d0 - s) / v - d0 + 2 * s
+
+
 def _steep_at_the_end(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The slope at the right end is thousands of times s: b is far below 0."""
-    v = 0.05 + 0.85 * torch.rand(8, generator=g)
-    s, d0 = torch.exp(0.3 * torch.randn(2, 8, generator=g))
-    return v, s, d0, s * 10 ** (4 + torch.rand(8, generator=g))
+    """The slope at the right end is over ten thousand times s: b is far below 0."""
+    v = 0.05 + 0.85 * torch.rand(64, generator=g)
+    s, d0 = torch.exp(0.3 * torch.randn(2, 64, generator=g))
+    return v, s, d0, s * 10 ** (4 + torch.rand(64, generator=g))
+
+
+def _small_as_0(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    a = s - d0 + (d0 + d1 - 2 * s) * v
+    return torch.where(a.abs() < 1e-3, v, _root(v, s, d0, d1, 1.0))
+
+
+def _end_where_b_is_below_0(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    b = d0 - (d0 + d1 - 2 * s) * v
+    return torch.where(b < 0, torch.ones_like(v), _other_form(v, s, d0, d1))
 
 
 solve_bin = close(
@@ -276,7 +313,8 @@ solve_bin = close(
     {
         "": _bins(12),
         "bins that are nearly straight": _nearly_straight,
-        "bins that end a thousand times steeper than they are": _steep_at_the_end,
+        "bins that bend, where a is small": _small_a,
+        "bins that end ten thousand times steeper than they are": _steep_at_the_end,
     },
     [
         Mistake(
@@ -288,6 +326,21 @@ solve_bin = close(
             lambda *a: _root(*a, 1.0),
             "right where b < 0; in nearly straight bins a is almost 0, and -b + sqrt(...) "
             "cancels: there multiply by b + sqrt(...) above and below",
+        ),
+        Mistake(
+            _small_as_0,
+            "t = v holds where a is 0, not to all digits where it is small, and where it "
+            "is not so small -b + sqrt(...) still cancels: choose by the sign of b",
+        ),
+        Mistake(
+            lambda *a: _other_form(*a).clamp(0, 1),
+            "where b < 0, b + sqrt(...) cancels, and clamping brings no digit back: there "
+            "take the schoolbook's (-b + sqrt(...)) / (2 a)",
+        ),
+        Mistake(
+            _end_where_b_is_below_0,
+            "where b < 0, t need not be at the right end: there take the schoolbook's "
+            "(-b + sqrt(...)) / (2 a)",
         ),
         Mistake(
             lambda *a: _root(*a, -1.0),

@@ -143,8 +143,7 @@ right.set(xlabel="x2, given x1", ylabel="density", ylim=(0, None))
 _ = right.legend()
 
 # %% [markdown]
-# Straight lines make a *masked autoregressive flow* (MAF), splines a *spline flow*. Both ask the same
-# kind of network for their numbers.
+# Straight lines make a *masked autoregressive flow* (MAF), splines a *spline flow*.
 #
 # ## 3. The mathematics
 #
@@ -160,7 +159,9 @@ _ = right.legend()
 # $$\log\left|\det\frac{\partial z}{\partial x}\right|
 #   = \sum_{d=1}^{D}\log\frac{\partial\tau}{\partial x_d}\bigl(x_d; c_d\bigr). \tag{2}$$
 #
-# The network may be as wild as it likes: nobody inverts it.
+# The network may be as wild as it likes: nobody inverts it. With curves flexible enough, one
+# layer maps any density that is nowhere 0 to noise: take each conditional's distribution
+# function, then $\Phi^{-1}$ (the *Knothe-Rosenblatt map*).
 #
 # **Affine $\tau$.** The simplest increasing map is a straight line,
 #
@@ -343,8 +344,9 @@ _ = right.set(xlabel="dimension", ylabel="passes")
 # ## 5. Assemble: MAF, and MAF turned round
 #
 # A stack of such layers is a **masked autoregressive flow** (Papamakarios and others,
-# 2017). Between two layers the order of the dimensions is reversed, so that whoever went
-# first and could hear nobody goes last and hears everybody.
+# 2017). Between two layers the order of the dimensions is reversed: who went first and heard
+# nobody goes last and hears all. (A coupling layer is such a layer, whose network gives the
+# first half $\mu=0,\sigma=1$ and lets the second see the first only.)
 
 
 # %% tags=["from:flows.maf.MAF"]
@@ -446,8 +448,8 @@ if full_run():
 
 # %% [markdown]
 # To train by maximum likelihood you need `log_prob` at every step: MAF. To draw much you need
-# `sample`: IAF. *Parallel WaveNet* wanted both and paid with two networks: a slow teacher that
-# tells densities, and an IAF that learns to sample like it.
+# `sample`: IAF. *Parallel WaveNet* wanted both and took two networks: a slow teacher, and an
+# IAF that learns to sample like it.
 #
 # **Question 1.** An IAF can be trained by maximum likelihood, too. What does a step on data of
 # 784 dimensions cost, compared with MAF?
@@ -455,8 +457,7 @@ if full_run():
 # <details><summary>Answer</summary>
 #
 # Filling computes in place and keeps nothing for the gradient, so our `inverse` takes 784 whole
-# passes, forward and backward. In two dimensions that is two; section 10 prints what a step costs
-# there.
+# passes, forward and backward. In two dimensions that is two.
 # </details>
 
 # %% [markdown] tags=["notes"]
@@ -467,8 +468,9 @@ if full_run():
 # ## 6. Train: two moons
 #
 # Every step draws fresh data. The last panel is a check for free: map data to noise and look. **If
-# the model is right, the noise is standard normal.** Any structure is what the model has missed.
-# (Small faults hide: see the KL.)
+# the model is right, the noise is standard normal.** ($f$ is invertible, so
+# $\mathrm{KL}(\text{truth}\,\|\,\text{model})=\mathrm{KL}(\text{mapped data}\,\|\,\mathcal N)$.)
+# Any structure is what the model missed. (Small faults hide: see the KL.)
 
 
 # %% tags=["train"]
@@ -563,8 +565,8 @@ if full_run() and layers == 1:
 #
 # <details><summary>Answer</summary>
 #
-# All three: the turned banana's falls below 0.05 nats, the ring's to less than half of what it was;
-# the holes are filled. Every layer sees what is left from the other direction.
+# All three: the turned banana's falls below 0.05 nats, the ring's to about a tenth; the holes
+# are filled. Every layer sees what is left from the other direction.
 # </details>
 #
 # ## 8. The repair: curves instead of lines
@@ -929,7 +931,7 @@ if full_run():
 # - **MAF** reads data: density in one pass, samples in $D$ steps a layer. **IAF** is the reverse.
 # - One affine layer cannot split a hump. Depth repairs it by detours, a **spline** directly.
 # - Rational-quadratic splines: increasing for any numbers, slope (8) continuous, inverse (9).
-# - Map data to noise and *look*: the structure that is left is what the model missed.
+# - Map data to noise and *look*.
 #
 # | quantity | unit |
 # |---|---|
@@ -1207,9 +1209,9 @@ print("the first half stays, the inverse inverts, the log-determinant is autogra
 # The next layer sees the leftover structure from the other direction and bends it further. (If $\mu$
 # were linear and $\sigma$ constant, any number of layers would be one linear map, and the density a
 # Gaussian.) The figure shows equal *steps*: a step of eight layers does eight times the arithmetic.
-# And more is not always better: when we ran it, the ring's KL with eight layers was above that with
-# four. These are 300 steps, at one rate for all depths, and one seed: the figure shows what two and four
-# layers buy, not where it ends.
+# What eight layers buy over four, it cannot say: with one seed the ring's KL rose from 0.15 to 0.19, with
+# another it fell from 0.29 to 0.05. These are 300 steps, at one rate for all depths, and one seed: the
+# figure shows what two and four layers buy, not where it ends.
 
 # %%
 depths, rows = (1, 2, 4, 8), {}
@@ -1508,14 +1510,15 @@ ax = plot.image_grid(torch.cat([data, drawn]) / 16, columns=10)
 #
 # In bits per dimension a TarFlow without labels and the MAF are close: on 64 pixels and after
 # seconds, this transformer is no clear gain by itself. (In our run it is ahead by about a standard
-# error. In four runs beside a MAF whose $\log\sigma$ took steps of a quarter it was behind.) But
-# it can be told a label as it learns, for which our MAF has no input, and that is a gain of several
-# standard errors. With labels it is ahead of the MAF, too. The ten MAFs, of which each has seen a
-# tenth of the pictures for a tenth of the time, are behind; that they are narrower is not why (as
-# wide as the one, they stay behind). The last column is the mean surprise at the right label, in
+# error.) But it can be told a label as it learns, for which our MAF has no input, and that is a gain of
+# several standard errors. With labels it is ahead of the MAF, too. The ten MAFs, of which each has seen a
+# tenth of the pictures for a tenth of the time, are behind. Width is the smaller part: as wide as the
+# one, at equal steps, they gain 0.03 bits. More time does not save them. With twice the steps they come to
+# 2.25 and 2.23 (two seeds), with four times they know their 128 pictures by heart: 1.8 bits in
+# training, 2.6 and 2.5 in the test. The last column is the mean surprise at the right label, in
 # nats: the ten MAFs' is twice TarFlow's, or more. Divide it by the share of labels that are wrong: if
 # the right ones cost next to nothing, the ten MAFs are much surer of their errors than TarFlow of its
-# own. We have not looked for the reason.
+# own. It is the same fault, too few pictures: with four times the steps it grows to 9 nats and more.
 #
 # **The discriminative gap.** A density with labels is trained on $\log p(x\mid y)$. But for the
 # constant $\log p(y)$ that is $\log p(x,y)=\log p(x)+\log p(y\mid x)$. For a picture of this table

@@ -156,7 +156,8 @@ for name, turn in {"x1 first": lambda x: x, "x2 first": lambda x: x.flip(-1)}.it
 # $$\text{widths} = 2B\,\mathrm{softmax}(a_{1..K}),\qquad
 #   \text{heights} = 2B\,\mathrm{softmax}(a_{K+1..2K}),$$
 #
-# and knots are where the bins meet: they begin at $-B$ and end at $B$.
+# and knots are where the bins meet: they begin at $-B$ and end at $B$. (Leave out the
+# thousandth that the lecture's own code keeps.)
 
 
 # %%
@@ -239,8 +240,9 @@ else:
 #
 # $$a\,t^2+b\,t-s\,v=0,\qquad a=s-\delta_0+e\,v,\qquad b=\delta_0-e\,v$$
 #
-# for the root in $[0,1]$. Many bins are nearly straight, and there $a$ is almost 0; others
-# end so steeply that $b$ is far below 0 (the check asks for both, in single precision). The
+# for the root in $[0,1]$. Many bins are nearly straight, and there $a$ is almost 0, as it may
+# be at a height of one that bends; others end so steeply that $b$ is far below 0 (the check
+# asks for all of these, in single precision). The
 # quadratic formula has two forms, $(-b+\sqrt{\cdot})/2a$ and, multiplied by $b+\sqrt\cdot$
 # above and below, $2sv/(b+\sqrt\cdot)$. Which one survives where?
 
