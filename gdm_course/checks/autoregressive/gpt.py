@@ -26,10 +26,6 @@ def _window_weights(scores: Tensor, W: int) -> Tensor:
     return _softmax_over(scores, lambda back: (back >= 0) & (back < W))
 
 
-def _zeroed_afterwards(scores: Tensor, W: int) -> Tensor:
-    return torch.where(_window_weights(scores, W) > 0, scores.softmax(-1), 0.0)
-
-
 def _scores_and_window(T: int, W: int) -> Inputs:
     return lambda g: (2 * torch.randn(T, T, generator=g), W)
 
@@ -57,7 +53,7 @@ window_weights = close(
             "one position too many: t itself counts, so s runs from t - W + 1 to t",
         ),
         Mistake(
-            _zeroed_afterwards,
+            lambda s, W: torch.where(_window_weights(s, W) > 0, s.softmax(-1), 0.0),
             "the rows do not sum to 1: mask the scores before the softmax, not after it",
         ),
         Mistake(
@@ -148,10 +144,6 @@ def _without_the_last(p: Tensor, top_p: float) -> Tensor:
     return kept / kept.sum(-1, keepdim=True)
 
 
-def _still_sorted(p: Tensor, top_p: float) -> Tensor:
-    return _nucleus(p, top_p).sort(descending=True).values
-
-
 def _nucleus_inputs(B: int, K: int, low: float, high: float) -> Inputs:
     def draw(g: torch.Generator) -> tuple[Tensor, float]:
         p = (1.5 * torch.randn(B, K, generator=g)).softmax(-1)
@@ -193,7 +185,8 @@ nucleus = close(
             "the token that crosses top_p belongs to the nucleus: together they reach it",
         ),
         Mistake(
-            _still_sorted, "these are sorted: bring every probability back to its own token"
+            lambda p, top_p: _nucleus(p, top_p).sort(descending=True).values,
+            "these are sorted: bring every probability back to its own token",
         ),
         Mistake(
             lambda p, top_p: p**top_p / (p**top_p).sum(-1, keepdim=True),
@@ -227,14 +220,6 @@ def _two_most_frequent_tokens(tokens: Tensor) -> tuple[int, int]:
     return a, b
 
 
-def _every_second(tokens: Tensor) -> tuple[int, int]:
-    return _counts(tokens, step=2).most_common(1)[0][0]
-
-
-def _backwards(tokens: Tensor) -> tuple[int, int]:
-    return _most_frequent_pair(tokens)[::-1]
-
-
 def _without_overlap(tokens: Tensor) -> tuple[int, int]:
     counts, last = Counter(), None
     for pair in pairwise(tokens.tolist()):
@@ -249,10 +234,13 @@ _PAIR_MISTAKES = [
         "these are the two most frequent tokens; count pairs of neighbours",
     ),
     Mistake(
-        _every_second,
+        lambda tokens: _counts(tokens, step=2).most_common(1)[0][0],
         "pairs overlap: (x1, x2), (x2, x3), ...; you counted every second one",
     ),
-    Mistake(_backwards, "the pair is the wrong way round: the token on the left first"),
+    Mistake(
+        lambda tokens: _most_frequent_pair(tokens)[::-1],
+        "the pair is the wrong way round: the token on the left first",
+    ),
     Mistake(
         _without_overlap,
         "2 2 2 holds the pair (2, 2) twice: in counting, pairs overlap",

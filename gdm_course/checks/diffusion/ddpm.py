@@ -169,12 +169,6 @@ def _posterior(x0, x_t, s, t, alpha_bar):
     return mean, (1 - a) / (1 - b) * (1 - ratio)
 
 
-def _posterior_in_rows(x0, x_t, s, t, alpha_bar):
-    """With the variance of shape (1, 1), as the lecture has it."""
-    mean, var = _posterior(x0, x_t, s, t, alpha_bar)
-    return mean, var.reshape(1, 1)
-
-
 def _one_beta(x0, x_t, s, t, alpha_bar):
     """The noise of step t alone, where that of all steps from s to t is asked for."""
     a, b = alpha_bar[s], alpha_bar[t]
@@ -236,7 +230,7 @@ posterior = close(
             "alpha_bar_s",
         ),
     ],
-    also=[_posterior_in_rows],
+    also=[lambda *a: (_posterior(*a)[0], _posterior(*a)[1].view(1, 1))],  # as the lecture
 )
 
 

@@ -284,17 +284,17 @@ def _nearly_straight(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 def _small_a(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Bins that bend, at a height where a is from 1e-4 to 1e-2 of s: t is not quite v."""
-    v, r, small = torch.rand(3, 64, generator=g)
-    v, s = 0.3 + 0.4 * v, torch.exp(0.3 * torch.randn(64, generator=g))
+    v, r, small = torch.rand(3, 48, generator=g)
+    v, s = 0.3 + 0.4 * v, torch.exp(0.3 * torch.randn(48, generator=g))
     d0 = s * (0.7 + 0.6 * r)  # so that d1 is above 0
     return v, s, d0, (s * 10 ** (2 * small - 4) + d0 - s) / v - d0 + 2 * s
 
 
 def _steep_at_the_end(g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The slope at the right end is over ten thousand times s: b is far below 0."""
-    v = 0.05 + 0.85 * torch.rand(64, generator=g)
-    s, d0 = torch.exp(0.3 * torch.randn(2, 64, generator=g))
-    return v, s, d0, s * 10 ** (4 + torch.rand(64, generator=g))
+    v = 0.05 + 0.85 * torch.rand(48, generator=g)
+    s, d0 = torch.exp(0.3 * torch.randn(2, 48, generator=g))
+    return v, s, d0, s * 10 ** (4 + torch.rand(48, generator=g))
 
 
 def _small_as_0(v: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
