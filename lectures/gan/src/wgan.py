@@ -656,7 +656,7 @@ lines = {"critic": critic, "exact": far}
 lines |= dict(zip(("critic, penalty (4)", "exact, penalty (4)"), tracks["penalty (4)"][1:]))
 plot.curves(lines, left, steps, "step", "W1")
 left.axhline(floor, color=plot.GREY, linewidth=0.8)
-left.set_ylim(-1.5, 3)
+left.set_ylim(-1.5, 4.8)  # with room for the legend
 for ax, gan in zip((middle, right), players.values()):
     plot.scatter(x_train[:2000], ax, color=plot.GREY)
     plot.scatter(gan.sample(2000), ax, truth.bounds, plot.ORANGE)
