@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 MOMENTS = {
-    "index": ("gdm_course.grading.marks.ledger", "Ledger.save"),  # the lock is held
+    "index": ("gdm_course.grading.marks.adding", "keep"),  # the lock is held
     "hiring": (
         "gdm_course.grading.guest.light",
         "install",
